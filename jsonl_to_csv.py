@@ -1,0 +1,100 @@
+"""Step 3: join the provider's answers to the requests and read them as silver labels.
+
+Reads   REQUESTS_FILE and its shards (from batch_infer_gen.py)
+        ANSWERS_FILE and its siblings, such as silver_label_v2-2.jsonl (the provider's answers and
+        errors, in any order and any number of files), PROMPT_FILE (the codebook)
+Writes  UNLABELED_FILE, LABELED_FILE, PURGED_FILE: custom_id, message, class (-1 = no label)
+        ERRORS_FILE, why rows have no label; RETRY_FILE, the requests to send again
+Run     python jsonl_to_csv.py
+"""
+
+from collections import Counter
+
+import pandas as pd
+from tqdm import tqdm
+
+from pipeline.batch import MISSING, Outcome, answer_files, merge, read_answers, read_requests
+from pipeline.batch import request_files as find_requests
+from pipeline.cli import UserError, parse_settings, run
+from pipeline.codebook import read_codebook
+from pipeline.files import clean_text, write_csv, write_text
+
+# ---------------------------------------------------------------------------------------------
+REQUESTS_FILE = "./pre_process/datas/inf_batch_v2.jsonl"  # also matches its numbered shards
+ANSWERS_FILE = (
+    "./pre_process/datas/silver_label_v2.jsonl"  # also silver_label_v2-*.jsonl; or a pattern
+)
+PROMPT_FILE = "./prompt.txt"  # the codebook that the requests were made with
+UNLABELED_FILE = "./pre_process/unlabeled_v2.csv"  # every row, class -1
+LABELED_FILE = "./pre_process/labeled_v2.csv"  # every row, -1 where there is no label
+PURGED_FILE = "./pre_process/purged_labeled_v2.csv"  # the labelled rows
+ERRORS_FILE = "./pre_process/silver_errors.csv"  # custom_id, reason, reply
+RETRY_FILE = "./pre_process/datas/retry_v2.jsonl"  # requests of the rows without a label
+# ---------------------------------------------------------------------------------------------
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_settings(globals(), argv)
+    codebook = read_codebook(args.prompt_file)
+    files = find_requests(args.requests_file)
+    requests = {request.custom_id: request for request in read_requests(files)}
+    print(f"read {files[0]}{' and shards' * (len(files) > 1)}: {len(requests):,} requests")
+
+    outcomes: dict[str, Outcome] = {}
+    strays: list[tuple[str, str, str]] = []
+    counts: Counter[str] = Counter()
+    files = answer_files(args.answers_file)
+    for custom_id, outcome in tqdm(read_answers(files, codebook), unit="answer"):
+        counts["answers"] += 1
+        if custom_id not in requests:
+            broken = outcome.form.startswith("malformed")
+            strays.append((custom_id, outcome.form if broken else "unknown id", outcome.reply))
+        elif custom_id in outcomes:
+            counts["duplicates"] += 1
+            outcomes[custom_id] = merge(outcomes[custom_id], outcome)
+        else:
+            outcomes[custom_id] = outcome
+    print(f"read {', '.join(str(file) for file in files)}: {counts['answers']:,} answers")
+    if not outcomes:
+        raise UserError(
+            f"{files[0]}: none of its {counts['answers']:,} answers belongs to a request of "
+            f"{args.requests_file}: check that both come from the same run of batch_infer_gen.py"
+        )
+
+    rows = [(r, outcomes.get(r.custom_id, MISSING)) for r in requests.values()]
+    table = pd.DataFrame(
+        [(request.custom_id, clean_text(request.message), out.label) for request, out in rows],
+        columns=["custom_id", "message", "class"],
+    )
+    failed = [(request, out) for request, out in rows if out.label < 0]
+    errors = [(request.custom_id, out.form, out.reply) for request, out in failed] + strays
+    errors = [(custom_id, reason, clean_text(reply)) for custom_id, reason, reply in errors]
+    write_csv(table.assign(**{"class": -1}), args.unlabeled_file)
+    write_csv(table, args.labeled_file)
+    write_csv(table[table["class"] >= 0], args.purged_file)
+    write_csv(pd.DataFrame(errors, columns=["custom_id", "reason", "reply"]), args.errors_file)
+    write_text("".join(request.line + "\n" for request, _ in failed), args.retry_file)
+    print(f"wrote {args.retry_file}: {len(failed):,} requests")
+    print_summary(rows, strays, counts["duplicates"], codebook.names)
+
+
+def print_summary(rows, strays, duplicates: int, names: tuple[str, ...]) -> None:
+    """Print how many rows each class and each reason has; a row is counted once."""
+    forms = Counter(out.form for _, out in rows)
+    labels = Counter(out.label for _, out in rows)
+    labelled = len(rows) - labels[-1]
+    print(f"{labelled:,} of {len(rows):,} rows have a label ({labelled / len(rows):.2%}):")
+    for k, name in enumerate(names):
+        print(f"  {labels[k]:>9,}  [{k}] {name} ({labels[k] / max(labelled, 1):.1%})")
+    print(f"  {forms['strict']:>9,}  answered exactly [k]; {forms['lenient']:,} in another dress")
+    reasons = Counter(out.form.split(" line ")[0] for _, out in rows if out.label < 0)
+    print(f"{labels[-1]:,} rows have none:")
+    for reason, count in reasons.most_common():
+        print(f"  {count:>9,}  {reason}")
+    print(
+        f"{duplicates:,} answers came twice; {len(strays):,} belong to no row (in the errors file)"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

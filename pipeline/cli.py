@@ -1,0 +1,85 @@
+"""The command line of every script, built from the settings block at its top."""
+
+import argparse
+import difflib
+import io
+import sys
+import tokenize
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+
+class UserError(Exception):
+    """A mistake that the user can mend: shown as one line, exit status 1."""
+
+
+def parse_settings(script: dict[str, Any], argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the settings of a script, as its constants or the command line say.
+
+    `script` is the script's `globals()`. Each constant between its two rule lines becomes an
+    option of the default's type with the trailing comment as its help: `BATCH_SIZE = 32` is
+    `--batch-size`, read as `settings.batch_size`; a bool is `--x/--no-x`. A mistyped option or
+    value ends the program with one line and status 2. Overridden values are printed.
+    """
+    prog = Path(script["__file__"]).name
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=script["__doc__"],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        usage=f"python {prog} [options]",
+    )
+    parser.error = lambda message: parser.exit(2, f"{prog}: {message} (try --help)\n")
+    source = Path(script["__file__"]).read_text(encoding="utf-8")
+    for name, comment in settings_block(source).items():
+        default = script[name]
+        kind = (
+            {"action": argparse.BooleanOptionalAction}
+            if isinstance(default, bool)
+            else {"type": type(default), "metavar": type(default).__name__.upper()}
+        )
+        shown = default if default != "" else "none"
+        help_text = f"{comment} (default: {shown})".replace("%", "%%")
+        parser.add_argument(option_of(name), default=default, help=help_text, **kind)
+
+    settings, unknown = parser.parse_known_args(argv)
+    if unknown:
+        known = [option for action in parser._actions for option in action.option_strings]
+        close = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        parser.error(f"unknown option {unknown[0]}{hint}")
+    for name, value in vars(settings).items():
+        if value != script[name.upper()]:
+            print(f"setting {name.upper()} = {value!r} (default {script[name.upper()]!r})")
+    return settings
+
+
+def settings_block(source: str) -> dict[str, str]:
+    """Return name -> trailing comment of the constants between a script's two rule lines."""
+    comments: dict[str, str] = {}
+    name, inside = "", False
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT and token.string.startswith("# -----"):
+            inside = not inside
+        elif inside and token.type == tokenize.NAME and token.start[1] == 0:
+            name = token.string
+            comments[name] = ""
+        elif inside and token.type == tokenize.COMMENT and token.start[1] > 0:
+            comments[name] = token.string.lstrip("# ")
+    return comments
+
+
+def option_of(name: str) -> str:
+    """Return the command-line option of a constant."""
+    return "--" + name.lower().replace("_", "-")
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script's `main`; a user's mistake becomes one line on stderr and exit status 1."""
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"{Path(sys.argv[0]).name}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,95 @@
+"""Step 3b: split the labelled rows into train, validation and test, 70/10/20, stratified by class.
+
+Reads   INPUT_FILE (from jsonl_to_csv.py, or any CSV with custom_id, message, class)
+Writes  OUTPUT_DIR/train.csv, validation.csv, test.csv
+Run     python split_dataset.py
+"""
+
+import math
+from pathlib import Path
+
+import pandas as pd
+from sklearn.model_selection import train_test_split
+
+from pipeline.cli import UserError, parse_settings, run
+from pipeline.codebook import Codebook, read_codebook
+from pipeline.files import read_messages, write_csv
+
+# ---------------------------------------------------------------------------------------------
+INPUT_FILE = "./pre_process/purged_labeled_v2.csv"  # custom_id, message, class
+PROMPT_FILE = "./prompt.txt"  # the codebook
+OUTPUT_DIR = "./pre_process/evaluation"  # train.csv, validation.csv and test.csv go there
+TEST_SIZE = 0.2  # share of all rows
+VALIDATION_SIZE = 0.1  # share of all rows
+GROUP_DUPLICATES = False  # keep rows with the same message in one split
+SEED = 42  # the same seed gives the same split
+# ---------------------------------------------------------------------------------------------
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_settings(globals(), argv)
+    codebook = read_codebook(args.prompt_file)
+    rows = read_messages(args.input_file, "jsonl_to_csv.py", len(codebook.names), labelled=True)
+    train_size = 1 - args.test_size - args.validation_size
+    if min(args.test_size, args.validation_size, train_size) <= 0:
+        raise UserError("--test-size and --validation-size: above 0, and below 1 together")
+    pool = rows.drop_duplicates("message") if args.group_duplicates else rows
+    refuse_small_classes(
+        args.input_file, pool, codebook, min(args.test_size, args.validation_size, train_size)
+    )
+    splits = split(pool, args.test_size, args.validation_size, args.seed)
+    if args.group_duplicates:
+        splits = {
+            name: rows[rows["message"].isin(part["message"])] for name, part in splits.items()
+        }
+    for name, part in splits.items():
+        write_csv(part, Path(args.output_dir) / f"{name}.csv")
+    print_shares(splits, codebook)
+
+
+def refuse_small_classes(
+    path: str, pool: pd.DataFrame, codebook: Codebook, smallest: float
+) -> None:
+    """Stop where a class has too few rows to stand in each split."""
+    needed = math.ceil(round(1 / smallest, 6))
+    counts = pool["class"].value_counts()
+    for k, name in enumerate(codebook.names):
+        if counts.get(k, 0) < needed:
+            raise UserError(
+                f"{path}: class {k} ({name}) has {counts.get(k, 0)} rows, and {needed} are needed "
+                "to stand in each split: label more, or merge the class with another in "
+                f"{codebook.path}"
+            )
+
+
+def split(
+    rows: pd.DataFrame, test_size: float, validation_size: float, seed: int
+) -> dict[str, pd.DataFrame]:
+    """Return the report's splits: the test rows first, then the validation rows from the rest."""
+    rest, test = train_test_split(
+        rows, test_size=test_size, stratify=rows["class"], random_state=seed
+    )
+    train, validation = train_test_split(
+        rest,
+        test_size=validation_size / (1 - test_size),
+        stratify=rest["class"],
+        random_state=seed,
+    )
+    return {"train": train, "validation": validation, "test": test}
+
+
+def print_shares(splits: dict[str, pd.DataFrame], codebook: Codebook) -> None:
+    """Print the classes of each split, and the messages that stand in more than one."""
+    for k, name in enumerate(codebook.names):
+        counts = [
+            f"{split_name} {(part['class'] == k).sum():,} ({(part['class'] == k).mean():.1%})"
+            for split_name, part in splits.items()
+        ]
+        print(f"  [{k}] {name}: {', '.join(counts)}")
+    messages = pd.concat([part["message"].drop_duplicates() for part in splits.values()])
+    shared = messages[messages.duplicated()].nunique()
+    print(f"  {shared:,} messages stand in more than one split (--group-duplicates parts none)")
+
+
+if __name__ == "__main__":
+    run(main)
