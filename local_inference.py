@@ -1,0 +1,31 @@
+"""Step 5: a local LLM on a CSV of messages, before fine-tuning.
+
+Reads   MODEL_PATH (a causal LM, as git clone leaves it), TEST_FILE (message; custom_id and class
+        where they exist: rows without a class are predicted, not scored), PROMPT_FILE
+Writes  OUTPUT_DIR/report.txt, metrics.json, predictions.csv, confusion_matrix.png
+Run     python local_inference.py --model-path ./Qwen2.5-3B
+"""
+
+from pipeline.cli import parse_settings, run
+from pipeline.llm_evaluation import evaluate_llm
+
+# ---------------------------------------------------------------------------------------------
+MODEL_PATH = "./Qwen2.5-3B"  # a model's folder
+TEST_FILE = "./pre_process/evaluation/test.csv"  # any CSV with a message column
+PROMPT_FILE = "./prompt.txt"  # the codebook
+OUTPUT_DIR = "./results/{model}-before"  # {model} = the name of the model's folder
+LOAD_IN_4BIT = True  # NF4, as in training; off = 16 bit (32 on a CPU)
+BATCH_SIZE = 32  # rows
+MAX_LENGTH = 512  # tokens of codebook, comment and answer; only the comment is shortened
+MAX_NEW_TOKENS = 20  # tokens of the reply
+MAX_TEST_SAMPLES = 0  # 0 = all rows
+SEED = 42  # of the bootstrap intervals
+# ---------------------------------------------------------------------------------------------
+
+
+def main(argv: list[str] | None = None) -> None:
+    evaluate_llm(vars(parse_settings(globals(), argv)))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,233 @@
+"""The report of a run: metrics from predictions, and the files that show them.
+
+Everything is computed once, into `metrics.json`; text and plots are renderings of it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+from sklearn.metrics import classification_report
+
+from pipeline.codebook import Codebook
+from pipeline.files import clean_text, write_csv, write_json, write_text
+
+DRESSES = ("strict", "lenient")
+
+
+def confusion(true: np.ndarray, predicted: np.ndarray, num_labels: int) -> np.ndarray:
+    """Return counts of shape (k, k + 1): rows true, columns predicted, the last one "invalid".
+
+    `true` holds 0..k-1, `predicted` holds -1 for an invalid answer.
+    """
+    columns = np.where(predicted < 0, num_labels, predicted)
+    flat = np.bincount(true * (num_labels + 1) + columns, minlength=num_labels * (num_labels + 1))
+    return flat.reshape(num_labels, num_labels + 1)
+
+
+def macro_f1(matrices: np.ndarray) -> np.ndarray:
+    """Return the macro F1 of (..., k, k + 1) confusion matrices; a class without F1 counts as 0."""
+    hits = np.diagonal(matrices, axis1=-2, axis2=-1)
+    margins = matrices.sum(-1) + matrices[..., :-1].sum(-2)
+    return (2 * hits / np.maximum(margins, 1)).mean(-1)
+
+
+def cohen_kappa(matrices: np.ndarray) -> np.ndarray:
+    """Return Cohen's kappa of (..., k, k + 1) confusion matrices, "invalid" being a category."""
+    total = matrices.sum((-2, -1))
+    observed = np.diagonal(matrices, axis1=-2, axis2=-1).sum(-1) / total
+    expected = (matrices.sum(-1) * matrices[..., :-1].sum(-2)).sum(-1) / total**2
+    return np.where(
+        expected < 1, (observed - expected) / np.where(expected < 1, 1 - expected, 1), 0
+    )
+
+
+def accuracy_interval(hits: int, total: int) -> list[float]:
+    """Return the 95 % Wilson interval of a share."""
+    interval = binomtest(int(hits), int(total)).proportion_ci(0.95, method="wilson")
+    return [float(interval.low), float(interval.high)]
+
+
+def compute_metrics(true: np.ndarray, predicted: np.ndarray, num_labels: int, seed: int) -> dict:
+    """Return the metrics of predictions, -1 being an invalid answer.
+
+    `accuracy` is over the valid predictions, as in the report; all else over all rows, where an
+    invalid answer is wrong. Intervals are 95 %: Wilson's for accuracies, percentiles of 2,000
+    multinomial bootstrap draws for macro F1 and Cohen's kappa.
+    """
+    matrix = confusion(true, predicted, num_labels)
+    hits, total = int(np.trace(matrix)), int(matrix.sum())
+    valid = total - int(matrix[:, -1].sum())
+    draws = np.random.default_rng(seed).multinomial(total, matrix.ravel() / total, size=2000)
+    draws = draws.reshape(-1, *matrix.shape)
+    majority = matrix.sum(1)
+    return {
+        "total": total,
+        "valid": valid,
+        "valid_rate": valid / total,
+        "accuracy": hits / valid if valid else 0.0,
+        "accuracy_ci95": accuracy_interval(hits, valid) if valid else [0.0, 1.0],
+        "accuracy_all_rows": hits / total,
+        "accuracy_all_rows_ci95": accuracy_interval(hits, total),
+        "macro_f1": float(macro_f1(matrix)),
+        "macro_f1_ci95": np.percentile(macro_f1(draws), [2.5, 97.5]).tolist(),
+        "cohen_kappa": float(cohen_kappa(matrix)),
+        "cohen_kappa_ci95": np.percentile(cohen_kappa(draws), [2.5, 97.5]).tolist(),
+        "majority_class": int(majority.argmax()),
+        "majority_baseline": float(majority.max() / total),
+        "confusion_matrix": matrix.tolist(),
+    }
+
+
+def report_table(matrix: list[list[int]], names: list[str]) -> str:
+    """Return scikit-learn's classification report of the valid predictions in a matrix."""
+    counts = np.array(matrix)[:, :-1]
+    labels = np.arange(len(names))
+    true = np.repeat(np.repeat(labels, len(names)), counts.ravel())
+    predicted = np.repeat(np.tile(labels, len(names)), counts.ravel())
+    if not len(true):
+        return "(no valid predictions)\n"
+    return classification_report(
+        true, predicted, labels=labels, target_names=names, digits=2, zero_division=0
+    )
+
+
+def report_block(metrics: dict) -> str:
+    """Return the report's block for a model, to the character."""
+    if metrics["family"] == "bert":
+        numbers = [str(k) for k in range(len(metrics["class_names"]))]
+        return (
+            f"{metrics['stage'].capitalize()} fine tune\n"
+            f"Test accuracy: {metrics['accuracy']:.4f}\n\n"
+            "Classification report:\n" + report_table(metrics["confusion_matrix"], numbers)
+        )
+    if metrics["adapter_path"]:
+        models = f"Base Model: {metrics['model_path']}\nLoRA Adapter: {metrics['adapter_path']}\n"
+    else:
+        models = f"Model: {metrics['model_path']}\n"
+    return (
+        f"{models}Test set: {metrics['test_file']}\n"
+        f"Total samples: {metrics['total']}\n"
+        f"Valid predictions: {metrics['valid']} ({metrics['valid_rate']:.2%})\n"
+        f"Accuracy: {metrics['accuracy']:.4f}\n\n"
+        "Classification Report:\n"
+        + report_table(metrics["confusion_matrix"], metrics["class_names"])
+    )
+
+
+def report_text(metrics: dict) -> str:
+    """Return `report.txt`: the report's block, and below it what the report left out."""
+    shares = ", ".join(f"{name} {count}" for name, count in metrics["answers"].items())
+    run = (
+        f"Model: {metrics['model_path']}, {metrics['method']}\n"
+        f"Answers: {shares}\n"
+        f"Shortened comments: {metrics['shortened']}\n"
+        f"Speed: {metrics['rows_per_second']:.1f} rows/s on {metrics['device']}, {metrics['dtype']}\n"
+    )
+    if "accuracy" not in metrics:
+        return f"{metrics['test_file']}: predicted, not scored, since no row has a class\n{run}"
+    low, high = metrics["accuracy_ci95"]
+    lines = [
+        ("Accuracy", "accuracy_all_rows"),
+        ("Macro F1", "macro_f1"),
+        ("Cohen's kappa", "cohen_kappa"),
+    ]
+    body = "".join(
+        f"  {title:<16}{metrics[key]:.4f}  [{metrics[key + '_ci95'][0]:.4f}, "
+        f"{metrics[key + '_ci95'][1]:.4f}]\n"
+        for title, key in lines
+    )
+    majority = metrics["class_names"][metrics["majority_class"]]
+    return (
+        f"{report_block(metrics)}\n"
+        f"Measured against: {metrics['measured_against']}\n"
+        f"Accuracy of the valid predictions, 95 % interval: [{low:.4f}, {high:.4f}]\n"
+        f"Over all {metrics['total']} rows, an invalid answer being wrong, with 95 % intervals:\n"
+        f"{body}"
+        f"  {'Always ' + majority:<16}{metrics['majority_baseline']:.4f}\n"
+        f"{run}\nConfusion matrix (rows: true class, columns: predicted)\n"
+        f"{confusion_text(metrics['confusion_matrix'], metrics['class_names'])}\n"
+    )
+
+
+def confusion_text(matrix: list[list[int]], names: list[str]) -> str:
+    """Return a confusion matrix as text, "invalid" being the last column."""
+    return pd.DataFrame(matrix, index=names, columns=[*names, "invalid"]).to_string()
+
+
+def save_results(
+    rows: pd.DataFrame, predictions: pd.DataFrame, codebook: Codebook, run: dict
+) -> dict:
+    """Write predictions.csv, metrics.json, report.txt and confusion_matrix.png; return the metrics.
+
+    `rows` holds `custom_id,message,class`; `predictions`, in the same order, `predicted` (-1 =
+    invalid), `reply`, `form` (strict, lenient, or why there is no label), `confidence` and `p_*`.
+    Rows of class -1 are predicted, not scored. `run` is `run_record`'s; the files go to its setting
+    `output_dir`, in which {model} stands for the name of the model's folder.
+    """
+    from pipeline.plots import plot_confusion
+
+    folder = Path(run["settings"]["output_dir"].replace("{model}", run["model"]))
+    true, predicted = rows["class"].to_numpy(), predictions["predicted"].to_numpy()
+    scored = true >= 0
+    metrics = run | {
+        "class_names": list(codebook.names),
+        "codebook_sha256": codebook.sha256,
+        "predicted_rows": len(rows),
+        "rows_without_class": int((~scored).sum()),
+        "answers": predictions["form"].value_counts().to_dict(),
+        "measured_against": f"the labels in {run['test_file']}",
+    }
+    if scored.any():
+        seed = run["settings"]["seed"]
+        metrics |= compute_metrics(true[scored], predicted[scored], len(codebook.names), seed)
+        plot_confusion(
+            metrics["confusion_matrix"],
+            metrics["class_names"],
+            f"{metrics['model']}, {metrics['stage']} fine-tuning",
+            folder / "confusion_matrix.png",
+        )
+    table = pd.concat([rows.reset_index(drop=True), predictions.drop(columns="form")], axis=1)
+    table["reply"] = table["reply"].map(clean_text)
+    write_csv(table, folder / "predictions.csv")
+    write_json(metrics, folder / "metrics.json")
+    write_text(report_text(metrics), folder / "report.txt")
+    print(f"wrote {folder}: report.txt, metrics.json, predictions.csv, confusion_matrix.png\n")
+    print(report_text(metrics))
+    return metrics
+
+
+def run_record(
+    *,
+    family: str,
+    stage: str,
+    model_path: str,
+    adapter_path: str = "",
+    method: str,
+    shortened: int,
+    seconds: float,
+    num_rows: int,
+    dtype: Any,
+    settings: dict,
+) -> dict:
+    """Return what `save_results` needs to know of a run; `stage` is `before` or `after`."""
+    from pipeline.runtime import describe_device, versions
+
+    return {
+        "model": Path(model_path).resolve().name,
+        "family": family,
+        "stage": stage,
+        "model_path": model_path,
+        "adapter_path": adapter_path,
+        "test_file": settings["test_file"],
+        "method": method,
+        "shortened": shortened,
+        "seconds": round(seconds, 3),
+        "rows_per_second": round(num_rows / max(seconds, 1e-9), 3),
+        "device": describe_device(),
+        "dtype": str(dtype).removeprefix("torch."),
+        "settings": settings,
+        "versions": versions(),
+    }

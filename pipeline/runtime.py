@@ -1,0 +1,52 @@
+"""The machine that a model runs on: device, precision, versions, seed."""
+
+import os
+import platform
+from importlib.metadata import version
+
+# The Trainer would spread a model over every visible GPU; these scripts are made for one.
+if "LOCAL_RANK" not in os.environ:
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+
+import torch
+import transformers
+
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+
+PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "accelerate",
+    "datasets",
+    "scikit-learn",
+    "pandas",
+)
+
+
+def device() -> torch.device:
+    """Return the GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def describe_device() -> str:
+    """Return the device's name, such as "NVIDIA A100" or "CPU (x86_64, 8 threads)"."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+def compute_dtype() -> torch.dtype:
+    """Return bfloat16 on a GPU that has it, float16 on an older one, float32 on a CPU."""
+    if not torch.cuda.is_available():
+        return torch.float32
+    bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if bf16 else torch.float16
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that results depend on."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}

@@ -1,0 +1,32 @@
+"""Step 7: the same as step 5, with the adapter that finetune.py trained.
+
+Reads   MODEL_PATH (the base model), ADAPTER_PATH (from finetune.py), TEST_FILE, PROMPT_FILE
+Writes  OUTPUT_DIR/report.txt, metrics.json, predictions.csv, confusion_matrix.png
+Run     python posttune_eval.py --model-path ./Qwen2.5-3B
+"""
+
+from pipeline.cli import parse_settings, run
+from pipeline.llm_evaluation import evaluate_llm
+
+# ---------------------------------------------------------------------------------------------
+MODEL_PATH = "./Qwen2.5-3B"  # the base model's folder
+ADAPTER_PATH = "./qlora_checkpoints/final_model"  # the adapter's folder
+TEST_FILE = "./pre_process/evaluation/test.csv"  # any CSV with a message column
+PROMPT_FILE = "./prompt.txt"  # the codebook of the training
+OUTPUT_DIR = "./results/{model}-after"  # {model} = the name of the model's folder
+LOAD_IN_4BIT = True  # NF4, as in training; off = 16 bit (32 on a CPU)
+BATCH_SIZE = 32  # rows
+MAX_LENGTH = 512  # tokens of codebook, comment and answer; only the comment is shortened
+MAX_NEW_TOKENS = 20  # tokens of the reply
+MAX_TEST_SAMPLES = 0  # 0 = all rows
+SEED = 42  # of the bootstrap intervals
+# ---------------------------------------------------------------------------------------------
+
+
+def main(argv: list[str] | None = None) -> None:
+    settings = vars(parse_settings(globals(), argv))
+    evaluate_llm(settings, settings["adapter_path"])
+
+
+if __name__ == "__main__":
+    run(main)
