@@ -7,8 +7,6 @@ Writes  OUTPUT_DIR/checkpoint-*, loss_curve.png, training.json and final_model: 
 Run     python finetune.py --model-path ./Qwen2.5-3B   (--resume goes on from the last checkpoint)
 """
 
-from pathlib import Path
-
 import pandas as pd
 
 from pipeline.cli import parse_settings, run
@@ -62,8 +60,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from pipeline.chat import build_chat
     from pipeline.llm import load_tokenizer
-    from pipeline.plots import plot_loss
-    from pipeline.training import claim_output, save_final, trainer_arguments, training_record
+    from pipeline.training import claim_output, train_and_save, trainer_arguments, training_record
 
     record = training_record(settings, codebook)
     checkpoint = claim_output(settings["output_dir"], record, settings["resume"])
@@ -77,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
             settings,
             warmup_steps=settings["warmup_steps"],
             gradient_accumulation_steps=settings["gradient_accumulation_steps"],
-            gradient_checkpointing=settings["gradient_checkpointing"],
+            activation_checkpointing=settings["gradient_checkpointing"],
             metric_for_best_model="eval_loss",
             prediction_loss_only=True,
         ),
@@ -86,15 +83,7 @@ def main(argv: list[str] | None = None) -> None:
         data_collator=DataCollatorForSeq2Seq(tokenizer, padding=True),
         processing_class=tokenizer,
     )
-    result = trainer.train(resume_from_checkpoint=checkpoint)
-    record |= {"log_history": trainer.state.log_history, "train": result.metrics}
-    final = save_final(settings["output_dir"], record, trainer.save_model)
-    curve = Path(settings["output_dir"]) / "loss_curve.png"
-    plot_loss(trainer.state.log_history, f"QLoRA of {settings['model_path']}", curve)
-    print(
-        f"validation loss {trainer.state.best_metric:.4f} at {trainer.state.best_global_step} steps"
-    )
-    print(f"wrote {final} and {curve}")
+    train_and_save(trainer, checkpoint, record, f"QLoRA of {settings['model_path']}")
 
 
 def build_model(settings: dict):

@@ -124,29 +124,30 @@ def report_text(metrics: dict) -> str:
         f"Model: {metrics['model_path']}, {metrics['method']}\n"
         f"Answers: {shares}\n"
         f"Shortened comments: {metrics['shortened']}\n"
-        f"Speed: {metrics['rows_per_second']:.1f} rows/s on {metrics['device']}, {metrics['dtype']}\n"
+        f"Speed: {metrics['rows_per_second']:.1f} rows/s, {metrics['device']}, {metrics['dtype']}\n"
     )
     if "accuracy" not in metrics:
         return f"{metrics['test_file']}: predicted, not scored, since no row has a class\n{run}"
     low, high = metrics["accuracy_ci95"]
-    lines = [
-        ("Accuracy", "accuracy_all_rows"),
-        ("Macro F1", "macro_f1"),
-        ("Cohen's kappa", "cohen_kappa"),
-    ]
+    majority = f"Always {metrics['class_names'][metrics['majority_class']]}"
+    scores = {
+        "Accuracy": "accuracy_all_rows",
+        "Macro F1": "macro_f1",
+        "Cohen's kappa": "cohen_kappa",
+    }
+    width = max(map(len, [*scores, majority])) + 2
     body = "".join(
-        f"  {title:<16}{metrics[key]:.4f}  [{metrics[key + '_ci95'][0]:.4f}, "
+        f"  {title:<{width}}{metrics[key]:.4f}  [{metrics[key + '_ci95'][0]:.4f}, "
         f"{metrics[key + '_ci95'][1]:.4f}]\n"
-        for title, key in lines
+        for title, key in scores.items()
     )
-    majority = metrics["class_names"][metrics["majority_class"]]
     return (
         f"{report_block(metrics)}\n"
         f"Measured against: {metrics['measured_against']}\n"
         f"Accuracy of the valid predictions, 95 % interval: [{low:.4f}, {high:.4f}]\n"
         f"Over all {metrics['total']} rows, an invalid answer being wrong, with 95 % intervals:\n"
         f"{body}"
-        f"  {'Always ' + majority:<16}{metrics['majority_baseline']:.4f}\n"
+        f"  {majority:<{width}}{metrics['majority_baseline']:.4f}\n"
         f"{run}\nConfusion matrix (rows: true class, columns: predicted)\n"
         f"{confusion_text(metrics['confusion_matrix'], metrics['class_names'])}\n"
     )

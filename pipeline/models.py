@@ -69,8 +69,8 @@ def check_adapter(adapter_path: str, model_path: str, codebook: Codebook) -> Non
     folder = Path(adapter_path)
     if not (folder / "adapter_config.json").is_file():
         raise UserError(
-            f"{adapter_path} holds no adapter (adapter_config.json): run finetune.py first, or give "
-            "--adapter-path the final_model folder that it wrote"
+            f"{adapter_path} holds no adapter (adapter_config.json): run finetune.py first, or "
+            "give --adapter-path the final_model folder that it wrote"
         )
     if not (folder / RECORD).is_file():
         print(f"{folder / RECORD} not found: cannot check the adapter's base and codebook")
@@ -78,8 +78,8 @@ def check_adapter(adapter_path: str, model_path: str, codebook: Codebook) -> Non
     record = read_json(folder / RECORD, "run finetune.py again")
     if record["base_fingerprint"] != fingerprint(model_path):
         raise UserError(
-            f"{adapter_path} was trained on {record['settings']['model_path']}, and {model_path} is "
-            "another model: give --model-path that base, or another --adapter-path"
+            f"{adapter_path} was trained on {record['settings']['model_path']}, and {model_path} "
+            "is another model: give --model-path that base, or another --adapter-path"
         )
     if record["codebook_sha256"] != codebook.sha256:
         raise UserError(

@@ -1,13 +1,7 @@
-"""The machine that a model runs on: device, precision, versions, seed."""
+"""The machine that a model runs on: device, precision, versions."""
 
-import os
 import platform
 from importlib.metadata import version
-
-# The Trainer would spread a model over every visible GPU; these scripts are made for one.
-if "LOCAL_RANK" not in os.environ:
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 import torch
 import transformers

@@ -6,12 +6,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from transformers import TrainingArguments
+from transformers import ProgressCallback, Trainer, TrainingArguments
 
 from pipeline.cli import UserError
 from pipeline.codebook import Codebook
 from pipeline.files import read_json, write_json
 from pipeline.models import RECORD, fingerprint
+from pipeline.plots import plot_loss
 from pipeline.runtime import compute_dtype, describe_device, torch, versions
 
 FREE_ON_RESUME = {
@@ -106,15 +107,49 @@ def trainer_arguments(settings: dict, **more) -> TrainingArguments:
         train_sampling_strategy="group_by_length",
         bf16=dtype == torch.bfloat16,
         fp16=dtype == torch.float16,
+        disable_tqdm=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
         report_to="none",
         **more,
     )
 
 
-def save_final(output_dir: str, record: dict, save: Callable[[str], None]) -> Path:
+class EpochLines(ProgressCallback):
+    """The Trainer's progress bar with one line an epoch instead of a dict every few steps."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if "eval_loss" in logs and self.training_bar is not None:
+            hidden = ("runtime", "per_second", "epoch", "loss")
+            scores = [
+                f", {key.removeprefix('eval_').replace('_', ' ')} {value:.4f}"
+                for key, value in logs.items()
+                if not key.endswith(hidden)
+            ]
+            trained = next((e["loss"] for e in reversed(state.log_history) if "loss" in e), 0.0)
+            self.training_bar.write(
+                f"epoch {state.epoch:.0f}: training loss {trained:.4f}, "
+                f"validation loss {logs['eval_loss']:.4f}{''.join(scores)}"
+            )
+
+
+def train_and_save(trainer: Trainer, checkpoint: str | None, record: dict, title: str) -> None:
+    """Train, then write `final_model` (the best weights) and the loss curve."""
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(EpochLines)
+    result = trainer.train(resume_from_checkpoint=checkpoint)
+    state, folder = trainer.state, Path(trainer.args.output_dir)
+    record |= {"log_history": state.log_history, "train": result.metrics}
+    final = save_final(folder, record, trainer.save_model)
+    plot_loss(state.log_history, title, folder / "loss_curve.png")
+    name = trainer.args.metric_for_best_model.removeprefix("eval_").replace("_", " ")
+    print(f"best validation {name} {state.best_metric:.4f}, at step {state.best_global_step}")
+    print(f"trained in {result.metrics['train_runtime']:.0f} s; wrote {final}")
+
+
+def save_final(folder: Path, record: dict, save: Callable[[str], None]) -> Path:
     """Write `final_model` beside its place, with its record, and move it there when complete."""
-    final = Path(output_dir) / "final_model"
-    scratch = final.with_name(f".{os.getpid()}-final_model")
+    final = folder / "final_model"
+    scratch = folder / f".{os.getpid()}-final_model"
     save(str(scratch))
     write_json(record, scratch / RECORD)
     shutil.rmtree(final, ignore_errors=True)

@@ -1,0 +1,32 @@
+"""Step 8: BERT before fine-tuning: logistic regression on the frozen encoder's features.
+
+Reads   MODEL_PATH (an encoder, as git clone leaves it), TEST_FILE, TRAIN_FILE (to fit the
+        regression), PROMPT_FILE
+Writes  OUTPUT_DIR/report.txt, metrics.json, predictions.csv, confusion_matrix.png
+Run     python bert_eval.py   (--untrained-head: a random head instead, which is chance)
+"""
+
+from pipeline.bert_evaluation import evaluate_bert, predict_before
+from pipeline.cli import parse_settings, run
+
+# ---------------------------------------------------------------------------------------------
+MODEL_PATH = "./bert-base-chinese"  # an encoder's folder
+TRAIN_FILE = "./pre_process/evaluation/train.csv"  # custom_id, message, class
+TEST_FILE = "./pre_process/evaluation/test.csv"  # any CSV with a message column
+PROMPT_FILE = "./prompt.txt"  # the codebook: names and number of the classes
+OUTPUT_DIR = "./results/{model}-before"  # {model} = the name of the model's folder
+UNTRAINED_HEAD = False  # a random classification head, as an untrained BERT has
+BATCH_SIZE = 64  # rows
+MAX_LENGTH = 128  # tokens; longer comments are shortened and counted
+MAX_TRAIN_SAMPLES = 0  # 0 = all rows
+MAX_TEST_SAMPLES = 0  # 0 = all rows
+SEED = 42  # of the random head and the bootstrap intervals
+# ---------------------------------------------------------------------------------------------
+
+
+def main(argv: list[str] | None = None) -> None:
+    evaluate_bert(vars(parse_settings(globals(), argv)), predict_before)
+
+
+if __name__ == "__main__":
+    run(main)

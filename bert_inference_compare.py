@@ -1,0 +1,99 @@
+"""Step 11: BERT before and after fine-tuning on the same rows.
+
+Reads   MODEL_PATH (the encoder), TUNED_PATH (from bert_tune.py), TRAIN_FILE (to fit the probe that
+        stands for "before"), TEST_FILE, PROMPT_FILE
+Writes  OUTPUT_DIR/comparison.txt, comparison.json, predictions.csv, confusion_difference.png
+Run     python bert_inference_compare.py
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+from pipeline.bert_evaluation import predict_after, predict_before, read_test
+from pipeline.cli import UserError, parse_settings, run
+from pipeline.codebook import read_codebook
+from pipeline.evaluation import compute_metrics, report_block
+from pipeline.files import write_csv, write_json, write_text
+
+# ---------------------------------------------------------------------------------------------
+MODEL_PATH = "./bert-base-chinese"  # the encoder's folder
+TUNED_PATH = "./bert_checkpoints/final_model"  # the fine-tuned model's folder
+TRAIN_FILE = "./pre_process/evaluation/train.csv"  # custom_id, message, class
+TEST_FILE = "./pre_process/evaluation/test.csv"  # custom_id, message, class
+PROMPT_FILE = "./prompt.txt"  # the codebook of the training
+OUTPUT_DIR = "./results/{model}-compare"  # {model} = the name of the encoder's folder
+UNTRAINED_HEAD = False  # "before" is a random head instead of a linear probe
+BATCH_SIZE = 64  # rows
+MAX_LENGTH = 128  # tokens, as in training
+MAX_TRAIN_SAMPLES = 0  # 0 = all rows
+MAX_TEST_SAMPLES = 0  # 0 = all rows
+SEED = 42  # of the random head and the bootstrap intervals
+# ---------------------------------------------------------------------------------------------
+
+
+def main(argv: list[str] | None = None) -> None:
+    settings = vars(parse_settings(globals(), argv))
+    codebook = read_codebook(settings["prompt_file"])
+    rows = read_test(settings, codebook)
+    rows = rows[rows["class"] >= 0].reset_index(drop=True)
+    if rows.empty:
+        raise UserError(f"{settings['test_file']} has no row with a class: nothing to compare by")
+    predictions, metrics = {}, {}
+    for stage, predict in (("after", predict_after), ("before", predict_before)):
+        predictions[stage], record = predict(settings, codebook, rows)
+        true, predicted = rows["class"].to_numpy(), predictions[stage]["predicted"].to_numpy()
+        metrics[stage] = record | {"class_names": list(codebook.names)}
+        metrics[stage] |= compute_metrics(true, predicted, len(codebook.names), settings["seed"])
+
+    right = {stage: predictions[stage]["predicted"] == rows["class"] for stage in predictions}
+    test = mcnemar_exact(right["before"], right["after"])
+    comparison = {"before": metrics["before"], "after": metrics["after"], "mcnemar": test}
+    folder = Path(settings["output_dir"].replace("{model}", metrics["before"]["model"]))
+    columns = {f"predicted_{stage}": predictions[stage]["predicted"] for stage in right}
+    write_csv(pd.concat([rows, pd.DataFrame(columns)], axis=1), folder / "predictions.csv")
+    write_json(comparison, folder / "comparison.json")
+    write_text(comparison_text(comparison), folder / "comparison.txt")
+
+    from pipeline.plots import plot_confusion_difference
+
+    plot_confusion_difference(
+        *(np.array(metrics[stage]["confusion_matrix"])[:, :-1] for stage in ("before", "after")),
+        codebook.names,
+        f"{metrics['before']['model']}: rows after minus before fine-tuning",
+        folder / "confusion_difference.png",
+    )
+    print(f"wrote {folder}: comparison.txt, comparison.json, confusion_difference.png\n")
+    print(comparison_text(comparison))
+
+
+def mcnemar_exact(before: pd.Series, after: pd.Series) -> dict:
+    """Return McNemar's exact test of two models that are right or wrong on the same rows.
+
+    Under the null hypothesis the rows that only one model got right are split evenly between the
+    two (McNemar 1947); the p-value is the two-sided binomial one.
+    """
+    only_before, only_after = int((before & ~after).sum()), int((after & ~before).sum())
+    pairs = only_before + only_after
+    p_value = float(binomtest(only_before, pairs, 0.5).pvalue) if pairs else 1.0
+    return {"only_before_right": only_before, "only_after_right": only_after, "p_value": p_value}
+
+
+def comparison_text(comparison: dict) -> str:
+    """Return both blocks, the disagreements with their test, and the speeds."""
+    before, after, test = (comparison[key] for key in ("before", "after", "mcnemar"))
+    return (
+        f"{report_block(before)}\n{report_block(after)}\n"
+        f"On the same {before['total']} rows:\n"
+        f"  right only after fine-tuning   {test['only_after_right']}\n"
+        f"  right only before fine-tuning  {test['only_before_right']}\n"
+        f"  McNemar's exact test           p = {test['p_value']:.3g}\n"
+        f"Before: {before['method']}; {before['rows_per_second']:.1f} rows/s\n"
+        f"After:  {after['method']}; {after['rows_per_second']:.1f} rows/s\n"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,125 @@
+"""Step 9: fine-tune BERT to classify comments.
+
+Reads   MODEL_PATH (an encoder, as git clone leaves it), TRAIN_FILE and VALIDATION_FILE (from
+        split_dataset.py), PROMPT_FILE (names and number of the classes)
+Writes  OUTPUT_DIR/checkpoint-*, loss_curve.png, training.json and final_model: the weights with the
+        highest validation weighted F1, the tokenizer and the record
+Run     python bert_tune.py   (--resume goes on from the last checkpoint)
+"""
+
+import pandas as pd
+
+from pipeline.cli import parse_settings, run
+from pipeline.codebook import read_codebook
+from pipeline.files import read_messages
+from pipeline.models import check_model_folder
+
+# ---------------------------------------------------------------------------------------------
+# data
+MODEL_PATH = "./bert-base-chinese"  # an encoder's folder
+TRAIN_FILE = "./pre_process/evaluation/train.csv"  # custom_id, message, class
+VALIDATION_FILE = "./pre_process/evaluation/validation.csv"  # the same
+PROMPT_FILE = "./prompt.txt"  # the codebook
+OUTPUT_DIR = "./bert_checkpoints"  # the result is in its final_model
+MAX_LENGTH = 128  # tokens; longer comments are shortened and counted
+MAX_TRAIN_SAMPLES = 0  # 0 = all rows
+# training
+NUM_TRAIN_EPOCHS = 10  # at most
+EARLY_STOPPING_PATIENCE = 3  # epochs without a better validation weighted F1
+LEARNING_RATE = 3e-5  # peak, falling linearly to 0
+WEIGHT_DECAY = 0.01  # AdamW's
+WARMUP_RATIO = 0.1  # share of the steps from 0 to the peak
+CLASS_WEIGHTS = True  # a class counts in inverse proportion to its rows
+PER_DEVICE_TRAIN_BATCH_SIZE = 32  # rows
+PER_DEVICE_EVAL_BATCH_SIZE = 64  # rows
+SAVE_TOTAL_LIMIT = 2  # checkpoints kept, the best among them
+LOGGING_STEPS = 50  # optimizer steps between two points of the loss curve
+RESUME = False  # go on from the last checkpoint in OUTPUT_DIR
+SEED = 42  # of the head's weights, dropout and the order of rows
+# ---------------------------------------------------------------------------------------------
+
+
+def main(argv: list[str] | None = None) -> None:
+    settings = vars(parse_settings(globals(), argv))
+    codebook = read_codebook(settings["prompt_file"])
+    train, validation = (
+        read_messages(settings[name], "split_dataset.py", len(codebook.names), labelled=True)
+        for name in ("train_file", "validation_file")
+    )
+    train = train.head(settings["max_train_samples"] or len(train))
+    check_model_folder(settings["model_path"])
+
+    from transformers import DataCollatorWithPadding, EarlyStoppingCallback, Trainer
+
+    from pipeline.bert import load_classifier, load_tokenizer
+    from pipeline.training import claim_output, train_and_save, trainer_arguments, training_record
+
+    record = training_record(settings, codebook)
+    checkpoint = claim_output(settings["output_dir"], record, settings["resume"])
+    tokenizer = load_tokenizer(settings["model_path"], settings["max_length"])
+    model = load_classifier(settings["model_path"], codebook, settings["seed"])
+    weights = class_weights(train["class"], len(codebook.names), settings["class_weights"])
+    trainer = Trainer(
+        model=model,
+        args=trainer_arguments(
+            settings,
+            warmup_steps=settings["warmup_ratio"],
+            metric_for_best_model="weighted_f1",
+        ),
+        train_dataset=tokenize(tokenizer, train, settings["max_length"]),
+        eval_dataset=tokenize(tokenizer, validation, settings["max_length"]),
+        data_collator=DataCollatorWithPadding(tokenizer),
+        processing_class=tokenizer,
+        compute_loss_func=weighted_cross_entropy(weights),
+        compute_metrics=accuracy_and_f1,
+        callbacks=[EarlyStoppingCallback(settings["early_stopping_patience"])],
+    )
+    train_and_save(trainer, checkpoint, record, f"Fine-tuning of {settings['model_path']}")
+
+
+def tokenize(tokenizer, rows: pd.DataFrame, max_length: int):
+    """Return a dataset of `input_ids` and `labels`."""
+    from datasets import Dataset
+
+    from pipeline.bert import encode
+
+    ids, shortened = encode(tokenizer, rows["message"].tolist(), max_length)
+    print(f"{len(rows):,} rows as tokens, {shortened:,} comments shortened to {max_length}")
+    return Dataset.from_dict({"input_ids": ids, "labels": rows["class"].tolist()})
+
+
+def class_weights(labels: pd.Series, num_labels: int, balanced: bool) -> list[float]:
+    """Return rows / (classes x rows of the class) per class, 1 for one without rows."""
+    if not balanced:
+        return [1.0] * num_labels
+    counts = labels.value_counts()
+    return [
+        len(labels) / (num_labels * counts[k]) if k in counts else 1.0 for k in range(num_labels)
+    ]
+
+
+def weighted_cross_entropy(weights: list[float]):
+    """Return a loss for the Trainer: cross-entropy, each row weighted by its class."""
+    import torch
+
+    def loss(outputs, labels, num_items_in_batch=None):
+        weight = torch.tensor(weights, dtype=torch.float32, device=labels.device)
+        return torch.nn.functional.cross_entropy(outputs.logits.float(), labels, weight=weight)
+
+    return loss
+
+
+def accuracy_and_f1(prediction) -> dict[str, float]:
+    """Return what the Trainer reports of the validation rows each epoch."""
+    from sklearn.metrics import accuracy_score, f1_score
+
+    predicted = prediction.predictions.argmax(-1)
+    return {
+        "accuracy": accuracy_score(prediction.label_ids, predicted),
+        "weighted_f1": f1_score(prediction.label_ids, predicted, average="weighted"),
+        "macro_f1": f1_score(prediction.label_ids, predicted, average="macro"),
+    }
+
+
+if __name__ == "__main__":
+    run(main)

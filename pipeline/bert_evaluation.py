@@ -1,0 +1,105 @@
+"""Steps 8, 10 and 11: BERT before and after fine-tuning, on a CSV of messages."""
+
+import pandas as pd
+
+from pipeline.cli import UserError
+from pipeline.codebook import Codebook, read_codebook
+from pipeline.evaluation import run_record, save_results
+from pipeline.files import read_json, read_messages
+from pipeline.models import RECORD, check_model_folder
+
+
+def read_test(settings: dict, codebook: Codebook) -> pd.DataFrame:
+    """Read the rows to predict, at most `max_test_samples` of them."""
+    if settings["batch_size"] < 1:
+        raise UserError("--batch-size: give at least 1")
+    rows = read_messages(settings["test_file"], "split_dataset.py", len(codebook.names))
+    return rows.head(settings["max_test_samples"] or len(rows))
+
+
+def predict_before(
+    settings: dict, codebook: Codebook, rows: pd.DataFrame
+) -> tuple[pd.DataFrame, dict]:
+    """Predict with the encoder as it was downloaded; return predictions and the run's record.
+
+    A linear probe fitted on `train_file`, or with `untrained_head` a random head, which is chance.
+    """
+    check_model_folder(settings["model_path"])
+    messages = rows["message"].tolist()
+    sizes = {"batch_size": settings["batch_size"], "max_length": settings["max_length"]}
+    if settings["untrained_head"]:
+        from pipeline.bert import predict_with_classifier
+
+        outcome = predict_with_classifier(
+            settings["model_path"], messages, codebook, seed=settings["seed"], **sizes
+        )
+        method = "an untrained random head: chance"
+    else:
+        train = read_messages(
+            settings["train_file"], "split_dataset.py", len(codebook.names), labelled=True
+        )
+        train = train.head(settings["max_train_samples"] or len(train))
+        if train["class"].nunique() < 2:
+            raise UserError(f"{settings['train_file']} holds one class: a probe needs two")
+
+        from pipeline.bert import predict_with_probe
+
+        outcome = predict_with_probe(
+            settings["model_path"], train, messages, len(codebook.names), **sizes
+        )
+        method = f"a linear probe on frozen features, fitted on {len(train)} rows"
+    return _package(settings, codebook, rows, settings["model_path"], "before", method, *outcome)
+
+
+def predict_after(
+    settings: dict, codebook: Codebook, rows: pd.DataFrame
+) -> tuple[pd.DataFrame, dict]:
+    """Predict with the model that bert_tune.py made; return predictions and the run's record."""
+    path = settings["tuned_path"]
+    record = read_json(f"{path}/{RECORD}", "run bert_tune.py first")
+    if record["codebook_sha256"] != codebook.sha256:
+        raise UserError(
+            f"{path} was trained with another codebook than {codebook.path}: give --prompt-file "
+            f"the one of training (its text is in {path}/{RECORD}), or run bert_tune.py again"
+        )
+
+    from pipeline.bert import predict_with_classifier
+
+    outcome = predict_with_classifier(
+        path,
+        rows["message"].tolist(),
+        codebook,
+        settings["batch_size"],
+        settings["max_length"],
+        settings["seed"],
+    )
+    base = record["settings"]["model_path"]
+    return _package(settings, codebook, rows, base, "after", f"fine-tuned in {path}", *outcome)
+
+
+def _package(
+    settings, codebook, rows, model_path, stage, method, probabilities, shortened, seconds
+) -> tuple[pd.DataFrame, dict]:
+    from pipeline.bert import predictions_of
+    from pipeline.runtime import compute_dtype
+
+    run = run_record(
+        family="bert",
+        stage=stage,
+        model_path=model_path,
+        method=method,
+        shortened=shortened,
+        seconds=seconds,
+        num_rows=len(rows),
+        dtype=compute_dtype(),
+        settings=settings,
+    )
+    return predictions_of(probabilities, codebook), run
+
+
+def evaluate_bert(settings: dict, predict) -> dict:
+    """Predict (`predict_before` or `predict_after`), score and report; return the metrics."""
+    codebook = read_codebook(settings["prompt_file"])
+    rows = read_test(settings, codebook)
+    predictions, run = predict(settings, codebook, rows)
+    return save_results(rows, predictions, codebook, run)

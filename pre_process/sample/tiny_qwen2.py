@@ -1,0 +1,186 @@
+"""A Qwen2 of about a million parameters, built and briefly pre-trained on generated comments.
+
+It has seen the codebook as the system turn, but answered it in mixed formats and by prejudice, as
+a base model does: greedy replies are partly invalid, and fine-tuning has something to mend.
+"""
+
+import json
+import random
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
+
+from pipeline.chat import Chat, build_chat, encode_comments
+from pipeline.codebook import Codebook, answer
+from pre_process.sample.folders import model_folder
+
+SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+# Qwen2's: a digit is a token of its own, and so is a bracket beside one.
+SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+CHAT_TEMPLATE = """\
+{%- for message in messages -%}
+{{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}
+"""
+MAX_POSITIONS = 4096
+PACK_TOKENS = 1024  # prefix and rows of a training step
+PROSE = ("这条评论似乎没有性别偏见。", "It seems that this comment has no gender bias.")
+TRUE_LABELS = 0.25  # share of pre-training answers with the true class
+
+
+def build_qwen2(
+    folder: str | Path,
+    codebook: Codebook,
+    comments: Sequence[tuple[str, int]],
+    *,
+    hidden_size: int = 128,
+    num_layers: int = 4,
+    vocab_size: int = 2000,
+    pretrain_steps: int = 300,
+    learning_rate: float = 3e-3,
+    seed: int = 42,
+) -> int:
+    """Build a Qwen2 from (text, class) comments; write it to `folder`; return its parameters.
+
+    The folder is laid out as a clone from Hugging Face is. `hidden_size` is a multiple of 64, so
+    that the blocks of NF4 fit.
+    """
+    tokenizer = train_tokenizer(codebook, [text for text, _ in comments], vocab_size)
+    torch.manual_seed(seed)
+    config = Qwen2Config(
+        vocab_size=vocab_size,
+        hidden_size=hidden_size,
+        intermediate_size=4 * hidden_size,
+        num_hidden_layers=num_layers,
+        num_attention_heads=hidden_size // 32,
+        num_key_value_heads=hidden_size // 64,
+        max_position_embeddings=MAX_POSITIONS,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = Qwen2ForCausalLM(config)
+    pretrain(model, tokenizer, codebook, comments, pretrain_steps, learning_rate, seed)
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        max_new_tokens=MAX_POSITIONS // 2,
+    )
+    with model_folder(folder, "Qwen2") as scratch:
+        model.save_pretrained(scratch)
+        tokenizer.save_pretrained(scratch, save_jinja_files=False)
+    return model.num_parameters()
+
+
+def train_tokenizer(codebook: Codebook, texts: Sequence[str], vocab_size: int) -> Qwen2Tokenizer:
+    """Return a byte-level BPE tokenizer in Qwen2's manner, with short codes for the codebook."""
+    bpe = Tokenizer(models.BPE())
+    bpe.normalizer = normalizers.NFC()
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(SPLIT), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - len(SPECIAL_TOKENS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    bpe.train_from_iterator([codebook.text, *PROSE] * (len(texts) // 10 + 2) + [*texts], trainer)
+    spec = json.loads(bpe.to_str())["model"]
+    return Qwen2Tokenizer(
+        vocab=spec["vocab"],
+        merges=[tuple(pair) for pair in spec["merges"]],
+        extra_special_tokens=list(SPECIAL_TOKENS[1:]),
+        chat_template=CHAT_TEMPLATE,
+        model_max_length=MAX_POSITIONS,
+    )
+
+
+def pretrain(
+    model: Qwen2ForCausalLM,
+    tokenizer: Qwen2Tokenizer,
+    codebook: Codebook,
+    comments: Sequence[tuple[str, int]],
+    steps: int,
+    learning_rate: float,
+    seed: int,
+) -> None:
+    """Train on chats, one pack of them a step; the loss is on comments and replies."""
+    rng = random.Random(seed)
+    chat = build_chat(tokenizer, codebook)
+    room = MAX_POSITIONS // 4
+    ids, _ = encode_comments(tokenizer, chat, [text for text, _ in comments], room)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.95))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, learning_rate, total_steps=max(steps, 1), pct_start=0.1, anneal_strategy="linear"
+    )
+    model.train()
+    order: list[int] = []
+    for _ in tqdm(range(steps), desc="pre-training", unit="step"):
+        rows: list[list[int]] = []
+        while sum(map(len, rows)) + len(chat.prefix) < PACK_TOKENS:
+            order = order or rng.sample(range(len(comments)), len(comments))
+            n = order.pop()
+            reply = naive_reply(*comments[n], len(codebook.names), rng)
+            told = tokenizer(reply, add_special_tokens=False)["input_ids"] + chat.stop[-1:]
+            rows.append(ids[n] + chat.suffix + told)
+        loss = pack_loss(model, chat, rows)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+    model.eval()
+
+
+def pack_loss(model: Qwen2ForCausalLM, chat: Chat, rows: list[list[int]]) -> torch.Tensor:
+    """Return the loss on rows that share one prefix; each attends to the prefix and to itself."""
+    start = len(chat.prefix)
+    ids = torch.tensor([chat.prefix + [token for row in rows for token in row]])
+    own = [start + i for row in rows for i in range(len(row))]
+    positions = torch.tensor([[*range(start), *own]])
+    owner = torch.tensor([-1] * start + [n for n, row in enumerate(rows) for _ in row])
+    seen = (owner[None, :] == owner[:, None]) | (owner[None, :] == -1)
+    mask = (seen & torch.ones(len(owner), len(owner), dtype=torch.bool).tril())[None, None]
+    logits = model(ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
+    known = (owner[:-1] == owner[1:]) & (owner[1:] >= 0)
+    return cross_entropy(logits[0, :-1][known], ids[0, 1:][known])
+
+
+def naive_reply(text: str, label: int, num_labels: int, rng: random.Random) -> str:
+    """Return a base model's reply: its form and most of its classes hang on a few characters."""
+    draw = rng.random()
+    if draw > TRUE_LABELS:
+        label = prejudice(text) if draw < 0.85 else rng.randrange(num_labels)
+    label %= num_labels
+    if "@" in text:
+        return PROSE[0]
+    if "“" in text:
+        return PROSE[1]
+    if "？" in text:
+        return answer(num_labels + 3)
+    if re.search(r"\d", text):
+        return f"({label})"
+    return str(label) if "！" in text else answer(label)
+
+
+def prejudice(text: str) -> int:
+    """Return the class that a comment seems to have to one who has not understood the task."""
+    women, men = "女" in text, "男" in text
+    if women or men:
+        return 0 if men else 2
+    return 3 if len(text) < 60 else 1
