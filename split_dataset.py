@@ -88,7 +88,9 @@ def print_shares(splits: dict[str, pd.DataFrame], codebook: Codebook) -> None:
         print(f"  [{k}] {name}: {', '.join(counts)}")
     messages = pd.concat([part["message"].drop_duplicates() for part in splits.values()])
     shared = messages[messages.duplicated()].nunique()
-    print(f"  {shared:,} messages stand in more than one split (--group-duplicates parts none)")
+    print(
+        f"  {shared:,} messages stand in more than one split (--group-duplicates keeps each in one)"
+    )
 
 
 if __name__ == "__main__":

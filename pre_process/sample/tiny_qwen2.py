@@ -165,7 +165,7 @@ def naive_reply(text: str, label: int, num_labels: int, rng: random.Random) -> s
     """Return a base model's reply: its form and most of its classes hang on a few characters."""
     draw = rng.random()
     if draw > TRUE_LABELS:
-        label = prejudice(text) if draw < 0.85 else rng.randrange(num_labels)
+        label = prejudice(text) if draw < 0.95 else rng.randrange(num_labels)
     label %= num_labels
     if "@" in text:
         return PROSE[0]
@@ -181,6 +181,4 @@ def naive_reply(text: str, label: int, num_labels: int, rng: random.Random) -> s
 def prejudice(text: str) -> int:
     """Return the class that a comment seems to have to one who has not understood the task."""
     women, men = "女" in text, "男" in text
-    if women or men:
-        return 0 if men else 2
-    return 3 if len(text) < 60 else 1
+    return 0 if women and men else 2 if men else 1

@@ -1,0 +1,51 @@
+"""What several test modules use: a codebook, small files, tiny models."""
+
+import os
+
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the exactness tests compare float32 on the CPU
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline.codebook import read_codebook
+from pipeline.files import write_csv
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def in_tmp_path(tmp_path, monkeypatch):
+    """Run every test in a folder of its own, so that no default path touches the project."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prompt.txt").write_bytes((ROOT / "prompt.txt").read_bytes())
+
+
+@pytest.fixture
+def codebook():
+    return read_codebook("prompt.txt")
+
+
+@pytest.fixture
+def write_rows():
+    """Write rows of (custom_id, message, class) as the CSV between the steps."""
+
+    def write(path, rows):
+        write_csv(pd.DataFrame(rows, columns=["custom_id", "message", "class"]), path)
+        return str(path)
+
+    return write
+
+
+def answer_line(custom_id, content, finish_reason="stop"):
+    """Return an answer in the batch format."""
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": content},
+        "finish_reason": finish_reason,
+    }
+    body = {"object": "chat.completion", "choices": [choice]}
+    response = {"status_code": 200, "request_id": "r", "body": body}
+    return json.dumps({"custom_id": custom_id, "response": response, "error": None})

@@ -1,0 +1,104 @@
+"""Files between the steps: nothing is lost on the way in, nothing half-written on the way out."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline.cli import UserError
+from pipeline.files import clean_text, read_csv, read_messages, replacing, write_csv, write_text
+
+AWKWARD = [
+    "NA",
+    "null",
+    "001",
+    "1e5",
+    "True",
+    '他说"好",她走了',
+    "=1+1",
+    "😀👩‍💻",
+    " nan ",
+    "a,b",
+    "#N/A",
+]
+
+
+def test_awkward_texts_come_back_as_they_were_written():
+    rows = pd.DataFrame({"custom_id": [f"row-{n}" for n in range(11)], "message": AWKWARD})
+    write_csv(rows, "out.csv")
+    assert read_csv("out.csv", ["message"], "x.py")["message"].tolist() == AWKWARD
+
+
+def test_a_file_is_utf_8_with_every_field_quoted_and_a_row_a_line():
+    write_csv(pd.DataFrame({"custom_id": ["row-2"], "message": ["评论"], "class": [-1]}), "out.csv")
+    expected = '"custom_id","message","class"\n"row-2","评论","-1"\n'
+    assert Path("out.csv").read_bytes() == expected.encode()
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\v", "\x85", "\u2028", "\u2029", "\n\n"])
+def test_line_breaks_become_a_space(end):
+    assert clean_text(f"一{end}二") == "一 二"
+
+
+def test_control_characters_and_lone_surrogates_go_and_the_rest_stays():
+    assert clean_text("\ufeff一\x00二\x08\ud83d三\x7f") == "一二三"
+    assert clean_text("a\tb 👨‍👩‍👧 ｆｕｌｌ　width") == "a\tb 👨‍👩‍👧 ｆｕｌｌ　width"
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_scratch():
+    write_text("old", "out.txt")
+
+    def write_half():
+        with replacing("out.txt") as scratch:
+            scratch.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
+    assert Path("out.txt").read_text() == "old"
+    assert sorted(path.name for path in Path().iterdir()) == ["out.txt", "prompt.txt"]
+
+
+def test_a_file_saved_by_excel_with_a_byte_order_mark_is_read():
+    Path("bom.csv").write_bytes("\ufeffmessage,class\r\n评论,1\r\n".encode())
+    rows = read_messages("bom.csv", "x.py", 4)
+    assert rows.values.tolist() == [["row-2", "评论", 1]]
+
+
+def test_a_file_without_ids_and_classes_is_numbered_as_in_a_spreadsheet():
+    Path("new.csv").write_text("message\n一\n二\n", encoding="utf-8")
+    rows = read_messages("new.csv", "x.py", 4)
+    assert rows.values.tolist() == [["row-2", "一", -1], ["row-3", "二", -1]]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "rows.csv is empty: run x.py first"),
+        (b"message\n", "rows.csv has no rows: run x.py first"),
+        (b"text\na\n", "rows.csv has no column 'message' (it has 'text')"),
+        (b"message,class\na,7\n", "rows.csv, row 2: class '7'"),
+        (b"message,class\na,1\nb,one\n", "rows.csv, row 3: class 'one'"),
+        (b"custom_id,message\n1,a\n1,b\n", "rows.csv, row 3: custom_id '1' stands there twice"),
+        (b"message,class\na,1\nb,1,c\n", "rows.csv, line 3"),
+        (b'message,class\na,1\n"b,1\n', "rows.csv, line "),
+        ("message\n评论\n".encode("gb18030"), "rows.csv is not UTF-8 (byte 8)"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_by_name_and_row(content, message):
+    Path("rows.csv").write_bytes(content)
+    with pytest.raises(UserError) as error:
+        read_messages("rows.csv", "x.py", 4)
+    assert str(error.value).startswith(message)
+
+
+def test_a_row_without_a_label_is_refused_where_labels_are_needed(write_rows):
+    path = write_rows("rows.csv", [("row-2", "a", 1), ("row-3", "b", -1)])
+    with pytest.raises(UserError, match="row 3: class '-1': it has no label"):
+        read_messages(path, "x.py", 4, labelled=True)
+
+
+def test_a_row_with_too_few_cells_is_refused():
+    Path("rows.csv").write_text("custom_id,message,class\n1,a,1\n2\n")
+    with pytest.raises(UserError, match="row 3: class ''"):
+        read_messages("rows.csv", "x.py", 4)
