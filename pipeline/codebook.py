@@ -62,7 +62,7 @@ def answer(label: int) -> str:
 
 # The dresses in which models give a class number, the most telling first.
 DRESSES = (
-    re.compile(r"\[[-0-9\s,/;|、]*[0-9][-0-9\s,/;|、]*\]"),
+    re.compile(r"\[[-0-9\s,/;|、]+\]"),
     re.compile(r"[({<]\s*-?[0-9]+\s*[)}>]"),
     re.compile(
         r"(?:\b(?:class|label|category|answer)\b|类别|分类|类型|标签|答案|选项)"

@@ -50,12 +50,14 @@ def test_exactly_the_asked_answer_is_strict(reply, codebook):
     assert (parsed.label, parsed.form) == (1, "strict")
 
 
-@pytest.mark.parametrize(
-    "reply",
-    "(1)|（1）|1|1.|【1】|［1］|１|①|类别：1|类别是 1|答案：１。|第1类|class 1|Label: 1|The answer is [1]."
-    '|[1] because he says (2)|[1]\nA long reason.|**[1]**|`[1]`|"[1]"|{1}|Mild|mild.|**Mild**|[1] Mild'
-    "|1. Mild|Mild (1)|[1][1]|[01]|[ 1 ]|类别：1，因为有3个人".split("|"),
+DRESSED = (
+    "(1)|（1）|1|1.|【1】|［1］|１|①|类别：1|类别是 1|答案：１。|第1类|class 1|Label: 1"
+    "|The answer is [1].|[1] because he says (2)|[1]\nA long reason.|**[1]**|`[1]`|'[1]'|{1}"
+    "|Mild|mild.|**Mild**|[1] Mild|1. Mild|Mild (1)|[1][1]|[01]|[ 1 ]|类别：1，因为有3个人"
 )
+
+
+@pytest.mark.parametrize("reply", DRESSED.split("|"))
 def test_one_unambiguous_class_in_another_dress_is_lenient(reply, codebook):
     parsed = parse_reply(reply, codebook)
     assert (parsed.label, parsed.form) == (1, "lenient")
