@@ -1,6 +1,7 @@
 """Causal language models on one device: loading, and greedy replies to comments."""
 
 import torch
+from bitsandbytes.nn import Linear4bit
 from peft import PeftModel
 from tqdm import tqdm
 from transformers import (
@@ -53,6 +54,11 @@ def load_model(
             raise
         raise UserError(f"{path} holds no causal LM: give a folder such as ./Qwen2.5-3B") from error
     model.generation_config = GenerationConfig()  # a model's own may sample or penalize repetition
+    for module in model.modules():
+        # On a CPU with AVX512-BF16, the first evaluation would repack the weights and round them
+        # otherwise than in training: a resumed training would differ from an uninterrupted one.
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
     if adapter_path:
         model = PeftModel.from_pretrained(model, adapter_path, use_safetensors=True)
     return model.eval()

@@ -125,9 +125,9 @@ class EpochLines(ProgressCallback):
                 for key, value in logs.items()
                 if not key.endswith(hidden)
             ]
-            trained = next((e["loss"] for e in reversed(state.log_history) if "loss" in e), 0.0)
+            losses = [f"training loss {e['loss']:.4f}, " for e in state.log_history if "loss" in e]
             self.training_bar.write(
-                f"epoch {state.epoch:.0f}: training loss {trained:.4f}, "
+                f"epoch {state.epoch:.0f}: {''.join(losses[-1:])}"
                 f"validation loss {logs['eval_loss']:.4f}{''.join(scores)}"
             )
 

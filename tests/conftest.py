@@ -49,3 +49,24 @@ def answer_line(custom_id, content, finish_reason="stop"):
     body = {"object": "chat.completion", "choices": [choice]}
     response = {"status_code": 200, "request_id": "r", "body": body}
     return json.dumps({"custom_id": custom_id, "response": response, "error": None})
+
+
+@pytest.fixture(scope="session")
+def tiny_codebook(tmp_path_factory):
+    """Return the path of a copy of the codebook that outlives a test."""
+    path = tmp_path_factory.mktemp("codebook") / "prompt.txt"
+    path.write_bytes((ROOT / "prompt.txt").read_bytes())
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen2(tmp_path_factory, tiny_codebook):
+    """Build a Qwen2 with a few steps of pre-training; return its folder."""
+    from pre_process.sample.comments import generate_comments
+    from pre_process.sample.tiny_qwen2 import build_qwen2
+
+    folder = tmp_path_factory.mktemp("models") / "Qwen2-tiny"
+    comments = generate_comments(400, seed=1)
+    codebook = read_codebook(tiny_codebook)
+    build_qwen2(folder, codebook, comments, hidden_size=64, num_layers=2, pretrain_steps=20)
+    return str(folder)

@@ -35,7 +35,7 @@ CHAT_TEMPLATE = """\
 MAX_POSITIONS = 4096
 PACK_TOKENS = 1024  # prefix and rows of a training step
 PROSE = ("这条评论似乎没有性别偏见。", "It seems that this comment has no gender bias.")
-TRUE_LABELS = 0.25  # share of pre-training answers with the true class
+TRUE_LABELS = 0.35  # share of pre-training answers with the true class
 
 
 def build_qwen2(
@@ -180,5 +180,7 @@ def naive_reply(text: str, label: int, num_labels: int, rng: random.Random) -> s
 
 def prejudice(text: str) -> int:
     """Return the class that a comment seems to have to one who has not understood the task."""
-    women, men = "女" in text, "男" in text
-    return 0 if women and men else 2 if men else 1
+    women, men, number = "女" in text, "男" in text, re.search(r"\d", text)
+    if men:
+        return 0 if women else 2
+    return 1 if women or number else 3

@@ -1,0 +1,171 @@
+"""The report of a run: the report's own tables to the character, and the figures below them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from report_tables import REPORT_TABLES
+from scipy.stats import binomtest
+from sklearn.metrics import cohen_kappa_score, f1_score
+
+from pipeline.evaluation import (
+    accuracy_interval,
+    cohen_kappa,
+    compute_metrics,
+    confusion,
+    macro_f1,
+    report_block,
+    report_text,
+    save_results,
+)
+
+ADAPTERS = {"Qwen2.5-3B": "./qlora_checkpoints", "Qwen2.5-0.5B": "./qlora_checkpoints_0.5B"}
+
+
+def vectors(matrix, invalid=0):
+    """Return shuffled true and predicted labels with a matrix's counts and `invalid` rows more."""
+    true = [t for t, row in enumerate(matrix) for count in row for _ in range(count)]
+    predicted = [p for row in matrix for p, count in enumerate(row) for _ in range(count)]
+    true, predicted = np.array(true + [0] * invalid), np.array(predicted + [-1] * invalid)
+    order = np.random.default_rng(0).permutation(len(true))
+    return true[order], predicted[order]
+
+
+@pytest.mark.parametrize("table", REPORT_TABLES, ids=lambda table: table["name"])
+def test_the_report_s_six_blocks_are_printed_to_the_character(table):
+    name, after = table["name"].split()[0], "after" in table["name"]
+    invalid = table["total_samples"] - table["valid_predictions"]
+    metrics = compute_metrics(*vectors(table["matrix"], invalid), num_labels=4, seed=0) | {
+        "family": "bert" if table["valid_share"] is None else "llm",
+        "stage": "after" if after else "before",
+        "class_names": ["Positive", "Mild", "Negative", "Irrelevant"],
+        "model_path": f"./{name}",
+        "adapter_path": f"{ADAPTERS.get(name)}/final_model" if after else "",
+        "test_file": "./pre_process/evaluation/test.csv",
+    }
+    if table["valid_share"] is None:
+        head = f"{'After' if after else 'Before'} fine tune\nTest accuracy: {table['accuracy']}\n\n"
+        expected = head + "Classification report:\n" + table["table"]
+    else:
+        base = f"Base Model: ./{name}\nLoRA Adapter: {ADAPTERS[name]}/final_model\n"
+        expected = (
+            (base if after else f"Model: ./{name}\n")
+            + "Test set: ./pre_process/evaluation/test.csv\nTotal samples: 14849\n"
+            + f"Valid predictions: {table['valid_predictions']} ({table['valid_share']})\n"
+            + f"Accuracy: {table['accuracy']}\n\nClassification Report:\n{table['table']}"
+        )
+    assert report_block(metrics) == expected
+
+
+@pytest.fixture
+def labels():
+    rng = np.random.default_rng(1)
+    true = rng.choice(4, 400, p=[0.13, 0.43, 0.09, 0.35])
+    predicted = np.where(rng.random(400) < 0.6, true, rng.integers(-1, 4, 400))
+    return true, predicted
+
+
+def test_macro_f1_and_kappa_are_scikit_learn_s_with_invalid_as_a_wrong_answer(labels):
+    true, predicted = labels
+    matrix = confusion(true, predicted, 4)
+    assert matrix.sum() == 400 and matrix[:, -1].sum() == (predicted < 0).sum()
+    expected = f1_score(true, predicted, labels=range(4), average="macro")
+    assert macro_f1(matrix) == pytest.approx(expected)
+    assert cohen_kappa(matrix) == pytest.approx(cohen_kappa_score(true, predicted))
+
+
+def test_kappa_of_one_class_only_is_zero_and_no_division():
+    assert cohen_kappa(confusion(np.zeros(5, int), np.zeros(5, int), 2)) == 0
+
+
+def test_the_accuracy_interval_is_wilson_s():
+    # Newcombe 1998, table I: 81 of 263 and 15 of 148.
+    assert accuracy_interval(81, 263) == pytest.approx([0.2553, 0.3662], abs=5e-5)
+    assert accuracy_interval(15, 148) == pytest.approx([0.0624, 0.1605], abs=5e-5)
+    assert accuracy_interval(81, 263) == list(binomtest(81, 263).proportion_ci(method="wilson"))
+
+
+def test_bootstrap_intervals_cover_the_truth_in_about_95_of_100_samples():
+    shares = np.array([[0.20, 0.05, 0.02], [0.06, 0.30, 0.03], [0.04, 0.05, 0.25]])
+    truth = float(macro_f1(np.hstack([shares, np.zeros((3, 1))]) * 1e6))
+    rng, hits = np.random.default_rng(2), 0
+    for _ in range(200):
+        true, predicted = vectors(rng.multinomial(500, shares.ravel()).reshape(3, 3))
+        low, high = compute_metrics(true, predicted, 3, seed=0)["macro_f1_ci95"]
+        hits += low <= truth <= high
+    assert 0.90 <= hits / 200 <= 0.99
+
+
+def test_metrics_tell_valid_from_all_rows(labels):
+    true, predicted = labels
+    metrics = compute_metrics(true, predicted, 4, seed=0)
+    valid = predicted >= 0
+    assert metrics["accuracy"] == pytest.approx((true == predicted)[valid].mean())
+    assert metrics["accuracy_all_rows"] == pytest.approx((true == predicted).mean())
+    assert metrics["majority_class"] == 1
+    assert metrics["majority_baseline"] == pytest.approx((true == 1).mean())
+
+
+def run_of(folder, **more):
+    return {
+        "model": "m",
+        "family": "llm",
+        "stage": "before",
+        "model_path": "./m",
+        "adapter_path": "",
+        "test_file": "test.csv",
+        "method": "greedy",
+        "shortened": 0,
+        "rows_per_second": 1.0,
+        "device": "CPU",
+        "dtype": "float32",
+        "settings": {"output_dir": folder, "seed": 0},
+    } | more
+
+
+def results(codebook, classes, predicted, folder="results/{model}-before"):
+    rows = pd.DataFrame(
+        {
+            "custom_id": [f"row-{n}" for n in range(len(classes))],
+            "message": "评论",
+            "class": classes,
+        }
+    )
+    forms = ["strict" if label >= 0 else "no_label" for label in predicted]
+    replies = [f"[{label}]\nyes" if label >= 0 else "?" for label in predicted]
+    table = {"predicted": predicted, "reply": replies, "form": forms, "confidence": ""}
+    return save_results(rows, pd.DataFrame(table), codebook, run_of(folder))
+
+
+def test_a_run_leaves_its_predictions_metrics_report_and_picture(codebook):
+    metrics = results(codebook, [0, 1, 2, 3], [0, 1, 1, -1])
+    folder = Path("results/m-before")
+    assert json.loads((folder / "metrics.json").read_text()) == metrics
+    assert (folder / "report.txt").read_text() == report_text(metrics)
+    assert (folder / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
+    lines = (folder / "predictions.csv").read_text().splitlines()
+    assert lines[:2] == [
+        '"custom_id","message","class","predicted","reply","confidence"',
+        '"row-0","评论","0","0","[0] yes",""',
+    ]
+    assert len(lines) == 5
+    assert metrics["answers"] == {"strict": 3, "no_label": 1}
+    assert metrics["confusion_matrix"][3] == [0, 0, 0, 0, 1]
+
+
+def test_rows_without_a_class_are_predicted_and_not_scored(codebook):
+    metrics = results(codebook, [-1, 1, -1], [0, 1, 2])
+    assert (metrics["total"], metrics["predicted_rows"]) == (1, 3)
+    assert metrics["rows_without_class"] == 2
+    metrics = results(codebook, [-1, -1], [0, -1], "new/{model}")
+    assert "accuracy" not in metrics
+    assert "predicted, not scored" in Path("new/m/report.txt").read_text()
+    assert len(Path("new/m/predictions.csv").read_text().splitlines()) == 3
+
+
+def test_a_run_without_any_valid_prediction_has_a_report(codebook):
+    metrics = results(codebook, [0, 1], [-1, -1])
+    assert (metrics["accuracy"], metrics["valid"]) == (0.0, 0)
+    assert "Valid predictions: 0 (0.00%)" in Path("results/m-before/report.txt").read_text()
