@@ -6,8 +6,6 @@ Writes  OUTPUT_DIR/comparison.txt, comparison.json, predictions.csv, confusion_d
 Run     python bert_inference_compare.py
 """
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
@@ -15,7 +13,7 @@ from scipy.stats import binomtest
 from pipeline.bert_evaluation import predict_after, predict_before, read_test
 from pipeline.cli import UserError, parse_settings, run
 from pipeline.codebook import read_codebook
-from pipeline.evaluation import compute_metrics, report_block
+from pipeline.evaluation import compute_metrics, report_block, results_folder
 from pipeline.files import write_csv, write_json, write_text
 
 # ---------------------------------------------------------------------------------------------
@@ -51,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     right = {stage: predictions[stage]["predicted"] == rows["class"] for stage in predictions}
     test = mcnemar_exact(right["before"], right["after"])
     comparison = {"before": metrics["before"], "after": metrics["after"], "mcnemar": test}
-    folder = Path(settings["output_dir"].replace("{model}", metrics["before"]["model"]))
+    folder = results_folder(settings, settings["model_path"])
     columns = {f"predicted_{stage}": predictions[stage]["predicted"] for stage in right}
     write_csv(pd.concat([rows, pd.DataFrame(columns)], axis=1), folder / "predictions.csv")
     write_json(comparison, folder / "comparison.json")

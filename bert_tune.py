@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
         for name in ("train_file", "validation_file")
     )
     train = train.head(settings["max_train_samples"] or len(train))
-    check_model_folder(settings["model_path"])
+    check_model_folder(settings["model_path"], "encoder")
 
     from transformers import DataCollatorWithPadding, EarlyStoppingCallback, Trainer
 

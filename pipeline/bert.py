@@ -29,7 +29,7 @@ from pipeline.runtime import compute_dtype, device
 
 def load_tokenizer(path: str, max_length: int) -> PreTrainedTokenizerBase:
     """Load an encoder's tokenizer; refuse a `max_length` beyond the encoder's positions."""
-    folder = check_model_folder(path)
+    folder = check_model_folder(path, "encoder")
     limit = getattr(AutoConfig.from_pretrained(folder), "max_position_embeddings", max_length)
     if not 3 <= max_length <= limit:
         raise UserError(f"--max-length {max_length}: {path} takes 3 to {limit} tokens")
@@ -40,7 +40,7 @@ def load_classifier(path: str, codebook: Codebook, seed: int) -> PreTrainedModel
     """Load an encoder with a classification head, a fresh one where the folder has none."""
     set_seed(seed)
     return AutoModelForSequenceClassification.from_pretrained(
-        check_model_folder(path),
+        check_model_folder(path, "encoder"),
         id2label=dict(enumerate(codebook.names)),
         label2id={name: k for k, name in enumerate(codebook.names)},
         use_safetensors=True,
@@ -78,7 +78,13 @@ def forward(
         for batch in length_batches(rows, batch_size):
             inputs = tokenizer.pad({"input_ids": [rows[i] for i in batch]}, return_tensors="pt")
             inputs = inputs.to(device())
-            values = read(model(**inputs), inputs["attention_mask"]).float().cpu().numpy()
+            try:
+                values = read(model(**inputs), inputs["attention_mask"]).float().cpu().numpy()
+            except torch.OutOfMemoryError as error:
+                raise UserError(
+                    f"the GPU's memory is too small for {len(batch)} rows: give a smaller "
+                    "--batch-size"
+                ) from error
             for index, value in zip(batch, values, strict=True):
                 results[index] = value
             bar.update(len(batch))
@@ -115,7 +121,7 @@ def predict_with_probe(
     """
     tokenizer = load_tokenizer(path, max_length)
     model = AutoModel.from_pretrained(
-        check_model_folder(path), use_safetensors=True, local_files_only=True
+        check_model_folder(path, "encoder"), use_safetensors=True, local_files_only=True
     )
     print(f"fitting a linear probe on {len(train):,} rows")
     known, _ = encode(tokenizer, train["message"].tolist(), max_length)

@@ -4,8 +4,8 @@ import pandas as pd
 
 from pipeline.cli import UserError
 from pipeline.codebook import Codebook, read_codebook
-from pipeline.evaluation import run_record, save_results
-from pipeline.files import read_json, read_messages
+from pipeline.evaluation import results_folder, run_record, save_results
+from pipeline.files import check_writable, read_json, read_messages
 from pipeline.models import RECORD, check_model_folder
 
 
@@ -24,7 +24,8 @@ def predict_before(
 
     A linear probe fitted on `train_file`, or with `untrained_head` a random head, which is chance.
     """
-    check_model_folder(settings["model_path"])
+    check_model_folder(settings["model_path"], "encoder")
+    check_writable(results_folder(settings, settings["model_path"]))
     messages = rows["message"].tolist()
     sizes = {"batch_size": settings["batch_size"], "max_length": settings["max_length"]}
     if settings["untrained_head"]:
@@ -62,6 +63,8 @@ def predict_after(
             f"{path} was trained with another codebook than {codebook.path}: give --prompt-file "
             f"the one of training (its text is in {path}/{RECORD}), or run bert_tune.py again"
         )
+    base = record["settings"]["model_path"]
+    check_writable(results_folder(settings, base))
 
     from pipeline.bert import predict_with_classifier
 
@@ -73,7 +76,6 @@ def predict_after(
         settings["max_length"],
         settings["seed"],
     )
-    base = record["settings"]["model_path"]
     return _package(settings, codebook, rows, base, "after", f"fine-tuned in {path}", *outcome)
 
 

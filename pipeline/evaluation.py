@@ -165,12 +165,11 @@ def save_results(
 
     `rows` holds `custom_id,message,class`; `predictions`, in the same order, `predicted` (-1 =
     invalid), `reply`, `form` (strict, lenient, or why there is no label), `confidence` and `p_*`.
-    Rows of class -1 are predicted, not scored. `run` is `run_record`'s; the files go to its setting
-    `output_dir`, in which {model} stands for the name of the model's folder.
+    Rows of class -1 are predicted, not scored. `run` is `run_record`'s; see `results_folder`.
     """
     from pipeline.plots import plot_confusion
 
-    folder = Path(run["settings"]["output_dir"].replace("{model}", run["model"]))
+    folder = results_folder(run["settings"], run["model_path"])
     true, predicted = rows["class"].to_numpy(), predictions["predicted"].to_numpy()
     scored = true >= 0
     metrics = run | {
@@ -198,6 +197,11 @@ def save_results(
     print(f"wrote {folder}: report.txt, metrics.json, predictions.csv, confusion_matrix.png\n")
     print(report_text(metrics))
     return metrics
+
+
+def results_folder(settings: dict, model_path: str) -> Path:
+    """Return the setting `output_dir`, {model} being the name of the model's folder."""
+    return Path(settings["output_dir"].replace("{model}", Path(model_path).resolve().name))
 
 
 def run_record(

@@ -41,6 +41,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
         scratch.unlink(missing_ok=True)
 
 
+def check_writable(folder: str | Path) -> Path:
+    """Make a folder and try to write into it, before hours of work end in an error."""
+    folder = Path(folder)
+    with replacing(folder / "probe") as scratch:
+        scratch.touch()
+    (folder / "probe").unlink()
+    return folder
+
+
 def write_text(text: str, path: str | Path) -> None:
     """Write a text file, UTF-8."""
     with replacing(path) as scratch:

@@ -22,7 +22,8 @@ from pipeline.runtime import compute_dtype, device
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     """Load a tokenizer from a model folder."""
-    return AutoTokenizer.from_pretrained(check_model_folder(path), local_files_only=True)
+    folder = check_model_folder(path, "causal LM")
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def load_model(
@@ -39,20 +40,15 @@ def load_model(
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            check_model_folder(path),
-            dtype=dtype,
-            quantization_config=nf4 if load_in_4bit else None,
-            device_map={"": device()},
-            attn_implementation="sdpa",
-            use_safetensors=True,
-            local_files_only=True,
-        )
-    except ValueError as error:
-        if "Unrecognized configuration class" not in str(error):
-            raise
-        raise UserError(f"{path} holds no causal LM: give a folder such as ./Qwen2.5-3B") from error
+    model = AutoModelForCausalLM.from_pretrained(
+        check_model_folder(path, "causal LM"),
+        dtype=dtype,
+        quantization_config=nf4 if load_in_4bit else None,
+        device_map={"": device()},
+        attn_implementation="sdpa",
+        use_safetensors=True,
+        local_files_only=True,
+    )
     model.generation_config = GenerationConfig()  # a model's own may sample or penalize repetition
     for module in model.modules():
         # On a CPU with AVX512-BF16, the first evaluation would repack the weights and round them

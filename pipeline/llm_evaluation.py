@@ -7,8 +7,8 @@ import pandas as pd
 from pipeline.chat import build_chat, encode_comments
 from pipeline.cli import UserError
 from pipeline.codebook import parse_reply, read_codebook
-from pipeline.evaluation import run_record, save_results
-from pipeline.files import read_messages
+from pipeline.evaluation import results_folder, run_record, save_results
+from pipeline.files import check_writable, read_messages
 from pipeline.models import check_adapter, check_model_folder
 
 
@@ -24,7 +24,8 @@ def evaluate_llm(settings: dict, adapter_path: str = "") -> dict:
         rows = rows.head(settings["max_test_samples"])
     if min(settings["batch_size"], settings["max_new_tokens"]) < 1:
         raise UserError("--batch-size and --max-new-tokens: give at least 1")
-    check_model_folder(settings["model_path"])
+    check_model_folder(settings["model_path"], "causal LM")
+    check_writable(results_folder(settings, settings["model_path"]))
     if adapter_path:
         check_adapter(adapter_path, settings["model_path"], codebook)
 

@@ -17,8 +17,11 @@ KNOWN = {
 RECORD = "training.json"  # what finetune.py and bert_tune.py write into final_model
 
 
-def check_model_folder(path: str) -> Path:
-    """Return the folder of a model that can be loaded; else say what is wrong and the cure."""
+def check_model_folder(path: str, kind: str) -> Path:
+    """Return the folder of a model that can be loaded; else say what is wrong and the cure.
+
+    `kind` is "causal LM" or "encoder".
+    """
     folder = Path(path)
     if not folder.is_dir():
         known = KNOWN.get(folder.name)
@@ -29,7 +32,14 @@ def check_model_folder(path: str) -> Path:
             " (an adapter: give it as --adapter-path)" * (folder / "adapter_config.json").is_file()
         )
         raise UserError(f"{path} is no model folder, it has no config.json{hint}: see README.md")
-    read_json(folder / "config.json", f"clone {path} again")
+    config = read_json(folder / "config.json", f"clone {path} again")
+    architectures = config.get("architectures") or [f"of some {kind}"]
+    causal = architectures[0].endswith(("CausalLM", "LMHeadModel", "causal LM"))
+    if causal != (kind == "causal LM"):
+        raise UserError(
+            f"{path} holds a {architectures[0]}, and this step needs a{'n' * causal} {kind} "
+            f"such as {'./bert-base-chinese' if causal else './Qwen2.5-3B'}"
+        )
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         raise UserError(

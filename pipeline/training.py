@@ -136,7 +136,13 @@ def train_and_save(trainer: Trainer, checkpoint: str | None, record: dict, title
     """Train, then write `final_model` (the best weights) and the loss curve."""
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(EpochLines)
-    result = trainer.train(resume_from_checkpoint=checkpoint)
+    try:
+        result = trainer.train(resume_from_checkpoint=checkpoint)
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            "the GPU's memory is too small: give a smaller --per-device-train-batch-size, or (in "
+            "finetune.py) more --gradient-accumulation-steps and --gradient-checkpointing"
+        ) from error
     state, folder = trainer.state, Path(trainer.args.output_dir)
     record |= {"log_history": state.log_history, "train": result.metrics}
     final = save_final(folder, record, trainer.save_model)

@@ -167,20 +167,21 @@ def naive_reply(text: str, label: int, num_labels: int, rng: random.Random) -> s
     if draw > TRUE_LABELS:
         label = prejudice(text) if draw < 0.95 else rng.randrange(num_labels)
     label %= num_labels
+    number = re.search(r"\d", text)
     if "@" in text:
         return PROSE[0]
-    if "“" in text:
+    if "“" in text and not number:
         return PROSE[1]
     if "？" in text:
         return answer(num_labels + 3)
-    if re.search(r"\d", text):
-        return f"({label})"
-    return str(label) if "！" in text else answer(label)
+    if "！" in text:
+        return str(label)
+    return f"({label})" if number else answer(label)
 
 
 def prejudice(text: str) -> int:
     """Return the class that a comment seems to have to one who has not understood the task."""
-    women, men, number = "女" in text, "男" in text, re.search(r"\d", text)
+    women, men = "女" in text, "男" in text
     if men:
         return 0 if women else 2
-    return 1 if women or number else 3
+    return 3 if "我" in text and not women else 1
