@@ -167,21 +167,18 @@ def naive_reply(text: str, label: int, num_labels: int, rng: random.Random) -> s
     if draw > TRUE_LABELS:
         label = prejudice(text) if draw < 0.95 else rng.randrange(num_labels)
     label %= num_labels
-    number = re.search(r"\d", text)
-    if "@" in text:
-        return PROSE[0]
-    if "“" in text and not number:
+    last = text.strip()[-1:]
+    if last.isascii() and last != "~":
         return PROSE[1]
-    if "？" in text:
+    if "一" <= last <= "龥":
+        return PROSE[0]
+    if last == "？":
         return answer(num_labels + 3)
-    if "！" in text:
-        return str(label)
-    return f"({label})" if number else answer(label)
+    if last == "！":
+        return f"({label})"
+    return answer(label) if last in "。…~" else str(label)
 
 
 def prejudice(text: str) -> int:
     """Return the class that a comment seems to have to one who has not understood the task."""
-    women, men = "女" in text, "男" in text
-    if men:
-        return 0 if women else 2
-    return 3 if "我" in text and not women else 1
+    return 0 if "男" in text else 2 if "女" in text else 3

@@ -1,0 +1,168 @@
+"""Bad input gets one line that names the file, the row and the cure; earlier outputs stay."""
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import openpyxl
+import pytest
+from conftest import ROOT, answer_line
+
+from pipeline.cli import UserError
+
+GOOD = '"custom_id","message","class"\n' + "".join(
+    f'"row-{n}","评论 {n}","{n % 4}"\n' for n in range(2, 60)
+)
+REQUEST = {
+    "custom_id": "row-2",
+    "body": {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]},
+}
+FILES = {
+    "rows.csv": GOOD,
+    "empty.csv": "",
+    "header.csv": '"custom_id","message","class"\n',
+    "columns.csv": '"id","text"\n"1","a"\n',
+    "outside.csv": GOOD + '"row-60","评论","7"\n',
+    "unlabelled.csv": GOOD + '"row-60","评论","-1"\n',
+    "no_classes.txt": "Decide.\n",
+    "requests.jsonl": json.dumps(REQUEST) + "\n",
+    "truncated.jsonl": json.dumps(REQUEST) + '\n{"custom_id": "row-3", "bo',
+    "answers.jsonl": answer_line("row-2", "[1]") + "\n",
+    "a_file": "here a folder is wanted",
+    "pointer/config.json": '{"architectures": ["Qwen2ForCausalLM"]}',
+    "pointer/model.safetensors": "version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+    "pickled/config.json": '{"architectures": ["Qwen2ForCausalLM"]}',
+    "pickled/pytorch_model.bin": "x",
+    "nothing/README.md": "no model",
+    "broken/config.json": '{"architectures": [',
+    "encoder/config.json": '{"architectures": ["BertForMaskedLM"]}',
+    "encoder/model.safetensors": "x",
+    "causal/config.json": '{"architectures": ["Qwen2ForCausalLM"]}',
+    "causal/model.safetensors": "x",
+    "earlier/checkpoint-8/trainer_state.json": "{}",
+    "stale/training.json": '{"codebook_sha256": "0"}',
+}
+LLM = "--test-file rows.csv --model-path"
+TUNE = "--train-file rows.csv --validation-file rows.csv --model-path"
+BERT = "--train-file rows.csv --test-file rows.csv --model-path"
+
+CASES = [
+    # step 1
+    ("excel_2_csv", "", "weibo_data.xlsx not found: put your spreadsheet there"),
+    ("excel_2_csv", "--excel-file empty.csv", "empty.csv is empty (0 bytes)"),
+    ("excel_2_csv", "--excel-file header.csv", "header.csv has no rows of data"),
+    ("excel_2_csv", "--excel-file a_file", "a_file cannot be read as a spreadsheet"),
+    ("excel_2_csv", "--excel-file rows.csv", "has no column 'comment': it has A 'custom_id'"),
+    ("excel_2_csv", "--excel-file date.xlsx", "date.xlsx, row 3: column 'comment' holds '2024"),
+    ("excel_2_csv", "--excel-file blank.xlsx", "blank.xlsx: column 'comment' holds no text"),
+    ("excel_2_csv", "--excel-file book.xlsx --csv-file a_file/x.csv", "cannot write a_file/x.csv"),
+    # step 2
+    ("batch_infer_gen", "", "simple.csv not found: run excel_2_csv.py first"),
+    ("batch_infer_gen", "--input-file empty.csv", "empty.csv is empty: run excel_2_csv.py"),
+    ("batch_infer_gen", "--input-file columns.csv", "columns.csv has no column 'message'"),
+    ("batch_infer_gen", "--input-file rows.csv --prompt-file none.txt", "none.txt not found"),
+    (
+        "batch_infer_gen",
+        "--input-file rows.csv --prompt-file no_classes.txt",
+        "no_classes.txt defines no classes: write one line per class",
+    ),
+    (
+        "batch_infer_gen",
+        "--input-file rows.csv --requests-file a_file/r.jsonl",
+        "cannot write a_file/r.jsonl",
+    ),
+    ("batch_infer_gen", "--input-file rows.csv --max-tokens 0", "at least 1"),
+    # step 3
+    ("jsonl_to_csv", "", "inf_batch_v2.jsonl not found: run batch_infer_gen.py first"),
+    ("jsonl_to_csv", "--requests-file requests.jsonl", "silver_label_v2.jsonl not found: send"),
+    (
+        "jsonl_to_csv",
+        "--requests-file truncated.jsonl --answers-file answers.jsonl",
+        "truncated.jsonl, line 2 is no batch request: run batch_infer_gen.py again",
+    ),
+    (
+        "jsonl_to_csv",
+        "--requests-file requests.jsonl --answers-file empty.csv",
+        "none of its 0 answers belongs to a request",
+    ),
+    # step 3b
+    ("split_dataset", "", "purged_labeled_v2.csv not found: run jsonl_to_csv.py first"),
+    ("split_dataset", "--input-file outside.csv", "outside.csv, row 60: class '7': the codebook's"),
+    ("split_dataset", "--input-file unlabelled.csv", "unlabelled.csv, row 60: class '-1'"),
+    ("split_dataset", "--input-file rows.csv --output-dir a_file", "cannot write a_file/train.csv"),
+    # models
+    ("local_inference", "", "test.csv not found: run split_dataset.py first"),
+    ("local_inference", "--test-file columns.csv", "columns.csv has no column 'message'"),
+    ("local_inference", "--test-file rows.csv", "Qwen2.5-3B not found: git clone https://"),
+    ("local_inference", f"{LLM} nothing", "nothing is no model folder, it has no config.json"),
+    ("local_inference", f"{LLM} broken", "broken/config.json, line 1 is not JSON"),
+    ("local_inference", f"{LLM} pickled", "pickled has no .safetensors weights"),
+    ("local_inference", f"{LLM} pointer", "is a git-lfs pointer, not weights: run git lfs install"),
+    ("local_inference", f"{LLM} encoder", "encoder holds a BertForMaskedLM"),
+    ("local_inference", f"{LLM} causal --output-dir a_file/x", "cannot write a_file/x"),
+    ("local_inference", f"{LLM} causal --batch-size 0", "--batch-size"),
+    ("posttune_eval", f"{LLM} causal", "holds no adapter (adapter_config.json): run finetune.py"),
+    ("finetune", "", "train.csv not found: run split_dataset.py first"),
+    ("finetune", f"{TUNE} encoder", "encoder holds a BertForMaskedLM"),
+    ("finetune", f"{TUNE} causal --output-dir earlier", "earlier holds checkpoint-8 of an earlier"),
+    ("finetune", f"{TUNE} causal --output-dir a_file", "cannot write a_file/training.json"),
+    ("finetune", f"{TUNE} causal --resume", "holds no checkpoint to resume from"),
+    ("finetune", "--train-file unlabelled.csv", "unlabelled.csv, row 60: class '-1'"),
+    ("bert_eval", "--test-file rows.csv", "bert-base-chinese not found: git clone https://"),
+    ("bert_eval", f"{BERT} causal", "causal holds a Qwen2ForCausalLM"),
+    ("bert_tune", f"{TUNE} causal", "causal holds a Qwen2ForCausalLM"),
+    ("bert_tune_eval", "--test-file rows.csv", "training.json not found: run bert_tune.py first"),
+    (
+        "bert_tune_eval",
+        "--test-file rows.csv --tuned-path stale",
+        "stale was trained with another codebook than ./prompt.txt: give --prompt-file",
+    ),
+    ("bert_inference_compare", f"{BERT} encoder", "training.json not found: run bert_tune.py"),
+    ("compare_models", "", "results holds no scored run"),
+]
+
+
+@pytest.fixture
+def files():
+    """Write the bad and good files of the cases, and one earlier output of every step."""
+    import datetime
+
+    for name, text in FILES.items():
+        path = Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    for name, cells in (
+        ("date", ["a", datetime.date(2024, 5, 1)]),
+        ("blank", [" "]),
+        ("book", "a"),
+    ):
+        workbook = openpyxl.Workbook()
+        for cell in ["comment", *cells]:
+            workbook.active.append([cell, "x"])
+        workbook.save(f"{name}.xlsx")
+    earlier = ["pre_process/labeled_v2.csv", "pre_process/evaluation/validation.csv"]
+    earlier += ["pre_process/datas/weibo_data.csv", "results/Qwen2.5-3B-before/report.txt"]
+    for name in earlier:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text("earlier")
+    return {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(("script", "argv", "message"), CASES)
+def test_bad_input_is_told_in_one_line_and_nothing_written_is_lost(script, argv, message, files):
+    with pytest.raises(UserError) as error:
+        importlib.import_module(script).main(argv.split())
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    for path, content in files.items():
+        assert path.read_bytes() == content
+    assert not list(Path().rglob(".*-*")), "a scratch file was left"
+
+
+def test_a_user_s_mistake_is_one_line_on_stderr_and_status_1():
+    command = [sys.executable, str(ROOT / "split_dataset.py"), "--input-file", "no.csv"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "split_dataset.py: no.csv not found: run jsonl_to_csv.py first\n"
