@@ -131,13 +131,13 @@ def pretrain(
     model.train()
     order: list[int] = []
     for _ in tqdm(range(steps), desc="pre-training", unit="step"):
-        rows: list[list[int]] = []
-        while sum(map(len, rows)) + len(chat.prefix) < PACK_TOKENS:
+        rows: list[tuple[list[int], list[int]]] = []
+        while sum(len(a) + len(b) for a, b in rows) + len(chat.prefix) < PACK_TOKENS:
             order = order or rng.sample(range(len(comments)), len(comments))
             n = order.pop()
             reply = naive_reply(*comments[n], len(codebook.names), rng)
             told = tokenizer(reply, add_special_tokens=False)["input_ids"] + chat.stop[-1:]
-            rows.append(ids[n] + chat.suffix + told)
+            rows.append((ids[n] + chat.suffix, told))
         loss = pack_loss(model, chat, rows)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -147,18 +147,32 @@ def pretrain(
     model.eval()
 
 
-def pack_loss(model: Qwen2ForCausalLM, chat: Chat, rows: list[list[int]]) -> torch.Tensor:
-    """Return the loss on rows that share one prefix; each attends to the prefix and to itself."""
+def pack_loss(
+    model: Qwen2ForCausalLM, chat: Chat, rows: list[tuple[list[int], list[int]]]
+) -> torch.Tensor:
+    """Return the mean loss on comments plus that on replies, of rows that share one prefix.
+
+    A row (asked, replied) attends to the prefix and to itself.
+    """
     start = len(chat.prefix)
-    ids = torch.tensor([chat.prefix + [token for row in rows for token in row]])
-    own = [start + i for row in rows for i in range(len(row))]
-    positions = torch.tensor([[*range(start), *own]])
-    owner = torch.tensor([-1] * start + [n for n, row in enumerate(rows) for _ in row])
-    seen = (owner[None, :] == owner[:, None]) | (owner[None, :] == -1)
-    mask = (seen & torch.ones(len(owner), len(owner), dtype=torch.bool).tril())[None, None]
-    logits = model(ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
-    known = (owner[:-1] == owner[1:]) & (owner[1:] >= 0)
-    return cross_entropy(logits[0, :-1][known], ids[0, 1:][known])
+    ids, positions, owner, replied = [*chat.prefix], [*range(start)], [-1] * start, [False] * start
+    for n, (asked, reply) in enumerate(rows):
+        ids += asked + reply
+        positions += range(start, start + len(asked) + len(reply))
+        owner += [n] * (len(asked) + len(reply))
+        replied += [False] * len(asked) + [True] * len(reply)
+    rows_of, is_reply = torch.tensor(owner), torch.tensor(replied)
+    seen = (rows_of[None, :] == rows_of[:, None]) | (rows_of[None, :] < 0)
+    output = model(
+        torch.tensor([ids]),
+        attention_mask=seen.tril()[None, None],
+        position_ids=torch.tensor([positions]),
+        use_cache=False,
+    )
+    losses = cross_entropy(output.logits[0, :-1], torch.tensor(ids[1:]), reduction="none")
+    in_row = rows_of[:-1] == rows_of[1:]
+    comment = in_row & ~is_reply[1:] & (rows_of[1:] >= 0)
+    return losses[comment].mean() + losses[in_row & is_reply[1:]].mean()
 
 
 def naive_reply(text: str, label: int, num_labels: int, rng: random.Random) -> str:

@@ -1,0 +1,21 @@
+# `make` prints the targets.
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint
+
+PYTHON := ./.venv/bin/python
+
+help:  ## print the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1	\2/' | expand -t 15
+
+install:  ## make the environment in ./.venv; quick when nothing changed
+	@bash install_env.sh
+
+demo: install  ## run every step on a small sample, in ./demo; again, only what is out of date
+	@$(MAKE) --no-print-directory -f pre_process/sample/demo.mk
+
+test: lint  ## lint, then run all tests
+	$(PYTHON) -m pytest
+
+lint: install  ## check the code's style
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .

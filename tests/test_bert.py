@@ -1,0 +1,162 @@
+"""Steps 8 to 11: tokens, the order of rows, the probe, fine-tuning and its evaluation."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from sklearn.metrics import accuracy_score
+
+import bert_eval
+import bert_inference_compare
+import bert_tune
+import bert_tune_eval
+from pipeline import bert
+from pipeline.cli import UserError
+from pipeline.files import write_csv
+from pre_process.sample.comments import generate_comments
+
+MESSAGES = ["短", "男女平等，" * 80, "[SEP] 一条 [MASK] 评论 [PAD]", "NA", "😀", "说了几句话" * 3]
+SIZES = ["--batch-size", "16", "--max-length", "64"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Write 200 training, 40 validation and 60 test rows; return their folder."""
+    folder = tmp_path_factory.mktemp("data")
+    rows = pd.DataFrame(generate_comments(300, seed=4), columns=["message", "class"])
+    rows.insert(0, "custom_id", [f"row-{n}" for n in range(2, 302)])
+    for name, part in (("train", rows[:200]), ("validation", rows[200:240]), ("test", rows[240:])):
+        write_csv(part, folder / f"{name}.csv")
+    return folder
+
+
+def tune(model, data, *argv, output="tuned"):
+    bert_tune.main(
+        ["--model-path", model, "--output-dir", str(output), "--num-train-epochs", "2"]
+        + ["--train-file", f"{data}/train.csv", "--validation-file", f"{data}/validation.csv"]
+        + ["--learning-rate", "2e-3", "--logging-steps", "2", "--max-length", "64", *argv]
+    )
+
+
+@pytest.fixture(scope="module")
+def tuned(tiny_bert, data, tmp_path_factory, tiny_codebook):
+    """Fine-tune for two epochs without interruption; return the output folder."""
+    output = tmp_path_factory.mktemp("tuned") / "bert"
+    tune(tiny_bert, data, "--prompt-file", tiny_codebook, output=output)
+    return output
+
+
+def test_a_message_is_cut_at_the_length_and_counted_and_its_controls_are_text(tiny_bert):
+    tokenizer = bert.load_tokenizer(tiny_bert, 64)
+    rows, shortened = bert.encode(tokenizer, MESSAGES, 64)
+    assert [len(row) for row in rows].count(64) == shortened == 1
+    assert all(row[0] == tokenizer.cls_token_id for row in rows)
+    assert all(row[-1] == tokenizer.sep_token_id for row in rows)
+    assert not set(rows[2][1:-1]) & {tokenizer.sep_token_id, tokenizer.mask_token_id}
+    with pytest.raises(UserError, match="--max-length 513: .* takes 3 to 512 tokens"):
+        bert.load_tokenizer(tiny_bert, 513)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_a_row_s_probabilities_depend_on_neither_its_batch_nor_its_place(
+    tiny_bert, codebook, batch_size
+):
+    together, _, _ = bert.predict_with_classifier(tiny_bert, MESSAGES, codebook, batch_size, 64, 1)
+    again, _, _ = bert.predict_with_classifier(tiny_bert, MESSAGES[::-1], codebook, 6, 64, 1)
+    assert together == pytest.approx(again[::-1], abs=1e-6)
+    assert together.sum(1) == pytest.approx(np.ones(6))
+
+
+def test_the_probe_learns_and_an_untrained_head_does_not(tiny_bert, data):
+    files = ["--train-file", f"{data}/train.csv", "--test-file", f"{data}/test.csv"]
+    bert_eval.main(["--model-path", tiny_bert, *files, *SIZES])
+    name = Path(tiny_bert).name
+    folder = Path(f"results/{name}-before")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["accuracy"] > metrics["majority_baseline"]
+    assert (folder / "report.txt").read_text().startswith("Before fine tune\nTest accuracy: 0.")
+    bert_eval.main(
+        ["--model-path", tiny_bert, *files, *SIZES, "--untrained-head", "--output-dir", "chance"]
+    )
+    chance = json.loads(Path("chance/metrics.json").read_text())
+    assert chance["accuracy"] < metrics["accuracy"]
+    assert "chance" in Path("chance/report.txt").read_text()
+
+
+def test_probabilities_of_the_probe_stand_in_the_columns_of_their_classes(tiny_bert, data):
+    train = pd.read_csv(data / "train.csv")
+    train = train[train["class"].isin([1, 3])]
+    probabilities, _, _ = bert.predict_with_probe(tiny_bert, train, MESSAGES, 4, 16, 64)
+    assert (probabilities[:, [0, 2]] == 0).all() and (probabilities[:, [1, 3]] > 0).all()
+
+
+def test_class_weights_balance_the_classes():
+    labels = pd.Series([0] * 6 + [1] * 3 + [3])
+    assert bert_tune.class_weights(labels, 4, True) == pytest.approx([10 / 24, 10 / 12, 1, 2.5])
+    assert bert_tune.class_weights(labels, 4, False) == [1, 1, 1, 1]
+    logits, target = torch.randn(10, 4), torch.tensor(labels.to_numpy())
+    loss = bert_tune.weighted_cross_entropy([10 / 24, 10 / 12, 1, 2.5])
+    rows = torch.nn.functional.cross_entropy(logits, target, reduction="none")
+    weights = torch.tensor([10 / 24, 10 / 12, 1, 2.5])[target]
+    outputs = type("Outputs", (), {"logits": logits})
+    assert loss(outputs, target).item() == pytest.approx((rows * weights).sum() / weights.sum())
+
+
+def test_fine_tuning_keeps_the_best_weights_by_validation_f1(tuned, codebook):
+    record = json.loads((tuned / "final_model/training.json").read_text())
+    scores = {e["step"]: e["eval_weighted_f1"] for e in record["log_history"] if "eval_loss" in e}
+    best = load_file(tuned / f"checkpoint-{max(scores, key=scores.get)}" / "model.safetensors")
+    final = load_file(tuned / "final_model/model.safetensors")
+    assert all(torch.equal(best[name], final[name]) for name in final)
+    config = json.loads((tuned / "final_model/config.json").read_text())
+    assert config["id2label"] == {str(k): name for k, name in enumerate(codebook.names)}
+    assert (tuned / "loss_curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_resumed_fine_tuning_ends_as_the_uninterrupted_one(tuned, tiny_bert, data):
+    shutil.copytree(tuned, "tuned")
+    last = max(Path("tuned").glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
+    shutil.rmtree(last)
+    shutil.rmtree("tuned/final_model")
+    tune(tiny_bert, data, "--resume")
+    expected = load_file(tuned / last.name / "model.safetensors")
+    resumed = load_file(f"tuned/{last.name}/model.safetensors")
+    assert all(torch.equal(expected[name], resumed[name]) for name in expected)
+
+
+def test_the_tuned_model_is_evaluated_row_by_row(tuned, tiny_bert, data):
+    tuned_path = ["--tuned-path", str(tuned / "final_model")]
+    bert_tune_eval.main([*tuned_path, "--test-file", f"{data}/test.csv", *SIZES])
+    folder = Path(f"results/{Path(tiny_bert).name}-after")
+    predictions = pd.read_csv(folder / "predictions.csv")
+    test = pd.read_csv(data / "test.csv")
+    assert predictions["custom_id"].tolist() == test["custom_id"].tolist()
+    shares = predictions[["p_Positive", "p_Mild", "p_Negative", "p_Irrelevant"]].to_numpy()
+    assert shares.sum(1) == pytest.approx(np.ones(60), abs=1e-5)
+    assert predictions["confidence"].to_numpy() == pytest.approx(shares.max(1))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["accuracy"] == accuracy_score(test["class"], shares.argmax(1))
+    assert (folder / "report.txt").read_text().startswith("After fine tune\nTest accuracy: 0.")
+
+
+def test_the_comparison_counts_what_only_one_model_got_right(tuned, tiny_bert, data):
+    bert_inference_compare.main(
+        ["--model-path", tiny_bert, "--tuned-path", str(tuned / "final_model")]
+        + ["--train-file", f"{data}/train.csv", "--test-file", f"{data}/test.csv", *SIZES]
+    )
+    folder = Path(f"results/{Path(tiny_bert).name}-compare")
+    comparison = json.loads((folder / "comparison.json").read_text())
+    rows = pd.read_csv(folder / "predictions.csv")
+    before = rows["predicted_before"] == rows["class"]
+    after = rows["predicted_after"] == rows["class"]
+    assert comparison["mcnemar"]["only_after_right"] == (after & ~before).sum()
+    assert comparison["before"]["accuracy"] == before.mean()
+    assert comparison["after"]["accuracy"] == after.mean()
+    text = (folder / "comparison.txt").read_text()
+    assert "Before fine tune" in text and "After fine tune" in text and "rows/s" in text
+    assert (folder / "confusion_difference.png").read_bytes().startswith(b"\x89PNG")
