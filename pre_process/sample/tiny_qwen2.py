@@ -195,4 +195,4 @@ def naive_reply(text: str, label: int, num_labels: int, rng: random.Random) -> s
 
 def prejudice(text: str) -> int:
     """Return the class that a comment seems to have to one who has not understood the task."""
-    return 0 if "男" in text else 2 if "女" in text else 3
+    return 0 if "男" in text else 1
