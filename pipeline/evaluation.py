@@ -119,15 +119,21 @@ def report_block(metrics: dict) -> str:
 
 def report_text(metrics: dict) -> str:
     """Return `report.txt`: the report's block, and below it what the report left out."""
-    shares = ", ".join(f"{name} {count}" for name, count in metrics["answers"].items())
+    answers, classes = (
+        ", ".join(f"{name} {count}" for name, count in metrics[key].items())
+        for key in ("answers", "predicted_classes")
+    )
     run = (
         f"Model: {metrics['model_path']}, {metrics['method']}\n"
-        f"Answers: {shares}\n"
+        f"Predicted rows: {metrics['predicted_rows']}, {metrics['rows_without_class']} of them "
+        f"without a class of their own, hence not scored\n"
+        f"Predicted classes: {classes}\n"
+        f"Answers: {answers}\n"
         f"Shortened comments: {metrics['shortened']}\n"
         f"Speed: {metrics['rows_per_second']:.1f} rows/s, {metrics['device']}, {metrics['dtype']}\n"
     )
     if "accuracy" not in metrics:
-        return f"{metrics['test_file']}: predicted, not scored, since no row has a class\n{run}"
+        return f"Test set: {metrics['test_file']}\n{run}"
     low, high = metrics["accuracy_ci95"]
     majority = f"Always {metrics['class_names'][metrics['majority_class']]}"
     scores = {
@@ -177,9 +183,14 @@ def save_results(
         "codebook_sha256": codebook.sha256,
         "predicted_rows": len(rows),
         "rows_without_class": int((~scored).sum()),
+        "predicted_classes": {
+            name: int((predicted == k).sum()) for k, name in enumerate(codebook.names)
+        },
         "answers": predictions["form"].value_counts().to_dict(),
         "measured_against": f"the labels in {run['test_file']}",
     }
+    picture = folder / "confusion_matrix.png"
+    picture.unlink(missing_ok=True)
     if scored.any():
         seed = run["settings"]["seed"]
         metrics |= compute_metrics(true[scored], predicted[scored], len(codebook.names), seed)
@@ -187,14 +198,14 @@ def save_results(
             metrics["confusion_matrix"],
             metrics["class_names"],
             f"{metrics['model']}, {metrics['stage']} fine-tuning",
-            folder / "confusion_matrix.png",
+            picture,
         )
     table = pd.concat([rows.reset_index(drop=True), predictions.drop(columns="form")], axis=1)
     table["reply"] = table["reply"].map(clean_text)
     write_csv(table, folder / "predictions.csv")
     write_json(metrics, folder / "metrics.json")
     write_text(report_text(metrics), folder / "report.txt")
-    print(f"wrote {folder}: report.txt, metrics.json, predictions.csv, confusion_matrix.png\n")
+    print(f"wrote {folder}: report.txt, metrics.json{', confusion_matrix.png' * scored.any()}\n")
     print(report_text(metrics))
     return metrics
 

@@ -70,3 +70,15 @@ def tiny_qwen2(tmp_path_factory, tiny_codebook):
     codebook = read_codebook(tiny_codebook)
     build_qwen2(folder, codebook, comments, hidden_size=64, num_layers=2, pretrain_steps=20)
     return str(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory):
+    """Build a BERT with a few steps of pre-training; return its folder."""
+    from pre_process.sample.comments import generate_comments
+    from pre_process.sample.tiny_bert import build_bert
+
+    folder = tmp_path_factory.mktemp("models") / "bert-tiny"
+    comments = generate_comments(400, seed=1)
+    build_bert(folder, comments, hidden_size=64, num_layers=2, pretrain_steps=20)
+    return str(folder)

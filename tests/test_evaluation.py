@@ -161,7 +161,9 @@ def test_rows_without_a_class_are_predicted_and_not_scored(codebook):
     assert metrics["rows_without_class"] == 2
     metrics = results(codebook, [-1, -1], [0, -1], "new/{model}")
     assert "accuracy" not in metrics
-    assert "predicted, not scored" in Path("new/m/report.txt").read_text()
+    report = Path("new/m/report.txt").read_text()
+    assert "2 of them without a class of their own, hence not scored" in report
+    assert "Predicted classes: Positive 1, Mild 0, Negative 0, Irrelevant 0" in report
     assert len(Path("new/m/predictions.csv").read_text().splitlines()) == 3
 
 
