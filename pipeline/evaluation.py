@@ -205,7 +205,8 @@ def save_results(
     write_csv(table, folder / "predictions.csv")
     write_json(metrics, folder / "metrics.json")
     write_text(report_text(metrics), folder / "report.txt")
-    print(f"wrote {folder}: report.txt, metrics.json{', confusion_matrix.png' * scored.any()}\n")
+    drawn = ", confusion_matrix.png" if scored.any() else ""
+    print(f"wrote {folder}: report.txt, metrics.json{drawn}\n")
     print(report_text(metrics))
     return metrics
 
