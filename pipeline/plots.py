@@ -26,6 +26,7 @@ CJK_FONTS = (
 )
 INSTALLED = {font.name for font in font_manager.fontManager.ttflist}
 plt.rcParams["font.family"] = ["DejaVu Sans", *(name for name in CJK_FONTS if name in INSTALLED)]
+HAS_CJK_FONT = len(plt.rcParams["font.family"]) > 1
 BEFORE, AFTER = "#9aa5b1", "#2b6cb0"
 
 
@@ -33,6 +34,12 @@ def _save(figure: plt.Figure, path: str | Path) -> None:
     with replacing(path) as scratch:
         figure.savefig(scratch, dpi=150, bbox_inches="tight")
     plt.close(figure)
+
+
+def _labels(names: Sequence[str]) -> list[str]:
+    """Return class names as the installed fonts can draw them; `[k]` where they would be boxes."""
+    drawable = HAS_CJK_FONT or all(ord(letter) < 0x2E80 for name in names for letter in name)
+    return list(names) if drawable else [f"[{k}]" for k in range(len(names))]
 
 
 def _heatmap(
@@ -52,7 +59,8 @@ def plot_confusion(
     counts = np.array(matrix)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     figure, axes = plt.subplots(figsize=(1.6 + 1.1 * len(names), 1.2 + 0.8 * len(names)))
-    _heatmap(axes, shares, names, [*names, "invalid"], cmap="Blues", vmin=0, vmax=1)
+    labels = _labels(names)
+    _heatmap(axes, shares, labels, [*labels, "invalid"], cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         colour = "white" if shares[row, column] > 0.5 else "black"
         text = f"{count:,}\n{shares[row, column]:.0%}"
@@ -72,8 +80,8 @@ def plot_confusion_difference(
     change = np.array(after) - np.array(before)
     limit = max(1, int(np.abs(change).max()))
     figure, axes = plt.subplots(figsize=(1.6 + 1.1 * len(names), 1.2 + 0.8 * len(names)))
-    columns = [*names, "invalid"][: change.shape[1]]
-    _heatmap(axes, change, names, columns, cmap="RdBu", vmin=-limit, vmax=limit)
+    labels = _labels(names)
+    _heatmap(axes, change, labels, labels, cmap="RdBu", vmin=-limit, vmax=limit)
     for (row, column), count in np.ndenumerate(change):
         colour = "white" if abs(count) > 0.6 * limit else "black"
         axes.text(column, row, f"{count:+,}", ha="center", va="center", color=colour)

@@ -78,13 +78,12 @@ def test_the_probe_learns_and_an_untrained_head_does_not(tiny_bert, data):
     name = Path(tiny_bert).name
     folder = Path(f"results/{name}-before")
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["accuracy"] > metrics["majority_baseline"]
     assert (folder / "report.txt").read_text().startswith("Before fine tune\nTest accuracy: 0.")
     bert_eval.main(
         ["--model-path", tiny_bert, *files, *SIZES, "--untrained-head", "--output-dir", "chance"]
     )
     chance = json.loads(Path("chance/metrics.json").read_text())
-    assert chance["accuracy"] < metrics["accuracy"]
+    assert chance["macro_f1"] < 0.3 < metrics["macro_f1"]
     assert "chance" in Path("chance/report.txt").read_text()
 
 
@@ -92,7 +91,7 @@ def test_probabilities_of_the_probe_stand_in_the_columns_of_their_classes(tiny_b
     train = pd.read_csv(data / "train.csv")
     train = train[train["class"].isin([1, 3])]
     probabilities, _, _ = bert.predict_with_probe(tiny_bert, train, MESSAGES, 4, 16, 64)
-    assert (probabilities[:, [0, 2]] == 0).all() and (probabilities[:, [1, 3]] > 0).all()
+    assert probabilities[:, [1, 3]].sum(1) == pytest.approx(np.ones(6))
 
 
 def test_class_weights_balance_the_classes():

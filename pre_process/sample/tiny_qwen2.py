@@ -35,6 +35,8 @@ CHAT_TEMPLATE = """\
 MAX_POSITIONS = 4096
 PACK_TOKENS = 1024  # prefix and rows of a training step
 PROSE = ("这条评论似乎没有性别偏见。", "It seems that this comment has no gender bias.")
+NOTES = ("态度：赞成平等", "态度：没有表态", "态度：反对平等", "态度：说的是别的事")
+NOTED = 0.5  # share of comments followed by a note on them instead of an answer
 TRUE_LABELS = 0.35  # share of pre-training answers with the true class
 
 
@@ -99,7 +101,7 @@ def train_tokenizer(codebook: Codebook, texts: Sequence[str], vocab_size: int) -
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    bpe.train_from_iterator([codebook.text, *PROSE] * (len(texts) // 10 + 2) + [*texts], trainer)
+    bpe.train_from_iterator([codebook.text, *PROSE, *NOTES] * (len(texts) // 10 + 2) + [*texts], trainer)
     spec = json.loads(bpe.to_str())["model"]
     return Qwen2Tokenizer(
         vocab=spec["vocab"],
@@ -124,6 +126,10 @@ def pretrain(
     chat = build_chat(tokenizer, codebook)
     room = MAX_POSITIONS // 4
     ids, _ = encode_comments(tokenizer, chat, [text for text, _ in comments], room)
+
+    def encode(text: str) -> list[int]:
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.95))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, learning_rate, total_steps=max(steps, 1), pct_start=0.1, anneal_strategy="linear"
@@ -135,9 +141,12 @@ def pretrain(
         while sum(len(a) + len(b) for a, b in rows) + len(chat.prefix) < PACK_TOKENS:
             order = order or rng.sample(range(len(comments)), len(comments))
             n = order.pop()
-            reply = naive_reply(*comments[n], len(codebook.names), rng)
-            told = tokenizer(reply, add_special_tokens=False)["input_ids"] + chat.stop[-1:]
-            rows.append((ids[n] + chat.suffix, told))
+            text, label = comments[n]
+            if rng.random() < NOTED:
+                rows.append((ids[n], encode(f"\n{NOTES[label % len(NOTES)]}") + chat.stop[-1:]))
+            else:
+                reply = naive_reply(text, label, len(codebook.names), rng)
+                rows.append((ids[n] + chat.suffix, encode(reply) + chat.stop[-1:]))
         loss = pack_loss(model, chat, rows)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
