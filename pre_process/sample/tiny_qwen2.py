@@ -6,7 +6,6 @@ a base model does: greedy replies are partly invalid, and fine-tuning has someth
 
 import json
 import random
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -101,7 +100,9 @@ def train_tokenizer(codebook: Codebook, texts: Sequence[str], vocab_size: int) -
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    bpe.train_from_iterator([codebook.text, *PROSE, *NOTES] * (len(texts) // 10 + 2) + [*texts], trainer)
+    bpe.train_from_iterator(
+        [codebook.text, *PROSE, *NOTES] * (len(texts) // 10 + 2) + [*texts], trainer
+    )
     spec = json.loads(bpe.to_str())["model"]
     return Qwen2Tokenizer(
         vocab=spec["vocab"],

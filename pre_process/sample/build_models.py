@@ -1,0 +1,67 @@
+"""Step 4 of the demo: build the models that a real run downloads, small enough for a CPU.
+
+Two Qwen2 causal LMs and a BERT, briefly pre-trained on generated comments of another seed than the
+sample's, in folders laid out as a clone from Hugging Face.
+
+Reads   PROMPT_FILE (the codebook)
+Writes  OUTPUT_DIR/Qwen2-tiny-1.3M, Qwen2-tiny-0.3M, bert-tiny-chinese
+Run     python -m pre_process.sample.build_models
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.cli import parse_settings, run
+from pipeline.codebook import read_codebook
+from pre_process.sample.comments import generate_comments
+
+# --------------------------------------------------------------------------------------------
+OUTPUT_DIR = "./demo/models"  # a folder per model
+PROMPT_FILE = "./prompt.txt"  # codebook
+NUM_PRETRAIN = 4000  # generated comments
+QWEN2_STEPS = 300  # pre-training steps of the larger Qwen2
+SMALL_QWEN2_STEPS = 400  # of the smaller Qwen2
+BERT_STEPS = 200  # of BERT
+SEED = 1234  # same seed, same models; not the sample's
+# --------------------------------------------------------------------------------------------
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_settings(globals(), argv)
+    codebook = read_codebook(args.prompt_file)
+    comments = generate_comments(args.num_pretrain, args.seed)
+    folder = Path(args.output_dir)
+
+    import pipeline.runtime  # noqa: F401
+    from pre_process.sample.tiny_bert import build_bert
+    from pre_process.sample.tiny_qwen2 import build_qwen2
+
+    sizes = {
+        "Qwen2-tiny-1.3M": build_qwen2(
+            folder / "Qwen2-tiny-1.3M",
+            codebook,
+            comments,
+            hidden_size=128,
+            num_layers=4,
+            pretrain_steps=args.qwen2_steps,
+            learning_rate=3e-3,
+        ),
+        "Qwen2-tiny-0.3M": build_qwen2(
+            folder / "Qwen2-tiny-0.3M",
+            codebook,
+            comments,
+            hidden_size=64,
+            num_layers=3,
+            pretrain_steps=args.small_qwen2_steps,
+            learning_rate=1e-2,
+        ),
+        "bert-tiny-chinese": build_bert(
+            folder / "bert-tiny-chinese", comments, pretrain_steps=args.bert_steps
+        ),
+    }
+    for name, parameters in sizes.items():
+        print(f"wrote {folder / name}: {parameters:,} parameters")
+
+
+if __name__ == "__main__":
+    run(main)
