@@ -11,9 +11,10 @@ import re
 from tqdm import tqdm
 
 from pipeline.batch import write_shards
-from pipeline.cli import UserError, parse_settings, run
+from pipeline.cli import at_least_one, parse_settings, run
 from pipeline.codebook import answer, read_codebook
-from pipeline.files import read_messages
+from pipeline.files import check_outputs
+from pipeline.messages import read_messages
 
 # ---------------------------------------------------------------------------------------------
 INPUT_FILE = "./pre_process/datas/simple.csv"  # custom_id, message
@@ -31,10 +32,10 @@ PRICE_PER_MILLION_OUTPUT_TOKENS = 8.0  # the same
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
-    if min(args.max_requests_per_file, args.max_bytes_per_file, args.max_tokens) < 1:
-        raise UserError("--max-requests-per-file, --max-bytes-per-file, --max-tokens: at least 1")
+    at_least_one(vars(args), "max_requests_per_file", "max_bytes_per_file", "max_tokens")
+    check_outputs([args.requests_file], inputs=[args.input_file, args.prompt_file])
     codebook = read_codebook(args.prompt_file)
-    rows = read_messages(args.input_file, "excel_2_csv.py", len(codebook.names))
+    rows = read_messages(args.input_file, "excel_2_csv.py", codebook)
 
     def request(custom_id: str, message: str) -> dict:
         return {

@@ -36,7 +36,10 @@ def main(argv: list[str] | None = None) -> None:
     settings = vars(parse_settings(globals(), argv))
     codebook = read_codebook(settings["prompt_file"])
     rows = read_test(settings, codebook)
-    rows = rows[rows["class"] >= 0].reset_index(drop=True)
+    unlabelled = rows["class"] < 0
+    if unlabelled.any():
+        print(f"left out {unlabelled.sum():,} rows without a class")
+    rows = rows[~unlabelled].reset_index(drop=True)
     if rows.empty:
         raise UserError(f"{settings['test_file']} has no row with a class: nothing to compare by")
     predictions, metrics = {}, {}

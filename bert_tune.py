@@ -9,9 +9,9 @@ Run     python bert_tune.py   (--resume goes on from the last checkpoint)
 
 import pandas as pd
 
-from pipeline.cli import parse_settings, run
+from pipeline.cli import at_least_one, parse_settings, run
 from pipeline.codebook import read_codebook
-from pipeline.files import read_messages
+from pipeline.messages import read_messages
 from pipeline.models import check_model_folder
 
 # ---------------------------------------------------------------------------------------------
@@ -38,12 +38,22 @@ RESUME = False  # go on from the last checkpoint in OUTPUT_DIR
 SEED = 42  # of the head's weights, dropout and the order of rows
 # ---------------------------------------------------------------------------------------------
 
+COUNTS = (
+    "num_train_epochs",
+    "per_device_train_batch_size",
+    "per_device_eval_batch_size",
+    "early_stopping_patience",
+    "save_total_limit",
+    "logging_steps",
+)
+
 
 def main(argv: list[str] | None = None) -> None:
     settings = vars(parse_settings(globals(), argv))
+    at_least_one(settings, *COUNTS)
     codebook = read_codebook(settings["prompt_file"])
     train, validation = (
-        read_messages(settings[name], "split_dataset.py", len(codebook.names), labelled=True)
+        read_messages(settings[name], "split_dataset.py", codebook, labelled=True)
         for name in ("train_file", "validation_file")
     )
     train = train.head(settings["max_train_samples"] or len(train))

@@ -27,6 +27,7 @@ COLUMNS = {
     "cohen_kappa": "Kappa",
     "rows_per_second": "Rows/s",
 }
+NEEDED = (*COLUMNS, "family", "test_file", "accuracy_all_rows_ci95", "scored_rows_sha256")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -53,22 +54,27 @@ def read_runs(results_dir: str) -> list[dict]:
             f"{results_dir} holds no scored run (*/metrics.json): run local_inference.py, "
             "posttune_eval.py, bert_eval.py or bert_tune_eval.py first"
         )
-    if len({(metrics["test_file"], metrics["total"]) for _, metrics in scored}) > 1:
+    for file, metrics in scored:
+        if missing := [key for key in NEEDED if key not in metrics]:
+            raise UserError(f"{file} lacks {missing[0]}: run its evaluation step again")
+    if len({metrics["scored_rows_sha256"] for _, metrics in scored}) > 1:
         print("the runs were scored on different rows; they do not compare:")
         for file, metrics in scored:
             print(f"  {file.parent.name}: {metrics['total']:,} rows of {metrics['test_file']}")
-    rows = [
-        {"run": file.parent.name} | {key: metrics[key] for key in COLUMNS} | intervals(metrics)
-        for file, metrics in scored
-    ]
-    families = {metrics["model"]: metrics["family"] != "llm" for _, metrics in scored}
-    return sorted(rows, key=lambda r: (families[r["model"]], r["model"], r["stage"] == "after"))
+    rows, seen = [], set()
+    for file, metrics in sorted(scored, key=lambda run: order(run[1])):
+        row = {"run": file.parent.name} | {key: metrics[key] for key in COLUMNS}
+        if (row["model"], row["stage"]) in seen:
+            row["model"] += f" ({file.parent.name})"
+        seen.add((row["model"], row["stage"]))
+        low, high = metrics["accuracy_all_rows_ci95"]
+        rows.append(row | {"accuracy_all_rows_low": low, "accuracy_all_rows_high": high})
+    return rows
 
 
-def intervals(metrics: dict) -> dict:
-    """Return the 95 % interval of the accuracy over all rows as two columns."""
-    low, high = metrics["accuracy_all_rows_ci95"]
-    return {"accuracy_all_rows_low": low, "accuracy_all_rows_high": high}
+def order(metrics: dict) -> tuple:
+    """Return a key that puts causal LMs first, a model's runs together and "before" first."""
+    return metrics["family"] != "llm", metrics["model"], metrics["stage"] == "after"
 
 
 def markdown(runs: list[dict]) -> str:

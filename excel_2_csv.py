@@ -12,9 +12,16 @@ from typing import Any
 import pandas as pd
 
 from pipeline.cli import UserError, parse_settings, run
-from pipeline.codebook import read_codebook
-from pipeline.files import clean_text, write_csv
-from pipeline.spreadsheet import cell_text, column_letter, find_column, read_sheet
+from pipeline.codebook import parse_label, read_codebook
+from pipeline.files import check_outputs, clean_text, write_csv
+from pipeline.messages import listed
+from pipeline.spreadsheet import (
+    cell_text,
+    column_letter,
+    find_column,
+    read_sheet,
+    texts_of_formulas,
+)
 
 # ---------------------------------------------------------------------------------------------
 EXCEL_FILE = "./pre_process/datas/weibo_data.xlsx"  # .xlsx, .xls, .ods or .csv
@@ -32,15 +39,21 @@ SIMPLE_FILE = "./pre_process/datas/simple.csv"  # what the next steps read
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
+    check_outputs([args.csv_file, args.simple_file], inputs=[args.excel_file])
     header, body, blank = read_table(args.excel_file, args.sheet)
     text = find_column(args.excel_file, header, args.text_column)
     refuse_cells_that_are_no_text(args.excel_file, header[text], body, text)
+    empty = [row for row, cells in body.items() if not clean_text(cell_text(cells[text]))]
+    formulas = texts_of_formulas(args.excel_file, args.sheet, text, [*empty, *blank])
+    for row, formula in formulas.items():
+        cells = body.setdefault(row, [""] * len(header))
+        cells[text] = formula
+    body = dict(sorted(body.items()))
     user = find_column(args.excel_file, header, args.user_column) if args.user_column else -1
     simple, counts = build_messages(body, text, user)
     if simple.empty:
         raise UserError(
-            f"{args.excel_file}: column {header[text]!r} holds no text: check --text-column, and "
-            "save the file in a spreadsheet program if it holds formulas"
+            f"{args.excel_file}: column {header[text]!r} holds no text: check --text-column"
         )
     if args.label_column:
         label = find_column(args.excel_file, header, args.label_column)
@@ -48,31 +61,32 @@ def main(argv: list[str] | None = None) -> None:
     table = [[clean_text(cell_text(cell)) for cell in row[: len(header)]] for row in body.values()]
     write_csv(pd.DataFrame(table, columns=header), args.csv_file)
     write_csv(simple, args.simple_file)
-    counts["blank rows left out"] = blank
+    blank = [row for row in blank if row not in body]
+    counts[f"blank rows left out{listed(blank)}"] = len(blank)
+    counts[f"comments that the sheet took for formulas{listed(list(formulas))}"] = len(formulas)
     counts["messages that repeat an earlier one (kept)"] = int(simple["message"].duplicated().sum())
     counts["messages that people have coded"] = int((simple["class"] >= 0).sum())
     for what, count in counts.items():
         print(f"  {count:>9,}  {what}")
 
 
-def read_table(path: str, sheet: str) -> tuple[list[str], dict[int, list[Any]], int]:
-    """Return the column names, row number -> cells of the rows below, and how many were blank.
+def read_table(path: str, sheet: str) -> tuple[list[str], dict[int, list[Any]], list[int]]:
+    """Return the column names, row number -> cells of the rows below, and the blank rows' numbers.
 
     The first row that holds anything names the columns; one without a name goes by its letter.
     """
     rows = read_sheet(path, sheet)
-    first = next((index for index, row in enumerate(rows) if any(cell != "" for cell in row)), None)
-    if first is None or len(rows) == first + 1:
+    first = next((number for number, row in rows.items() if row), None)
+    below = {number: row for number, row in rows.items() if first is not None and number > first}
+    body = {number: row for number, row in below.items() if row}
+    if not below:
         raise UserError(f"{path} has no rows of data: check the file and --sheet")
     names = [clean_text(cell_text(cell)) for cell in rows[first]]
     header = [name or column_letter(index) for index, name in enumerate(names)]
-    below = enumerate(rows[first + 1 :], start=first + 2)
-    body = {number: row for number, row in below if any(cell != "" for cell in row)}
     for row in body.values():
         row.extend([""] * (len(header) - len(row)))
-    total = len(rows) - first - 1
-    print(f"read {path}: {total:,} rows below the column names")
-    return header, body, total - len(body)
+    print(f"read {path}: {len(below):,} rows below the column names")
+    return header, body, [number for number in below if number not in body]
 
 
 def refuse_cells_that_are_no_text(
@@ -107,8 +121,8 @@ def build_messages(
             continue
         cleaned += message != raw.strip()
         numbers += not isinstance(row[text], str)
-        if user >= 0:
-            message = f"{clean_text(cell_text(row[user]))}: {message}"
+        if user >= 0 and (name := clean_text(cell_text(row[user]))):
+            message = f"{name}: {message}"
         records.append((f"row-{number}", message, -1))
     counts = {
         f"empty comments left out{listed(empty)}": len(empty),
@@ -118,29 +132,22 @@ def build_messages(
     return pd.DataFrame(records, columns=["custom_id", "message", "class"]), counts
 
 
-def listed(numbers: list[int]) -> str:
-    """Return the first row numbers, as in " (rows 3, 5, 8, ...)"."""
-    more = ", ..." if len(numbers) > 5 else ""
-    return f" (rows {', '.join(map(str, numbers[:5]))}{more})" if numbers else ""
-
-
 def read_labels(
     path: str, body: dict[int, list[Any]], column: int, simple: pd.DataFrame, prompt_file: str
 ) -> list[int]:
     """Return the class that people gave each row of `simple`, by number or by name, -1 if none."""
     codebook = read_codebook(prompt_file)
-    known = {"": -1, "-1": -1} | {name.casefold(): k for k, name in enumerate(codebook.names)}
-    known |= {str(k): k for k in range(len(codebook.names))}
     labels = []
     for custom_id in simple["custom_id"]:
         number = int(custom_id.removeprefix("row-"))
-        value = clean_text(cell_text(body[number][column])).casefold()
-        if value not in known:
+        cell = clean_text(cell_text(body[number][column]))
+        label = parse_label(cell, codebook)
+        if label is None:
             raise UserError(
-                f"{path}, row {number}: label {value!r} is no class of {prompt_file} (0 to "
+                f"{path}, row {number}: label {cell!r} is no class of {prompt_file} (0 to "
                 f"{len(codebook.names) - 1}, or {', '.join(codebook.names)}): correct the cell"
             )
-        labels.append(known[value])
+        labels.append(label)
     return labels
 
 

@@ -18,7 +18,10 @@ make_environment() {
         "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
             fail "$("$python" --version) is too old: install Python 3.11 or newer, or set PYTHON"
         echo "creating ./.venv with $("$python" --version)"
-        "$python" -m venv .venv || fail "venv is missing: install it (Debian: apt install python3-venv)"
+        "$python" -m venv .venv || {
+            rm -rf .venv
+            fail "venv is missing: install it (Debian: apt install python3-venv)"
+        }
     fi
 }
 

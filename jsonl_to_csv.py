@@ -13,11 +13,19 @@ from collections import Counter
 import pandas as pd
 from tqdm import tqdm
 
-from pipeline.batch import MISSING, Outcome, answer_files, merge, read_answers, read_requests
-from pipeline.batch import request_files as find_requests
-from pipeline.cli import UserError, parse_settings, run
+from pipeline.batch import (
+    MISSING,
+    Outcome,
+    answer_files,
+    merge,
+    read_answers,
+    read_requests,
+    request_files,
+    write_shards,
+)
+from pipeline.cli import UserError, at_least_one, parse_settings, run
 from pipeline.codebook import read_codebook
-from pipeline.files import clean_text, write_csv, write_text
+from pipeline.files import check_outputs, clean_text, write_csv
 
 # ---------------------------------------------------------------------------------------------
 REQUESTS_FILE = "./pre_process/datas/inf_batch_v2.jsonl"  # also matches its numbered shards
@@ -30,21 +38,31 @@ LABELED_FILE = "./pre_process/labeled_v2.csv"  # every row, -1 where there is no
 PURGED_FILE = "./pre_process/purged_labeled_v2.csv"  # the labelled rows
 ERRORS_FILE = "./pre_process/silver_errors.csv"  # custom_id, reason, reply
 RETRY_FILE = "./pre_process/datas/retry_v2.jsonl"  # requests of the rows without a label
+MAX_REQUESTS_PER_FILE = 5_000  # of a retry file; SiliconFlow's limit, OpenAI's is 50,000
+MAX_BYTES_PER_FILE = 200_000_000  # OpenAI's limit; SiliconFlow's is 1 GB
 # ---------------------------------------------------------------------------------------------
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
+    at_least_one(vars(args), "max_requests_per_file", "max_bytes_per_file")
     codebook = read_codebook(args.prompt_file)
-    files = find_requests(args.requests_file)
+    files = request_files(args.requests_file)
     requests = {request.custom_id: request for request in read_requests(files)}
     print(f"read {files[0]}{' and shards' * (len(files) > 1)}: {len(requests):,} requests")
+    if any(request.prompt != codebook.text for request in requests.values()):
+        raise UserError(
+            f"{files[0]} asks with another codebook than {args.prompt_file}: give --prompt-file "
+            "that one, or run batch_infer_gen.py and have the comments labelled again"
+        )
+    outputs = (args.unlabeled_file, args.labeled_file, args.purged_file, args.errors_file)
+    answers = answer_files(args.answers_file)
+    check_outputs([*outputs, args.retry_file], inputs=[*files, *answers])
 
     outcomes: dict[str, Outcome] = {}
     strays: list[tuple[str, str, str]] = []
     counts: Counter[str] = Counter()
-    files = answer_files(args.answers_file)
-    for custom_id, outcome in tqdm(read_answers(files, codebook), unit="answer"):
+    for custom_id, outcome in tqdm(read_answers(answers, codebook), unit="answer"):
         counts["answers"] += 1
         if custom_id not in requests:
             broken = outcome.form.startswith("malformed")
@@ -54,10 +72,10 @@ def main(argv: list[str] | None = None) -> None:
             outcomes[custom_id] = merge(outcomes[custom_id], outcome)
         else:
             outcomes[custom_id] = outcome
-    print(f"read {', '.join(str(file) for file in files)}: {counts['answers']:,} answers")
+    print(f"read {', '.join(map(str, answers))}: {counts['answers']:,} answers")
     if not outcomes:
         raise UserError(
-            f"{files[0]}: none of its {counts['answers']:,} answers belongs to a request of "
+            f"{answers[0]}: none of its {counts['answers']:,} answers belongs to a request of "
             f"{args.requests_file}: check that both come from the same run of batch_infer_gen.py"
         )
 
@@ -73,8 +91,13 @@ def main(argv: list[str] | None = None) -> None:
     write_csv(table, args.labeled_file)
     write_csv(table[table["class"] >= 0], args.purged_file)
     write_csv(pd.DataFrame(errors, columns=["custom_id", "reason", "reply"]), args.errors_file)
-    write_text("".join(request.line + "\n" for request, _ in failed), args.retry_file)
-    print(f"wrote {args.retry_file}: {len(failed):,} requests")
+    retries = write_shards(
+        (request.line for request, _ in failed),
+        args.retry_file,
+        args.max_requests_per_file,
+        args.max_bytes_per_file,
+    )
+    print(f"wrote {', '.join(map(str, retries))}: {len(failed):,} requests")
     print_summary(rows, strays, counts["duplicates"], codebook.names)
 
 

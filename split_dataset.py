@@ -13,7 +13,8 @@ from sklearn.model_selection import train_test_split
 
 from pipeline.cli import UserError, parse_settings, run
 from pipeline.codebook import Codebook, read_codebook
-from pipeline.files import read_messages, write_csv
+from pipeline.files import check_outputs, write_csv
+from pipeline.messages import read_messages
 
 # ---------------------------------------------------------------------------------------------
 INPUT_FILE = "./pre_process/purged_labeled_v2.csv"  # custom_id, message, class
@@ -29,7 +30,7 @@ SEED = 42  # the same seed gives the same split
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
     codebook = read_codebook(args.prompt_file)
-    rows = read_messages(args.input_file, "jsonl_to_csv.py", len(codebook.names), labelled=True)
+    rows = read_messages(args.input_file, "jsonl_to_csv.py", codebook, labelled=True)
     train_size = 1 - args.test_size - args.validation_size
     if min(args.test_size, args.validation_size, train_size) <= 0:
         raise UserError("--test-size and --validation-size: above 0, and below 1 together")
@@ -37,13 +38,17 @@ def main(argv: list[str] | None = None) -> None:
     refuse_small_classes(
         args.input_file, pool, codebook, min(args.test_size, args.validation_size, train_size)
     )
+    paths = {
+        name: Path(args.output_dir) / f"{name}.csv" for name in ("train", "validation", "test")
+    }
+    check_outputs(paths.values(), inputs=[args.input_file])
     splits = split(pool, args.test_size, args.validation_size, args.seed)
     if args.group_duplicates:
         splits = {
             name: rows[rows["message"].isin(part["message"])] for name, part in splits.items()
         }
     for name, part in splits.items():
-        write_csv(part, Path(args.output_dir) / f"{name}.csv")
+        write_csv(part, paths[name])
     print_shares(splits, codebook)
 
 

@@ -11,7 +11,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 # The Trainer would spread a model over every visible GPU; these scripts are made for one.
 if "LOCAL_RANK" not in os.environ:
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[0]
 
 # Notices that the libraries address to each other's developers.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

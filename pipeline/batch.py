@@ -1,9 +1,11 @@
 """Batch requests to an OpenAI-compatible provider, and its answers."""
 
+import codecs
 import json
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,14 +16,15 @@ from pipeline.cli import UserError
 from pipeline.codebook import Codebook, parse_reply
 
 SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
-CUSTOM_ID = re.compile(r'"custom_id"\s*:\s*"((?:[^"\\]|\\.)*)"')
+CUSTOM_ID = re.compile(r'"custom_id"\s*:\s*"([^"\\]*)"')
 
 
 @dataclass(frozen=True)
 class Request:
-    """A line of a request file: `line` is its text as it stands there."""
+    """A line of a request file: `prompt` is its system turn, `line` its text as it stands there."""
 
     custom_id: str
+    prompt: str
     message: str
     line: str
 
@@ -74,23 +77,21 @@ def write_shards(
 def _write_parts(
     lines: Iterable[str], folder: Path, max_requests: int, max_bytes: int
 ) -> list[Path]:
-    parts: list[Path] = []
-    out, count, size = None, 0, 0
+    parts = [folder / "00000"]
+    out, count, size = parts[0].open("wb"), 0, 0
     for line in lines:
         data = line.encode() + b"\n"
         if len(data) > max_bytes:
             raise UserError(
                 f"a request of {len(data):,} bytes is over --max-bytes-per-file: {line[:80]}"
             )
-        if out is None or count == max_requests or size + len(data) > max_bytes:
-            if out:
-                out.close()
+        if count == max_requests or size + len(data) > max_bytes:
+            out.close()
             parts.append(folder / f"{len(parts):05d}")
             out, count, size = parts[-1].open("wb"), 0, 0
         out.write(data)
         count, size = count + 1, size + len(data)
-    if out:
-        out.close()
+    out.close()
     return parts
 
 
@@ -121,9 +122,11 @@ def request_files(path: str | Path) -> list[Path]:
 def answer_files(path: str | Path) -> list[Path]:
     """Return the answer and error files: `path`, its siblings `<stem>-*.jsonl`, or a pattern's."""
     path = Path(path)
-    found = [path] if path.is_file() else []
-    found += sorted(path.parent.glob(f"{path.stem}-*{path.suffix}"))
-    found = found or sorted(p for p in path.parent.glob(path.name) if p.is_file())
+    if any(sign in path.name for sign in "*?["):
+        found = sorted(p for p in path.parent.glob(path.name) if p.is_file())
+    else:
+        found = [path] if path.is_file() else []
+        found += sorted(path.parent.glob(f"{path.stem}-*{path.suffix}"))
     if not found:
         raise UserError(
             f"{path} not found: send the requests to the provider and save its answers there "
@@ -135,49 +138,54 @@ def answer_files(path: str | Path) -> list[Path]:
 def read_requests(files: Iterable[Path]) -> Iterator[Request]:
     """Yield the requests of all files in order; stop at a line that is none or repeats an id."""
     seen: set[str] = set()
+    for file, number, line in _lines(files):
+        try:
+            text = line.decode()
+            record = json.loads(text)
+            custom_id, turns = record["custom_id"], record["body"]["messages"]
+            prompt, message = turns[0]["content"], turns[-1]["content"]
+            if not all(isinstance(value, str) for value in (custom_id, prompt, message)):
+                raise TypeError
+        except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
+            raise UserError(
+                f"{file}, line {number} is no batch request: run batch_infer_gen.py again"
+            ) from error
+        if custom_id in seen:
+            raise UserError(
+                f"{file}, line {number}: custom_id {custom_id!r} stands there twice: "
+                "run batch_infer_gen.py again"
+            )
+        seen.add(custom_id)
+        yield Request(custom_id, sys.intern(prompt), message, text)
+
+
+def _lines(files: Iterable[Path]) -> Iterator[tuple[Path, int, bytes]]:
+    """Yield file, line number and line, without blank lines, line ends and byte order marks."""
     for file in files:
-        with file.open(encoding="utf-8") as lines:
+        with file.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
-                try:
-                    record = json.loads(line)
-                    custom_id = record["custom_id"]
-                    message = record["body"]["messages"][-1]["content"]
-                except (ValueError, KeyError, IndexError, TypeError) as error:
-                    raise UserError(
-                        f"{file}, line {number} is no batch request: run batch_infer_gen.py again"
-                    ) from error
-                if custom_id in seen:
-                    raise UserError(
-                        f"{file}, line {number}: custom_id {custom_id!r} stands there twice: "
-                        "run batch_infer_gen.py again"
-                    )
-                seen.add(custom_id)
-                yield Request(custom_id, message, line.rstrip("\n"))
+                if line := line.removeprefix(codecs.BOM_UTF8).strip():
+                    yield file, number, line
 
 
 def read_answers(files: Iterable[Path], codebook: Codebook) -> Iterator[tuple[str, Outcome]]:
     """Yield custom_id ("" where a broken line hides it) and outcome of each answer line."""
-    for file in files:
-        with file.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if not line.strip():
-                    continue
-                text = line.decode("utf-8-sig", errors="replace").strip()
-                try:
-                    record = json.loads(text)
-                    custom_id = record["custom_id"]
-                    yield str(custom_id), outcome_of(record, codebook)
-                except (ValueError, KeyError, TypeError, AttributeError):
-                    named = CUSTOM_ID.search(text)
-                    custom_id = json.loads(f'"{named[1]}"') if named else ""
-                    yield custom_id, Outcome(-1, f"malformed line {number}", f"{file.name}: {text}")
+    for file, number, line in _lines(files):
+        try:
+            record = json.loads(line)
+            yield str(record["custom_id"]), outcome_of(record, codebook)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            text = line.decode(errors="replace")
+            named = CUSTOM_ID.search(text)
+            custom_id = named[1] if named else ""
+            yield custom_id, Outcome(-1, f"malformed line {number}", f"{file.name}: {text}")
 
 
 def outcome_of(record: dict[str, Any], codebook: Codebook) -> Outcome:
     """Read one answer record of the batch format; a reply cut by `length` must still be a label."""
     response = record.get("response") or {}
     body = response.get("body") or {}
-    status = response.get("status_code") or 200
+    status = int(response.get("status_code") or 200)
     error = record.get("error") or (body.get("error") if isinstance(body, dict) else body)
     if error or status >= 400:
         error = error if isinstance(error, dict) else {"code": "error", "message": error or body}

@@ -30,10 +30,12 @@ from pipeline.runtime import compute_dtype, device
 def load_tokenizer(path: str, max_length: int) -> PreTrainedTokenizerBase:
     """Load an encoder's tokenizer; refuse a `max_length` beyond the encoder's positions."""
     folder = check_model_folder(path, "encoder")
-    limit = getattr(AutoConfig.from_pretrained(folder), "max_position_embeddings", max_length)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    positions = getattr(AutoConfig.from_pretrained(folder), "max_position_embeddings", max_length)
+    limit = min(positions, tokenizer.model_max_length)
     if not 3 <= max_length <= limit:
         raise UserError(f"--max-length {max_length}: {path} takes 3 to {limit} tokens")
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return tokenizer
 
 
 def load_classifier(path: str, codebook: Codebook, seed: int) -> PreTrainedModel:
@@ -43,6 +45,8 @@ def load_classifier(path: str, codebook: Codebook, seed: int) -> PreTrainedModel
         check_model_folder(path, "encoder"),
         id2label=dict(enumerate(codebook.names)),
         label2id={name: k for k, name in enumerate(codebook.names)},
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,
         use_safetensors=True,
         local_files_only=True,
     )
@@ -121,7 +125,10 @@ def predict_with_probe(
     """
     tokenizer = load_tokenizer(path, max_length)
     model = AutoModel.from_pretrained(
-        check_model_folder(path, "encoder"), use_safetensors=True, local_files_only=True
+        check_model_folder(path, "encoder"),
+        dtype=torch.float32,
+        use_safetensors=True,
+        local_files_only=True,
     )
     print(f"fitting a linear probe on {len(train):,} rows")
     known, _ = encode(tokenizer, train["message"].tolist(), max_length)

@@ -2,18 +2,18 @@
 
 import pandas as pd
 
-from pipeline.cli import UserError
+from pipeline.cli import UserError, at_least_one
 from pipeline.codebook import Codebook, read_codebook
-from pipeline.evaluation import results_folder, run_record, save_results
-from pipeline.files import check_writable, read_json, read_messages
-from pipeline.models import RECORD, check_model_folder
+from pipeline.evaluation import claim_results, run_record, save_results
+from pipeline.files import read_json
+from pipeline.messages import read_messages
+from pipeline.models import RECORD, check_model_folder, fingerprint, refuse_tuned
 
 
 def read_test(settings: dict, codebook: Codebook) -> pd.DataFrame:
     """Read the rows to predict, at most `max_test_samples` of them."""
-    if settings["batch_size"] < 1:
-        raise UserError("--batch-size: give at least 1")
-    rows = read_messages(settings["test_file"], "split_dataset.py", len(codebook.names))
+    at_least_one(settings, "batch_size")
+    rows = read_messages(settings["test_file"], "split_dataset.py", codebook)
     return rows.head(settings["max_test_samples"] or len(rows))
 
 
@@ -24,8 +24,8 @@ def predict_before(
 
     A linear probe fitted on `train_file`, or with `untrained_head` a random head, which is chance.
     """
-    check_model_folder(settings["model_path"], "encoder")
-    check_writable(results_folder(settings, settings["model_path"]))
+    refuse_tuned(check_model_folder(settings["model_path"], "encoder"))
+    claim_results(settings, settings["model_path"], rows)
     messages = rows["message"].tolist()
     sizes = {"batch_size": settings["batch_size"], "max_length": settings["max_length"]}
     if settings["untrained_head"]:
@@ -36,9 +36,7 @@ def predict_before(
         )
         method = "an untrained random head: chance"
     else:
-        train = read_messages(
-            settings["train_file"], "split_dataset.py", len(codebook.names), labelled=True
-        )
+        train = read_messages(settings["train_file"], "split_dataset.py", codebook, labelled=True)
         train = train.head(settings["max_train_samples"] or len(train))
         if train["class"].nunique() < 2:
             raise UserError(f"{settings['train_file']} holds one class: a probe needs two")
@@ -64,7 +62,14 @@ def predict_after(
             f"the one of training (its text is in {path}/{RECORD}), or run bert_tune.py again"
         )
     base = record["settings"]["model_path"]
-    check_writable(results_folder(settings, base))
+    if "model_path" in settings and record["base_fingerprint"] != fingerprint(
+        str(check_model_folder(settings["model_path"], "encoder"))
+    ):
+        raise UserError(
+            f"{path} was tuned from {base}, and {settings['model_path']} is another model: give "
+            "--model-path that one"
+        )
+    claim_results(settings, base, rows)
 
     from pipeline.bert import predict_with_classifier
 

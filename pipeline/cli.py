@@ -50,9 +50,18 @@ def parse_settings(script: dict[str, Any], argv: Sequence[str] | None = None) ->
         hint = f"; did you mean {close[0]}?" if close else ""
         parser.error(f"unknown option {unknown[0]}{hint}")
     for name, value in vars(settings).items():
+        if isinstance(value, int | float) and value < 0:
+            parser.error(f"argument {option_of(name)}: {value} is below 0")
         if value != script[name.upper()]:
             print(f"setting {name.upper()} = {value!r} (default {script[name.upper()]!r})")
     return settings
+
+
+def at_least_one(settings: dict[str, Any], *names: str) -> None:
+    """Refuse 0 where a setting counts what there must be one of."""
+    for name in names:
+        if settings[name] < 1:
+            raise UserError(f"{option_of(name)} {settings[name]}: give at least 1")
 
 
 def settings_block(source: str) -> dict[str, str]:

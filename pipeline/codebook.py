@@ -9,7 +9,8 @@ from pathlib import Path
 from pipeline.cli import UserError
 from pipeline.files import read_text
 
-CLASS_LINE = re.compile(r"^\s*\[([0-9]+)\]\s*([^:：\[\]]+?)\s*[:：]", re.MULTILINE)
+CLASS_LINE = re.compile(r"^[ \t]*\[([0-9]+)\][ \t]*([^:：\[\]\n]+?)[ \t]*[:：]", re.MULTILINE)
+NO_COLON = re.compile(r"^[ \t]*\[[0-9]+\][ \t]*\w[^:：\[\]\n]*$", re.MULTILINE)
 EXAMPLE = "write one line per class, numbered from 0, such as '[0] Positive: supports equality'"
 
 
@@ -43,6 +44,8 @@ def read_codebook(path: str | Path) -> Codebook:
     """Read a codebook and its classes; line ends and outer white space do not count."""
     text = read_text(path, cure="it is the codebook that comes with the project").strip()
     found = CLASS_LINE.findall(text)
+    if unclear := NO_COLON.search(text):
+        raise UserError(f"{path}: {unclear[0].strip()!r} has no colon after the name: {EXAMPLE}")
     if not found:
         raise UserError(f"{path} defines no classes: {EXAMPLE}")
     numbers, names = [int(number) for number, _ in found], [name for _, name in found]
@@ -50,9 +53,22 @@ def read_codebook(path: str | Path) -> Codebook:
         raise UserError(f"{path} numbers its classes {numbers}: {EXAMPLE}")
     if not 2 <= len(names) <= 10:
         raise UserError(f"{path} defines {len(names)} classes: 2 to 10 are possible")
-    if len({name.casefold() for name in names}) < len(names):
-        raise UserError(f"{path} gives two classes the same name: {', '.join(names)}")
+    words = [_words(name) for name in names]
+    if "" in words or len(set(words)) < len(names):
+        raise UserError(f"{path}: the class names must differ in letters: {', '.join(names)}")
     return Codebook(str(path), text, tuple(names))
+
+
+def parse_label(text: str, codebook: Codebook) -> int | None:
+    """Return the class that a cell numbers or names, -1 for a blank or -1, None for others."""
+    text = text.strip()
+    number = text.removesuffix(".0")
+    if number in ("", "-1"):
+        return -1
+    if number in map(str, range(len(codebook.names))):
+        return int(number)
+    names = [_words(name) for name in codebook.names]
+    return names.index(_words(text)) if _words(text) in names else None
 
 
 def answer(label: int) -> str:
@@ -66,7 +82,8 @@ DRESSES = (
     re.compile(r"[({<]\s*-?[0-9]+\s*[)}>]"),
     re.compile(
         r"(?:\b(?:class|label|category|answer)\b|类别|分类|类型|标签|答案|选项)"
-        r"\s*(?:is|是|为)?\s*[:=#]?\s*-?[0-9]+|第\s*[0-9]+\s*类",
+        r"\s*(?:is|是|为)?\s*[:=#]?\s*-?[0-9]+(?:\s*(?:[,、/.~-]|或|和|or|and)\s*-?[0-9]+)*"
+        r"|第\s*[0-9]+\s*类",
         re.IGNORECASE,
     ),
 )
@@ -108,5 +125,6 @@ def parse_reply(reply: str, codebook: Codebook) -> Parsed:
 
 
 def _words(text: str) -> str:
-    """Return the words of a text without case, punctuation and ornament."""
-    return " ".join(re.findall(r"\w+", text.replace("_", " "))).casefold()
+    """Return the words of a text without case, punctuation, ornament and width."""
+    text = unicodedata.normalize("NFKC", text).replace("_", " ")
+    return " ".join(re.findall(r"\w+", text)).casefold()

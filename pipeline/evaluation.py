@@ -3,6 +3,7 @@
 Everything is computed once, into `metrics.json`; text and plots are renderings of it.
 """
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,9 @@ import pandas as pd
 from scipy.stats import binomtest
 from sklearn.metrics import classification_report
 
+from pipeline.cli import UserError
 from pipeline.codebook import Codebook
-from pipeline.files import clean_text, write_csv, write_json, write_text
-
-DRESSES = ("strict", "lenient")
+from pipeline.files import check_outputs, clean_text, read_json, write_csv, write_json, write_text
 
 
 def confusion(true: np.ndarray, predicted: np.ndarray, num_labels: int) -> np.ndarray:
@@ -194,6 +194,8 @@ def save_results(
     if scored.any():
         seed = run["settings"]["seed"]
         metrics |= compute_metrics(true[scored], predicted[scored], len(codebook.names), seed)
+        scored_rows = rows.loc[scored, ["custom_id", "class"]].to_csv(index=False)
+        metrics["scored_rows_sha256"] = hashlib.sha256(scored_rows.encode()).hexdigest()
         plot_confusion(
             metrics["confusion_matrix"],
             metrics["class_names"],
@@ -214,6 +216,22 @@ def save_results(
 def results_folder(settings: dict, model_path: str) -> Path:
     """Return the setting `output_dir`, {model} being the name of the model's folder."""
     return Path(settings["output_dir"].replace("{model}", Path(model_path).resolve().name))
+
+
+def claim_results(settings: dict, model_path: str, rows: pd.DataFrame) -> None:
+    """Stop before any work where the results could not be written, or would replace a scored run.
+
+    Predicting new rows without a class leaves the evaluation of a test set alone.
+    """
+    folder = results_folder(settings, model_path)
+    check_outputs([folder / "metrics.json"])
+    if (rows["class"] < 0).all() and (folder / "metrics.json").is_file():
+        earlier = read_json(folder / "metrics.json", "remove it")
+        if "accuracy" in earlier:
+            raise UserError(
+                f"{folder} holds the scores on {earlier['test_file']}, and {settings['test_file']} "
+                "has no class to score: give another --output-dir"
+            )
 
 
 def run_record(

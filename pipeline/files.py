@@ -1,10 +1,11 @@
 """Reading and writing the files between the steps: checked on the way in, atomic on the way out."""
 
 import csv
+import io
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,18 @@ def clean_text(text: str) -> str:
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a path to write beside `path`, and rename it to `path` when all went well."""
+def replacing(path: str | Path, keep: bool = False) -> Iterator[Path]:
+    """Yield a path to write beside `path`, and rename it to `path` when all went well.
+
+    With `keep`, `path` stays as it is: a trial of whether it could be written.
+    """
     path = Path(path)
     scratch = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield scratch
-        os.replace(scratch, path)
+        if not keep:
+            os.replace(scratch, path)
     except OSError as error:
         raise UserError(
             f"cannot write {path} ({error.strerror or error}): "
@@ -42,13 +47,16 @@ def replacing(path: str | Path) -> Iterator[Path]:
             scratch.unlink()
 
 
-def check_writable(folder: str | Path) -> Path:
-    """Make a folder and try to write into it, before hours of work end in an error."""
-    folder = Path(folder)
-    with replacing(folder / "probe") as scratch:
-        scratch.touch()
-    (folder / "probe").unlink()
-    return folder
+def check_outputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path] = ()) -> None:
+    """Stop where an output cannot be written or is an input, before anything is written."""
+    sources = {Path(path).resolve() for path in inputs}
+    for path in map(Path, outputs):
+        if path.resolve() in sources:
+            raise UserError(f"{path} would be overwritten by its own output: give another path")
+        if path.is_dir():
+            raise UserError(f"{path} is a folder: give the path of a file")
+        with replacing(path, keep=True) as scratch:
+            scratch.touch()
 
 
 def write_text(text: str, path: str | Path) -> None:
@@ -100,73 +108,60 @@ def read_json(path: str | Path, cure: str) -> Any:
         raise UserError(f"{path}, line {error.lineno} is not JSON: {cure}") from error
 
 
+def parse_csv(path: str | Path, text: str, delimiter: str, cure: str) -> dict[int, list[str]]:
+    """Return row number -> cells of a CSV text, as a spreadsheet numbers rows; blank rows are [].
+
+    The first row that holds anything names the columns; no row may have more cells than it.
+    """
+    csv.field_size_limit(2**31 - 1)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows: dict[int, list[str]] = {}
+    header: list[str] = []
+    try:
+        for number, cells in enumerate(reader, start=1):
+            rows[number] = cells if any(cells) else []
+            header = header or rows[number]
+            if any(cells[len(header) :]):
+                raise UserError(
+                    f"{path}, row {number}: {len(cells)} cells under {len(header)} column names: "
+                    f"some text stands outside its quotes, or the first row is a title; {cure}"
+                )
+    except csv.Error as error:
+        raise UserError(f"{path}, row {len(rows) + 1}: {error}; {cure}") from error
+    return rows
+
+
 def read_csv(path: str | Path, columns: Sequence[str], made_by: str) -> pd.DataFrame:
     """Read a CSV file as text, and check that it has rows and `columns`.
 
-    Every cell is text as it stands: "NA" and "001" stay so. `made_by` is the script that writes
-    the file, for the error messages.
+    Every cell is text as it stands: "NA" and "001" stay so. The index holds the rows' numbers in a
+    spreadsheet. `made_by` is the script that writes the file, for the error messages.
     """
-    cure = f"run {made_by} first"
-    with _readable(path, cure):
-        try:
-            frame = pd.read_csv(path, dtype=str, na_filter=False, encoding="utf-8-sig")
-        except pd.errors.EmptyDataError as error:
-            raise UserError(f"{path} is empty: {cure}") from error
-        except pd.errors.ParserError as error:
-            where = re.search(r"line (\d+)|row (\d+)", str(error))
-            line = f", line {where[1] or where[2]}" if where else ""
-            raise UserError(
-                f"{path}{line}: a row has more cells than the first line or an open quote; "
-                f"repair it, or run {made_by} again"
-            ) from error
-    missing = [column for column in columns if column not in frame]
+    rows = parse_csv(path, read_text(path, f"run {made_by} first"), ",", f"run {made_by} again")
+    table = {number: cells for number, cells in rows.items() if cells}
+    if not table:
+        raise UserError(f"{path} is empty: run {made_by} first")
+    header = table.pop(next(iter(table)))
+    missing = [column for column in columns if column not in header]
     if missing:
         raise UserError(
-            f"{path} has no column {missing[0]!r} (it has {', '.join(map(repr, frame.columns))}): "
+            f"{path} has no column {missing[0]!r} (it has {', '.join(map(repr, header))}): "
             f"give a file such as {made_by} writes"
         )
-    if frame.empty:
-        raise UserError(f"{path} has no rows: {cure}")
-    print(f"read {path}: {len(frame):,} rows")
+    if not table:
+        raise UserError(f"{path} has no rows: run {made_by} first")
+    for number, cells in table.items():
+        if len(cells) < len(header):
+            raise UserError(
+                f"{path}, row {number}: {len(cells)} cells under {len(header)} column names: "
+                f"complete the row, or run {made_by} again"
+            )
+    frame = pd.DataFrame(
+        [cells[: len(header)] for cells in table.values()],
+        index=list(table),
+        columns=header,
+        dtype=str,
+    )
+    blank = len(rows) - 1 - len(frame)
+    print(f"read {path}: {len(frame):,} rows{f', and {blank:,} blank ones' if blank else ''}")
     return frame
-
-
-def read_messages(
-    path: str | Path, made_by: str, num_labels: int, labelled: bool = False
-) -> pd.DataFrame:
-    """Read `custom_id`, `message` and `class` (an int, -1 for no label) from a CSV file.
-
-    Only `message` must be there: rows without a `custom_id` are called `row-N`, N the line in a
-    spreadsheet, and rows without a `class` get -1. With `labelled`, a -1 is refused. Raises
-    UserError for a class that the codebook of `num_labels` classes does not define.
-    """
-    required = ["custom_id", "message", "class"] if labelled else ["message"]
-    frame = read_csv(path, required, made_by)
-    if "custom_id" not in frame:
-        frame["custom_id"] = [f"row-{n}" for n in range(2, len(frame) + 2)]
-    if "class" not in frame:
-        frame["class"] = "-1"
-    repeated = frame["custom_id"].duplicated()
-    if repeated.any():
-        raise UserError(
-            f"{path}, row {_row(repeated)}: custom_id {frame['custom_id'][repeated].iloc[0]!r} "
-            f"stands there twice; give each row its own, or run {made_by} again"
-        )
-    allowed = {str(k): k for k in range(0 if labelled else -1, num_labels)}
-    labels = frame["class"].str.strip().str.removesuffix(".0").map(allowed)
-    wrong = labels.isna()
-    if wrong.any():
-        first = frame["class"][wrong].iloc[0]
-        cure = (
-            "it has no label; leave such rows out, as purged_labeled_v2.csv does"
-            if first == "-1"
-            else f"the codebook's classes are 0 to {num_labels - 1}; correct the cell"
-        )
-        raise UserError(f"{path}, row {_row(wrong)}: class {first!r}: {cure}")
-    frame["class"] = labels.astype(int)
-    return frame[["custom_id", "message", "class"]]
-
-
-def _row(mask: pd.Series) -> int:
-    """Return the spreadsheet row (the first line is 1) of the first True in a mask."""
-    return int(mask.to_numpy().argmax()) + 2

@@ -56,7 +56,14 @@ def load_model(
         if isinstance(module, Linear4bit):
             module.support_avx512bf16_for_cpu = False
     if adapter_path:
-        model = PeftModel.from_pretrained(model, adapter_path, use_safetensors=True)
+        try:
+            model = PeftModel.from_pretrained(model, adapter_path, use_safetensors=True)
+        except RuntimeError as error:
+            if "size mismatch" not in str(error):
+                raise
+            raise UserError(
+                f"{adapter_path} does not fit {path}: give --model-path the adapter's own base"
+            ) from error
     return model.eval()
 
 

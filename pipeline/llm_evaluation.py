@@ -5,10 +5,10 @@ import time
 import pandas as pd
 
 from pipeline.chat import build_chat, encode_comments
-from pipeline.cli import UserError
+from pipeline.cli import at_least_one
 from pipeline.codebook import parse_reply, read_codebook
-from pipeline.evaluation import results_folder, run_record, save_results
-from pipeline.files import check_writable, read_messages
+from pipeline.evaluation import claim_results, run_record, save_results
+from pipeline.messages import read_messages
 from pipeline.models import check_adapter, check_model_folder
 
 
@@ -18,14 +18,12 @@ def evaluate_llm(settings: dict, adapter_path: str = "") -> dict:
     `settings` are those that `local_inference.py` and `posttune_eval.py` have in common, by their
     lower-case names.
     """
+    at_least_one(settings, "batch_size", "max_new_tokens")
     codebook = read_codebook(settings["prompt_file"])
-    rows = read_messages(settings["test_file"], "split_dataset.py", len(codebook.names))
-    if settings["max_test_samples"]:
-        rows = rows.head(settings["max_test_samples"])
-    if min(settings["batch_size"], settings["max_new_tokens"]) < 1:
-        raise UserError("--batch-size and --max-new-tokens: give at least 1")
+    rows = read_messages(settings["test_file"], "split_dataset.py", codebook)
+    rows = rows.head(settings["max_test_samples"] or len(rows))
     check_model_folder(settings["model_path"], "causal LM")
-    check_writable(results_folder(settings, settings["model_path"]))
+    claim_results(settings, settings["model_path"], rows)
     if adapter_path:
         check_adapter(adapter_path, settings["model_path"], codebook)
 

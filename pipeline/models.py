@@ -4,6 +4,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 from pipeline.cli import UserError
 from pipeline.codebook import Codebook
 from pipeline.files import read_json
@@ -14,6 +16,7 @@ KNOWN = {
     "Qwen2.5-0.5B": "Qwen/Qwen2.5-0.5B",
     "bert-base-chinese": "google-bert/bert-base-chinese",
 }
+TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 RECORD = "training.json"  # what finetune.py and bert_tune.py write into final_model
 
 
@@ -33,25 +36,54 @@ def check_model_folder(path: str, kind: str) -> Path:
         )
         raise UserError(f"{path} is no model folder, it has no config.json{hint}: see README.md")
     config = read_json(folder / "config.json", f"clone {path} again")
-    architectures = config.get("architectures") or [f"of some {kind}"]
-    causal = architectures[0].endswith(("CausalLM", "LMHeadModel", "causal LM"))
+    if not isinstance(config, dict) or "model_type" not in config:
+        raise UserError(f"{folder / 'config.json'} names no model_type: clone {path} again")
+    architecture = (config.get("architectures") or [f"{config['model_type']} {kind}"])[0]
+    causal = architecture.endswith(("CausalLM", "LMHeadModel", "causal LM"))
     if causal != (kind == "causal LM"):
         raise UserError(
-            f"{path} holds a {architectures[0]}, and this step needs a{'n' * causal} {kind} "
+            f"{path} holds a {architecture}, and this step needs a{'n' * causal} {kind} "
             f"such as {'./bert-base-chinese' if causal else './Qwen2.5-3B'}"
         )
+    if not any(list(folder.glob(pattern)) for pattern in TOKENIZERS):
+        raise UserError(f"{path} has no tokenizer ({', '.join(TOKENIZERS)}): clone it again")
+    _check_weights(folder)
+    return folder
+
+
+def _check_weights(folder: Path) -> None:
+    """Refuse weights that are absent, pickled, git-lfs pointers or cut short."""
     weights = sorted(folder.glob("*.safetensors"))
+    for index in folder.glob("*.safetensors.index.json"):
+        names = read_json(index, f"clone {folder} again")["weight_map"].values()
+        weights = sorted({*weights, *(folder / name for name in names)})
     if not weights:
         raise UserError(
-            f"{path} has no .safetensors weights: clone a revision of the model that has them"
+            f"{folder} has no .safetensors weights: clone a revision of the model that has them"
         )
     for file in weights:
+        if not file.is_file():
+            raise UserError(f"{file} not found: run git -C {folder} lfs pull")
         if file.stat().st_size < 1024 and file.read_bytes().startswith(b"version https://git-lfs"):
             raise UserError(
                 f"{file} is a git-lfs pointer, not weights: "
-                f"run git lfs install, then git -C {path} lfs pull"
+                f"run git lfs install, then git -C {folder} lfs pull"
             )
-    return folder
+        try:
+            with safe_open(file, framework="numpy"):
+                pass
+        except SafetensorError as error:
+            raise UserError(f"{file} is cut short or broken ({error}): clone it again") from error
+
+
+def refuse_tuned(folder: Path) -> None:
+    """Refuse a classifier where the encoder as it was downloaded is to be measured."""
+    architectures = read_json(folder / "config.json", "clone it again").get("architectures") or [""]
+    if (folder / RECORD).is_file() or architectures[0].endswith("ForSequenceClassification"):
+        raise UserError(
+            f"{folder} is already fine-tuned to classify, which is no 'before': "
+            "give --model-path the encoder as it was cloned"
+        )
 
 
 def fingerprint(path: str) -> str:
@@ -86,12 +118,13 @@ def check_adapter(adapter_path: str, model_path: str, codebook: Codebook) -> Non
         print(f"{folder / RECORD} not found: cannot check the adapter's base and codebook")
         return
     record = read_json(folder / RECORD, "run finetune.py again")
-    if record["base_fingerprint"] != fingerprint(model_path):
+    if record.get("base_fingerprint") != fingerprint(model_path):
+        base = record.get("settings", {}).get("model_path")
         raise UserError(
-            f"{adapter_path} was trained on {record['settings']['model_path']}, and {model_path} "
-            "is another model: give --model-path that base, or another --adapter-path"
+            f"{adapter_path} was trained on {base}, and {model_path} is another model: give "
+            "--model-path that base, or another --adapter-path"
         )
-    if record["codebook_sha256"] != codebook.sha256:
+    if record.get("codebook_sha256") != codebook.sha256:
         raise UserError(
             f"{adapter_path} was trained with another codebook than {codebook.path}: give "
             f"--prompt-file the one of training (its text is in {folder / RECORD}), or train again"

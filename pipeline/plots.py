@@ -107,7 +107,7 @@ def plot_loss(history: list[dict], title: str, path: str | Path) -> None:
 def plot_comparison(summary: Sequence[dict], title: str, path: str | Path) -> None:
     """Draw Figure 1: accuracy and valid-prediction rate, before and after, per model.
 
-    `summary` holds a dict per run with `model`, `stage`, `accuracy_all_rows`, `valid_rate`.
+    `summary` holds a dict per run with `model`, `stage`, `accuracy`, `valid_rate`.
     """
     models = list(dict.fromkeys(run["model"] for run in summary))
     width = max(6.4, 1.6 + 1.6 * len(models))

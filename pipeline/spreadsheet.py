@@ -1,21 +1,23 @@
 """Reading spreadsheets as people have them: .xlsx, .xls, .ods and .csv."""
 
-import csv
 import datetime
-import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pipeline.cli import UserError
+from pipeline.files import parse_csv
 
 SAVE_AGAIN = "open it in a spreadsheet program and save it as .xlsx"
 
 
-def read_sheet(path: str | Path, sheet: str = "") -> list[list[Any]]:
-    """Return the cells of a sheet row by row, from cell A1, "" where a cell is empty.
+def read_sheet(path: str | Path, sheet: str = "") -> dict[int, list[Any]]:
+    """Return row number -> cells from column A on, "" where a cell is empty; blank rows are [].
 
     Cells keep their types (str, float, bool, date, ...). Cells with an error (#N/A) or a formula
-    that was never computed count as empty. `sheet` is a name; the first sheet by default.
+    that was never computed count as empty; see `texts_of_formulas`. `sheet` is a name; the first
+    visible sheet by default.
     """
     path = Path(path)
     if not path.is_file():
@@ -26,15 +28,29 @@ def read_sheet(path: str | Path, sheet: str = "") -> list[list[Any]]:
         raise UserError(f"{path} is empty (0 bytes): {SAVE_AGAIN}")
     if path.suffix.lower() in (".csv", ".tsv", ".txt"):
         return _read_csv_cells(path)
+    rows = _read_cells(path, sheet)
+    return {
+        n: row if any(cell != "" for cell in row) else [] for n, row in enumerate(rows, start=1)
+    }
+
+
+def _read_cells(path: Path, sheet: str) -> list[list[Any]]:
     try:
-        import python_calamine
+        import python_calamine as calamine
     except ImportError:
         return _read_with_openpyxl(path, sheet)
     try:
-        workbook = python_calamine.CalamineWorkbook.from_path(path)
-        name = _choose_sheet(path, workbook.sheet_names, sheet)
+        with path.open("rb") as data:  # by content: an .xlsx may be called .xls
+            workbook = calamine.CalamineWorkbook.from_filelike(data)
+        names = [
+            metadata.name
+            for metadata in workbook.sheets_metadata
+            if metadata.typ == calamine.SheetTypeEnum.WorkSheet
+            and metadata.visible == calamine.SheetVisibleEnum.Visible
+        ]
+        name = _choose_sheet(path, names, workbook.sheet_names, sheet)
         return workbook.get_sheet_by_name(name).to_python(skip_empty_area=False)
-    except python_calamine.CalamineError as error:
+    except calamine.CalamineError as error:
         if path.suffix.lower() == ".xlsx":
             return _read_with_openpyxl(path, sheet)
         raise UserError(
@@ -43,67 +59,91 @@ def read_sheet(path: str | Path, sheet: str = "") -> list[list[Any]]:
 
 
 def _read_with_openpyxl(path: Path, sheet: str) -> list[list[Any]]:
+    from openpyxl.utils.escape import unescape
+
+    def value(cell: Any) -> Any:
+        if cell.value is None or cell.data_type == "e":
+            return ""
+        return unescape(cell.value) if isinstance(cell.value, str) else cell.value
+
+    with _worksheet(path, sheet, data_only=True) as rows:
+        return [[value(cell) for cell in row] for row in rows.iter_rows()]
+
+
+@contextmanager
+def _worksheet(path: Path, sheet: str, data_only: bool) -> Iterator[Any]:
+    """Yield an openpyxl worksheet; `data_only` shows values in place of formulas."""
+    from xml.etree.ElementTree import ParseError
     from zipfile import BadZipFile
 
     import openpyxl
-    from openpyxl.utils.escape import unescape
     from openpyxl.utils.exceptions import InvalidFileException
 
     try:
-        workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        rows = workbook[_choose_sheet(path, workbook.sheetnames, sheet)].iter_rows()
-        return [
-            [
-                ""
-                if cell.value is None or cell.data_type == "e"
-                else unescape(cell.value)
-                if isinstance(cell.value, str)
-                else cell.value
-                for cell in row
-            ]
-            for row in rows
-        ]
-    except (InvalidFileException, BadZipFile, KeyError, ValueError) as error:
+        workbook = openpyxl.load_workbook(path, read_only=True, data_only=data_only)
+        shown = [s.title for s in workbook.worksheets if s.sheet_state == "visible"]
+        name = _choose_sheet(path, shown, [s.title for s in workbook.worksheets], sheet)
+        yield workbook[name]
+    except (InvalidFileException, BadZipFile, ParseError, KeyError, ValueError) as error:
         raise UserError(
             f"{path} cannot be read as a spreadsheet ({error}): {SAVE_AGAIN}"
         ) from error
 
 
-def _choose_sheet(path: Path, names: list[str], wanted: str) -> str:
+def texts_of_formulas(path: str | Path, sheet: str, column: int, rows: list[int]) -> dict[int, str]:
+    """Return row -> formula of those `rows` of an .xlsx that hold one without a value in `column`.
+
+    Spreadsheet programs take a comment that begins with "=" for a formula; the comment is then all
+    that the cell holds. Raises UserError where a cell holds an error such as #NAME?, whose text is
+    lost.
+    """
+    path = Path(path)
+    if not rows or path.suffix.lower() != ".xlsx":
+        return {}
+    wanted, texts = set(rows), {}
+    with _worksheet(path, sheet, data_only=False) as cells:
+        lines = cells.iter_rows(max_row=max(rows), min_col=column + 1, max_col=column + 1)
+        for number, (cell, *_) in enumerate(lines, start=1):
+            if number in wanted and cell.data_type == "e":
+                raise UserError(
+                    f"{path}, row {number}: column {column_letter(column)} holds {cell.value} and "
+                    "no text: type the comment again, or clear the cell"
+                )
+            if number in wanted and cell.data_type == "f":
+                texts[number] = str(cell.value)
+    return texts
+
+
+def _choose_sheet(path: Path, visible: list[str], names: list[str], wanted: str) -> str:
+    """Return the wanted sheet's name, or the first visible one, and name the others."""
     if wanted and wanted not in names:
         raise UserError(f"{path} has no sheet {wanted!r} (it has {', '.join(map(repr, names))})")
-    return wanted or names[0]
+    chosen = wanted or (visible or names or [""])[0]
+    if not chosen:
+        raise UserError(f"{path} has no sheet with cells: {SAVE_AGAIN}")
+    if len(names) > 1:
+        print(f"sheet {chosen!r} of {', '.join(map(repr, names))}")
+    return chosen
 
 
-def _read_csv_cells(path: Path) -> list[list[str]]:
+def _read_csv_cells(path: Path) -> dict[int, list[str]]:
     """Read UTF-8, UTF-16 (Excel's "Unicode text") or GB18030 (Chinese Excel's "CSV")."""
     data = path.read_bytes()
-    encodings = ["utf-16"] if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ["utf-8-sig", "gb18030"]
-    for encoding in encodings:
+    utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    wrong = 0
+    for encoding in ("utf-16",) if utf16 else ("utf-8-sig", "gb18030"):
         try:
             text = data.decode(encoding)
             break
-        except UnicodeDecodeError:
-            continue
+        except UnicodeDecodeError as error:
+            wrong = wrong or data.count(b"\n", 0, error.start) + 1
     else:
-        raise UserError(f"{path} is neither UTF-8 nor GB18030: save it as 'CSV UTF-8'")
+        raise UserError(
+            f"{path}, line {wrong} is neither UTF-8 nor GB18030: save it as 'CSV UTF-8'"
+        )
     print(f"{path} is read as {encoding}")
     first_line = text[: text.find("\n") if "\n" in text else None]
-    delimiter = max(",;\t", key=first_line.count)
-    csv.field_size_limit(2**31 - 1)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows: list[list[str]] = []
-    try:
-        for cells in reader:
-            if rows and any(cells[len(rows[0]) :]):
-                raise UserError(
-                    f"{path}, row {len(rows) + 1}: {len(cells)} cells under {len(rows[0])} column "
-                    f"names, so that some text stands outside its quotes: {SAVE_AGAIN}"
-                )
-            rows.append(cells)
-    except csv.Error as error:
-        raise UserError(f"{path}, row {len(rows) + 1}: {error}: {SAVE_AGAIN}") from error
-    return rows
+    return parse_csv(path, text, max(",;\t", key=first_line.count), SAVE_AGAIN)
 
 
 def cell_text(cell: Any) -> str:
@@ -138,4 +178,7 @@ def find_column(path: str | Path, header: list[str], wanted: str) -> int:
     if wanted.upper() in letters:
         return letters.index(wanted.upper())
     listed = ", ".join(f"{letter} {name!r}" for letter, name in zip(letters, header, strict=True))
-    raise UserError(f"{path} has no column {wanted!r}: it has {listed}")
+    raise UserError(
+        f"{path} has no column {wanted!r}: it has {listed} (if that is a title and no column "
+        "names, delete its row)"
+    )

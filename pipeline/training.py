@@ -107,6 +107,7 @@ def trainer_arguments(settings: dict, **more) -> TrainingArguments:
         train_sampling_strategy="group_by_length",
         bf16=dtype == torch.bfloat16,
         fp16=dtype == torch.float16,
+        restore_callback_states_from_checkpoint=True,
         disable_tqdm=False,
         dataloader_pin_memory=torch.cuda.is_available(),
         report_to="none",

@@ -6,19 +6,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import openpyxl
 import pytest
 from conftest import ROOT, answer_line
+from safetensors.numpy import save_file
 
 from pipeline.cli import UserError
 
 GOOD = '"custom_id","message","class"\n' + "".join(
     f'"row-{n}","评论 {n}","{n % 4}"\n' for n in range(2, 60)
 )
-REQUEST = {
-    "custom_id": "row-2",
-    "body": {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]},
-}
+CODEBOOK = (ROOT / "prompt.txt").read_text(encoding="utf-8").strip()
+TURNS = [{"role": "system", "content": CODEBOOK}, {"role": "user", "content": "u"}]
+REQUEST = {"custom_id": "row-2", "body": {"messages": TURNS}}
+QWEN = '{"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}'
+BERT_CLASSIFIER = '{"model_type": "bert", "architectures": ["BertForSequenceClassification"]}'
 FILES = {
     "rows.csv": GOOD,
     "empty.csv": "",
@@ -30,19 +33,35 @@ FILES = {
     "requests.jsonl": json.dumps(REQUEST) + "\n",
     "truncated.jsonl": json.dumps(REQUEST) + '\n{"custom_id": "row-3", "bo',
     "answers.jsonl": answer_line("row-2", "[1]") + "\n",
+    "title.csv": "Comments of 2024\nuser,comment\na,b\n",
     "a_file": "here a folder is wanted",
-    "pointer/config.json": '{"architectures": ["Qwen2ForCausalLM"]}',
+    "pointer/config.json": QWEN,
     "pointer/model.safetensors": "version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
-    "pickled/config.json": '{"architectures": ["Qwen2ForCausalLM"]}',
+    "pickled/config.json": QWEN,
     "pickled/pytorch_model.bin": "x",
+    "pickled/tokenizer.json": "{}",
+    "pointer/tokenizer.json": "{}",
+    "causal/tokenizer.json": "{}",
+    "encoder/tokenizer.json": "{}",
+    "nameless/config.json": "[]",
+    "speechless/config.json": QWEN,
+    "cut/config.json": QWEN,
+    "cut/tokenizer.json": "{}",
+    "cut/model.safetensors": "x" * 2000,
+    "shards/config.json": QWEN,
+    "shards/tokenizer.json": "{}",
+    "shards/model.safetensors.index.json": '{"weight_map": {"w": "model-1.safetensors"}}',
+    "tuned/config.json": BERT_CLASSIFIER,
+    "tuned/tokenizer.json": "{}",
+    "scored/metrics.json": '{"accuracy": 0.5, "test_file": "test.csv"}',
+    "results/old/metrics.json": '{"accuracy": 0.5}',
+    "new.csv": "message\na\n",
     "nothing/README.md": "no model",
     "broken/config.json": '{"architectures": [',
-    "encoder/config.json": '{"architectures": ["BertForMaskedLM"]}',
-    "encoder/model.safetensors": "x",
-    "causal/config.json": '{"architectures": ["Qwen2ForCausalLM"]}',
-    "causal/model.safetensors": "x",
+    "encoder/config.json": '{"model_type": "bert", "architectures": ["BertForMaskedLM"]}',
+    "causal/config.json": QWEN,
     "earlier/checkpoint-8/trainer_state.json": "{}",
-    "stale/training.json": '{"codebook_sha256": "0"}',
+    "stale/training.json": '{"codebook_sha256": "0", "settings": {}}',
 }
 LLM = "--test-file rows.csv --model-path"
 TUNE = "--train-file rows.csv --validation-file rows.csv --model-path"
@@ -58,6 +77,9 @@ CASES = [
     ("excel_2_csv", "--excel-file date.xlsx", "date.xlsx, row 3: column 'comment' holds '2024"),
     ("excel_2_csv", "--excel-file blank.xlsx", "blank.xlsx: column 'comment' holds no text"),
     ("excel_2_csv", "--excel-file book.xlsx --csv-file a_file/x.csv", "cannot write a_file/x.csv"),
+    ("excel_2_csv", "--excel-file book.xlsx --simple-file a_file/x.csv", "cannot write a_file/x"),
+    ("excel_2_csv", "--excel-file rows.csv --csv-file ./rows.csv", "rows.csv would be overwritten"),
+    ("excel_2_csv", "--excel-file title.csv", "title.csv, row 2: 2 cells under 1 column names"),
     # step 2
     ("batch_infer_gen", "", "simple.csv not found: run excel_2_csv.py first"),
     ("batch_infer_gen", "--input-file empty.csv", "empty.csv is empty: run excel_2_csv.py"),
@@ -87,6 +109,11 @@ CASES = [
         "--requests-file requests.jsonl --answers-file empty.csv",
         "none of its 0 answers belongs to a request",
     ),
+    (
+        "jsonl_to_csv",
+        "--requests-file requests.jsonl --answers-file answers.jsonl --errors-file a_file/e.csv",
+        "cannot write a_file/e.csv",
+    ),
     # step 3b
     ("split_dataset", "", "purged_labeled_v2.csv not found: run jsonl_to_csv.py first"),
     ("split_dataset", "--input-file outside.csv", "outside.csv, row 60: class '7': the codebook's"),
@@ -102,7 +129,16 @@ CASES = [
     ("local_inference", f"{LLM} pointer", "is a git-lfs pointer, not weights: run git lfs install"),
     ("local_inference", f"{LLM} encoder", "encoder holds a BertForMaskedLM"),
     ("local_inference", f"{LLM} causal --output-dir a_file/x", "cannot write a_file/x"),
-    ("local_inference", f"{LLM} causal --batch-size 0", "--batch-size"),
+    ("local_inference", f"{LLM} causal --batch-size 0", "--batch-size 0: give at least 1"),
+    ("local_inference", f"{LLM} nameless", "nameless/config.json names no model_type"),
+    ("local_inference", f"{LLM} speechless", "speechless has no tokenizer"),
+    ("local_inference", f"{LLM} cut", "cut/model.safetensors is cut short or broken"),
+    ("local_inference", f"{LLM} shards", "shards/model-1.safetensors not found: run git"),
+    (
+        "local_inference",
+        "--test-file new.csv --model-path causal --output-dir scored",
+        "scored holds the scores on test.csv, and new.csv has no class to score",
+    ),
     ("posttune_eval", f"{LLM} causal", "holds no adapter (adapter_config.json): run finetune.py"),
     ("finetune", "", "train.csv not found: run split_dataset.py first"),
     ("finetune", f"{TUNE} encoder", "encoder holds a BertForMaskedLM"),
@@ -112,6 +148,8 @@ CASES = [
     ("finetune", "--train-file unlabelled.csv", "unlabelled.csv, row 60: class '-1'"),
     ("bert_eval", "--test-file rows.csv", "bert-base-chinese not found: git clone https://"),
     ("bert_eval", f"{BERT} causal", "causal holds a Qwen2ForCausalLM"),
+    ("bert_eval", f"{BERT} tuned", "tuned is already fine-tuned to classify"),
+    ("bert_tune", f"{TUNE} causal --num-train-epochs 0", "--num-train-epochs 0: give at least 1"),
     ("bert_tune", f"{TUNE} causal", "causal holds a Qwen2ForCausalLM"),
     ("bert_tune_eval", "--test-file rows.csv", "training.json not found: run bert_tune.py first"),
     (
@@ -120,7 +158,8 @@ CASES = [
         "stale was trained with another codebook than ./prompt.txt: give --prompt-file",
     ),
     ("bert_inference_compare", f"{BERT} encoder", "training.json not found: run bert_tune.py"),
-    ("compare_models", "", "results holds no scored run"),
+    ("compare_models", "--results-dir empty", "empty holds no scored run"),
+    ("compare_models", "", "results/old/metrics.json lacks model: run its evaluation step again"),
 ]
 
 
@@ -133,6 +172,8 @@ def files():
         path = Path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+    for name in ("causal", "encoder", "tuned"):
+        save_file({"w": np.zeros(1)}, f"{name}/model.safetensors")
     for name, cells in (
         ("date", ["a", datetime.date(2024, 5, 1)]),
         ("blank", [" "]),

@@ -10,8 +10,9 @@ from conftest import answer_line
 
 import batch_infer_gen
 import jsonl_to_csv
-from pipeline.batch import request_files, write_shards
+from pipeline.batch import answer_files, read_answers, request_files, write_shards
 from pipeline.cli import UserError
+from pipeline.codebook import read_codebook
 from pipeline.files import read_csv
 
 REQUESTS = "requests.jsonl"
@@ -97,6 +98,32 @@ def test_a_request_larger_than_a_file_is_refused_and_the_old_requests_stay(reque
             + ["--max-bytes-per-file", "700"]
         )
     assert Path(REQUESTS).read_bytes() == before
+
+
+def test_answers_can_be_given_by_a_pattern(requests):
+    for name, custom_id in (("b", "row-2"), ("b-1", "row-3"), ("c", "row-4")):
+        Path(f"{name}.jsonl").write_text(answer_line(custom_id, "[1]"))
+    assert [path.name for path in answer_files("b*.jsonl")] == ["b-1.jsonl", "b.jsonl"]
+    assert [path.name for path in answer_files("b.jsonl")] == ["b.jsonl", "b-1.jsonl"]
+
+
+def test_requests_of_another_codebook_are_refused(requests):
+    text = Path("prompt.txt").read_text(encoding="utf-8")
+    Path("prompt.txt").write_text(text.replace("Mild", "Neutral"), encoding="utf-8")
+    with pytest.raises(UserError, match="asks with another codebook than ./prompt.txt"):
+        label(answer_line("row-2", "[1]"))
+
+
+@pytest.mark.parametrize(
+    "line", ['{"custom_id": "row-\\x2", "resp', "[" * 100_000, '"text"', "7", b"\xff\xfe{}"]
+)
+def test_any_broken_answer_line_is_data_and_no_crash(requests, line):
+    line = line if isinstance(line, bytes) else line.encode()
+    whole = answer_line("row-2", "[1]").encode()
+    Path("answers.jsonl").write_bytes(b"\xef\xbb\xbf" + whole + b"\n\n" + line + b"\n")
+    outcomes = dict(read_answers([Path("answers.jsonl")], read_codebook("prompt.txt")))
+    assert outcomes["row-2"].label == 1
+    assert outcomes[""].form == "malformed line 3"
 
 
 def test_a_missing_shard_is_noticed():

@@ -11,7 +11,6 @@ from conftest import ROOT
 from pipeline.cli import option_of, parse_settings, settings_block
 
 SCRIPTS = sorted(path.stem for path in ROOT.glob("*.py"))
-DATA_STEPS = ("excel_2_csv", "batch_infer_gen", "jsonl_to_csv", "split_dataset", "compare_models")
 
 SOURCE = '''"""Step 0: try."""
 # ---------------------------------

@@ -34,7 +34,10 @@ def test_chinese_class_lines_are_read():
         ("[1] A: a\n[2] B: b", "numbers its classes [1, 2]"),
         ("[0] A: a", "defines 1 classes"),
         ("\n".join(f"[{k}] C{k}: x" for k in range(11)), "defines 11 classes"),
-        ("[0] A: a\n[1] a: b", "the same name"),
+        ("[0] A: a\n[1] a: b", "must differ in letters"),
+        ("[0] A+: a\n[1] A-: b", "must differ in letters"),
+        ("[0] 👍: a\n[1] 👎: b", "must differ in letters"),
+        ("[0] A: a\n[1] B: b\n[2] C\n\nAnswer: [k]", "'[2] C' has no colon"),
     ],
 )
 def test_a_codebook_without_clear_classes_is_refused(text, message):
@@ -82,6 +85,12 @@ def test_one_unambiguous_class_in_another_dress_is_lenient(reply, codebook):
         ("(1) he says, (2) she says", "ambiguous"),
         ("[1] Negative", "ambiguous"),
         ("1.5", "ambiguous"),
+        ("答案：1或2", "ambiguous"),
+        ("Label 1 or 2", "ambiguous"),
+        ("选项1、2", "ambiguous"),
+        ("Answer: 1, 2", "ambiguous"),
+        ("类别：0/1", "ambiguous"),
+        ("类别：1.5", "ambiguous"),
         ("[7]", "out_of_range"),
         ("[4]", "out_of_range"),
         ("7", "out_of_range"),
@@ -100,6 +109,17 @@ def test_other_replies_have_no_label_and_a_reason(reply, reason, codebook):
 )
 def test_a_runaway_reply_is_read_at_once_and_has_no_label(reply, codebook):
     assert parse_reply(reply, codebook).label == -1
+
+
+def test_a_full_width_name_is_known_in_either_width():
+    Path("wide.txt").write_text("[0] 类Ａ: a\n[1] 类Ｂ: b", encoding="utf-8")
+    codebook = read_codebook("wide.txt")
+    assert parse_reply("类Ｂ", codebook).label == parse_reply("类B", codebook).label == 1
+
+
+def test_an_example_that_opens_a_line_is_no_class():
+    Path("example.txt").write_text("[0] A: a\n[1] B: b\n[0] or [1], nothing else.")
+    assert read_codebook("example.txt").names == ("A", "B")
 
 
 def test_classes_whose_names_hold_numbers_are_told_apart():

@@ -17,6 +17,7 @@ def write_run(name, model, stage, family, hits, total=100):
     true = np.arange(total) % 2
     predicted = np.where(np.arange(total) < hits, true, 1 - true)
     run = {"model": model, "stage": stage, "family": family, "test_file": "test.csv"}
+    run["scored_rows_sha256"] = str(total)
     metrics = run | {"rows_per_second": 1.0} | compute_metrics(true, predicted, 2, seed=0)
     Path("results", name).mkdir(parents=True)
     Path("results", name, "metrics.json").write_text(json.dumps(metrics))
@@ -35,6 +36,13 @@ def test_the_summary_holds_each_model_before_and_after():
     assert len(markdown) == 6
     assert markdown[2].startswith("| qwen | before | 100 | 100.00% | 37.00% | 37.00% |")
     assert Path("results/figure1.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_two_runs_of_a_model_at_the_same_stage_are_told_apart():
+    write_run("b-before", "bert", "before", "bert", 73)
+    write_run("b-chance", "bert", "before", "bert", 25)
+    compare_models.main([])
+    assert pd.read_csv("results/summary.csv")["model"].tolist() == ["bert", "bert (b-chance)"]
 
 
 def test_runs_on_different_rows_are_pointed_out(capsys):

@@ -94,14 +94,17 @@ def test_every_kind_of_spreadsheet_gives_the_same_rows(spreadsheet, capsys):
 @pytest.mark.parametrize("column", ["comment", "B", "b"])
 def test_a_column_goes_by_its_name_or_its_letter(column):
     write_xlsx("book.xlsx", sample_rows())
-    assert convert("--excel-file", "book.xlsx", "--text-column", column)["message"][0] == "男女平等"
+    assert (
+        convert("--excel-file", "book.xlsx", "--text-column", column)["message"].iloc[0]
+        == "男女平等"
+    )
 
 
 def test_user_names_are_in_the_messages_only_when_asked_for():
     write_xlsx("book.xlsx", sample_rows())
     assert "用户" not in "".join(convert("--excel-file", "book.xlsx")["message"])
     rows = convert("--excel-file", "book.xlsx", "--user-column", "user")
-    assert rows["message"][0] == "用户0: 男女平等"
+    assert rows["message"].iloc[0] == "用户0: 男女平等"
 
 
 def test_labels_that_people_gave_are_read_by_number_and_by_name():
@@ -146,7 +149,7 @@ def test_a_cell_that_is_no_text_is_refused_with_its_row(cell):
 
 def test_a_carriage_return_as_excel_escapes_it_is_a_line_break():
     write_xlsx("book.xlsx", [["comment"], ["一_x000D_\n二"]])
-    assert convert("--excel-file", "book.xlsx")["message"][0] == "一 二"
+    assert convert("--excel-file", "book.xlsx")["message"].iloc[0] == "一 二"
 
 
 def test_a_comma_outside_quotes_is_refused_with_its_row():
@@ -157,7 +160,7 @@ def test_a_comma_outside_quotes_is_refused_with_its_row():
 
 def test_a_csv_with_semicolons_is_read():
     Path("book.csv").write_text("comment;likes\n一,二;1\n", encoding="utf-8")
-    assert convert("--excel-file", "book.csv")["message"][0] == "一,二"
+    assert convert("--excel-file", "book.csv")["message"].iloc[0] == "一,二"
 
 
 def test_columns_go_from_a_to_z_and_on():

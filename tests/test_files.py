@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from pipeline.cli import UserError
-from pipeline.files import clean_text, read_csv, read_messages, replacing, write_csv, write_text
+from pipeline.files import check_outputs, clean_text, read_csv, replacing, write_csv, write_text
+from pipeline.messages import read_messages
 
 AWKWARD = [
     "NA",
@@ -59,16 +60,35 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_scratch():
     assert sorted(path.name for path in Path().iterdir()) == ["out.txt", "prompt.txt"]
 
 
-def test_a_file_saved_by_excel_with_a_byte_order_mark_is_read():
+def test_an_output_that_is_an_input_or_cannot_be_written_is_refused_and_nothing_changes():
+    write_text("old", "in.csv")
+    check_outputs(["in.csv", "new/out.csv"])
+    assert Path("in.csv").read_text() == "old" and not Path("new/out.csv").exists()
+    for outputs, message in (
+        (["out.csv", "./in.csv"], "in.csv would be overwritten by its own output"),
+        (["out.csv", "new"], "new is a folder"),
+        (["out.csv", "in.csv/out.csv"], "cannot write in.csv/out.csv"),
+    ):
+        with pytest.raises(UserError, match=message):
+            check_outputs(outputs, inputs=["in.csv"])
+
+
+def test_a_file_saved_by_excel_with_a_byte_order_mark_is_read(codebook):
     Path("bom.csv").write_bytes("\ufeffmessage,class\r\n评论,1\r\n".encode())
-    rows = read_messages("bom.csv", "x.py", 4)
+    rows = read_messages("bom.csv", "x.py", codebook)
     assert rows.values.tolist() == [["row-2", "评论", 1]]
 
 
-def test_a_file_without_ids_and_classes_is_numbered_as_in_a_spreadsheet():
-    Path("new.csv").write_text("message\n一\n二\n", encoding="utf-8")
-    rows = read_messages("new.csv", "x.py", 4)
-    assert rows.values.tolist() == [["row-2", "一", -1], ["row-3", "二", -1]]
+def test_rows_without_ids_are_numbered_as_in_a_spreadsheet_blank_ones_and_all(codebook, capsys):
+    Path("new.csv").write_text(
+        'message,class\n一,\n\n"三\n行",2.0\n," "\n五,Mild\n', encoding="utf-8"
+    )
+    rows = read_messages("new.csv", "x.py", codebook)
+    expected = [["row-2", "一", -1], ["row-4", "三 行", 2], ["row-6", "五", 1]]
+    assert rows.values.tolist() == expected
+    out = capsys.readouterr().out
+    assert "4 rows, and 1 blank ones" in out
+    assert "cleaned 1 messages" in out and "left out 1 empty messages (rows 5)" in out
 
 
 @pytest.mark.parametrize(
@@ -78,27 +98,24 @@ def test_a_file_without_ids_and_classes_is_numbered_as_in_a_spreadsheet():
         (b"message\n", "rows.csv has no rows: run x.py first"),
         (b"text\na\n", "rows.csv has no column 'message' (it has 'text')"),
         (b"message,class\na,7\n", "rows.csv, row 2: class '7'"),
-        (b"message,class\na,1\nb,one\n", "rows.csv, row 3: class 'one'"),
+        (b"message,class\na,1\n\nb,one\n", "rows.csv, row 4: class 'one'"),
         (b"custom_id,message\n1,a\n1,b\n", "rows.csv, row 3: custom_id '1' stands there twice"),
-        (b"message,class\na,1\nb,1,c\n", "rows.csv, line 3"),
-        (b'message,class\na,1\n"b,1\n', "rows.csv, line "),
+        (b"message,class\na,1\nb,1,c\n", "rows.csv, row 3: 3 cells under 2 column names"),
+        (b"message,class\na,b,1\nc,d,1\n", "rows.csv, row 2: 3 cells under 2 column names"),
+        (b"message,class\na\n", "rows.csv, row 2: 1 cells under 2 column names"),
+        (b'message,class\na,1\n"b,1\n', "rows.csv, row 3: unexpected end of data"),
+        (b'message,class\n" ",1\n', "rows.csv holds no message"),
         ("message\n评论\n".encode("gb18030"), "rows.csv is not UTF-8 (byte 8)"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_refused_by_name_and_row(content, message):
+def test_a_file_that_cannot_be_used_is_refused_by_name_and_row(content, message, codebook):
     Path("rows.csv").write_bytes(content)
     with pytest.raises(UserError) as error:
-        read_messages("rows.csv", "x.py", 4)
+        read_messages("rows.csv", "x.py", codebook)
     assert str(error.value).startswith(message)
 
 
-def test_a_row_without_a_label_is_refused_where_labels_are_needed(write_rows):
+def test_a_row_without_a_label_is_refused_where_labels_are_needed(write_rows, codebook):
     path = write_rows("rows.csv", [("row-2", "a", 1), ("row-3", "b", -1)])
     with pytest.raises(UserError, match="row 3: class '-1': it has no label"):
-        read_messages(path, "x.py", 4, labelled=True)
-
-
-def test_a_row_with_too_few_cells_is_refused():
-    Path("rows.csv").write_text("custom_id,message,class\n1,a,1\n2\n")
-    with pytest.raises(UserError, match="row 3: class ''"):
-        read_messages("rows.csv", "x.py", 4)
+        read_messages(path, "x.py", codebook, labelled=True)

@@ -4,7 +4,8 @@ import pytest
 
 import split_dataset
 from pipeline.cli import UserError
-from pipeline.files import read_messages
+from pipeline.codebook import read_codebook
+from pipeline.messages import read_messages
 
 SHARES = (0.131, 0.43, 0.088, 0.351)
 
@@ -18,9 +19,9 @@ def labelled_rows(total):
 
 def split(path, *argv):
     split_dataset.main(["--input-file", path, "--output-dir", "out", *argv])
-    return {
-        name: read_messages(f"out/{name}.csv", "x", 4) for name in ("train", "validation", "test")
-    }
+    codebook = read_codebook("prompt.txt")
+    names = ("train", "validation", "test")
+    return {name: read_messages(f"out/{name}.csv", "x", codebook) for name in names}
 
 
 def test_74243_rows_give_the_report_s_counts_and_class_shares(write_rows):
@@ -76,7 +77,7 @@ def test_a_row_without_a_label_is_refused(write_rows):
         split(path)
 
 
-@pytest.mark.parametrize("sizes", [("0.9", "0.2"), ("0", "0.1"), ("0.2", "-1")])
+@pytest.mark.parametrize("sizes", [("0.9", "0.2"), ("0", "0.1"), ("0.2", "0.8")])
 def test_sizes_that_leave_a_split_empty_are_refused(sizes, write_rows):
     path = write_rows("rows.csv", labelled_rows(100))
     with pytest.raises(UserError, match="--test-size and --validation-size"):
