@@ -40,14 +40,13 @@ SIMPLE_FILE = "./pre_process/datas/simple.csv"  # what the next steps read
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
     check_outputs([args.csv_file, args.simple_file], inputs=[args.excel_file])
-    header, body, blank = read_table(args.excel_file, args.sheet)
+    first, header, body, blank = read_table(args.excel_file, args.sheet)
     text = find_column(args.excel_file, header, args.text_column)
     refuse_cells_that_are_no_text(args.excel_file, header[text], body, text)
-    empty = [row for row, cells in body.items() if not clean_text(cell_text(cells[text]))]
-    formulas = texts_of_formulas(args.excel_file, args.sheet, text, [*empty, *blank])
+    known = {row for row, cells in body.items() if clean_text(cell_text(cells[text]))}
+    formulas = texts_of_formulas(args.excel_file, args.sheet, text, first, known)
     for row, formula in formulas.items():
-        cells = body.setdefault(row, [""] * len(header))
-        cells[text] = formula
+        body.setdefault(row, [""] * len(header))[text] = formula
     body = dict(sorted(body.items()))
     user = find_column(args.excel_file, header, args.user_column) if args.user_column else -1
     simple, counts = build_messages(body, text, user)
@@ -70,8 +69,8 @@ def main(argv: list[str] | None = None) -> None:
         print(f"  {count:>9,}  {what}")
 
 
-def read_table(path: str, sheet: str) -> tuple[list[str], dict[int, list[Any]], list[int]]:
-    """Return the column names, row number -> cells of the rows below, and the blank rows' numbers.
+def read_table(path: str, sheet: str) -> tuple[int, list[str], dict[int, list[Any]], list[int]]:
+    """Return the column names' row, the names, row number -> cells below, and the blank rows.
 
     The first row that holds anything names the columns; one without a name goes by its letter.
     """
@@ -86,7 +85,7 @@ def read_table(path: str, sheet: str) -> tuple[list[str], dict[int, list[Any]], 
     for row in body.values():
         row.extend([""] * (len(header) - len(row)))
     print(f"read {path}: {len(below):,} rows below the column names")
-    return header, body, [number for number in below if number not in body]
+    return first, header, body, [number for number in below if number not in body]
 
 
 def refuse_cells_that_are_no_text(

@@ -1,7 +1,9 @@
 """Reading spreadsheets as people have them: .xlsx, .xls, .ods and .csv."""
 
 import datetime
-from collections.abc import Iterator
+import re
+import zipfile
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -74,7 +76,6 @@ def _read_with_openpyxl(path: Path, sheet: str) -> list[list[Any]]:
 def _worksheet(path: Path, sheet: str, data_only: bool) -> Iterator[Any]:
     """Yield an openpyxl worksheet; `data_only` shows values in place of formulas."""
     from xml.etree.ElementTree import ParseError
-    from zipfile import BadZipFile
 
     import openpyxl
     from openpyxl.utils.exceptions import InvalidFileException
@@ -84,34 +85,44 @@ def _worksheet(path: Path, sheet: str, data_only: bool) -> Iterator[Any]:
         shown = [s.title for s in workbook.worksheets if s.sheet_state == "visible"]
         name = _choose_sheet(path, shown, [s.title for s in workbook.worksheets], sheet)
         yield workbook[name]
-    except (InvalidFileException, BadZipFile, ParseError, KeyError, ValueError) as error:
+    except (InvalidFileException, zipfile.BadZipFile, ParseError, KeyError, ValueError) as error:
         raise UserError(
             f"{path} cannot be read as a spreadsheet ({error}): {SAVE_AGAIN}"
         ) from error
 
 
-def texts_of_formulas(path: str | Path, sheet: str, column: int, rows: list[int]) -> dict[int, str]:
-    """Return row -> formula of those `rows` of an .xlsx that hold one without a value in `column`.
+def texts_of_formulas(
+    path: str | Path, sheet: str, column: int, header_row: int, known: Collection[int]
+) -> dict[int, str]:
+    """Return row -> formula of the cells in `column` of an .xlsx that hold one without a value.
 
     Spreadsheet programs take a comment that begins with "=" for a formula; the comment is then all
-    that the cell holds. Raises UserError where a cell holds an error such as #NAME?, whose text is
-    lost.
+    that the cell holds. Rows up to `header_row` and those of `known` texts are passed over. Raises
+    UserError where a cell holds an error such as #NAME?, whose text is lost.
     """
-    path = Path(path)
-    if not rows or path.suffix.lower() != ".xlsx":
-        return {}
-    wanted, texts = set(rows), {}
+    path, texts = Path(path), {}
+    if path.suffix.lower() != ".xlsx" or not _holds_formulas(path):
+        return texts
     with _worksheet(path, sheet, data_only=False) as cells:
-        lines = cells.iter_rows(max_row=max(rows), min_col=column + 1, max_col=column + 1)
-        for number, (cell, *_) in enumerate(lines, start=1):
-            if number in wanted and cell.data_type == "e":
+        lines = cells.iter_rows(min_row=header_row + 1, min_col=column + 1, max_col=column + 1)
+        for number, (cell, *_) in enumerate(lines, start=header_row + 1):
+            if number not in known and cell.data_type == "e":
                 raise UserError(
                     f"{path}, row {number}: column {column_letter(column)} holds {cell.value} and "
                     "no text: type the comment again, or clear the cell"
                 )
-            if number in wanted and cell.data_type == "f":
+            if number not in known and cell.data_type == "f":
                 texts[number] = str(cell.value)
     return texts
+
+
+def _holds_formulas(path: Path) -> bool:
+    """Return whether any sheet of an .xlsx has a formula or an error: far quicker than a parser."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as book:
+        sheets = [name for name in book.namelist() if name.startswith("xl/worksheets/")]
+        return any(re.search(rb'<f[ />]|t="e"', book.read(name)) for name in sheets)
 
 
 def _choose_sheet(path: Path, visible: list[str], names: list[str], wanted: str) -> str:

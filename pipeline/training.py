@@ -63,6 +63,10 @@ def claim_output(output_dir: str, record: dict, resume: bool) -> str | None:
             )
         write_json(record, folder / RECORD)
         return None
+    if (folder / "final_model").exists():
+        raise UserError(
+            f"{folder / 'final_model'} is there, the training is complete: nothing to resume"
+        )
     if not earlier:
         raise UserError(f"{output_dir} holds no checkpoint to resume from: start without --resume")
     before = read_json(folder / RECORD, "start anew in another --output-dir")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from sklearn.metrics import accuracy_score
 
 import bert_eval
@@ -128,6 +128,21 @@ def test_a_resumed_fine_tuning_ends_as_the_uninterrupted_one(tuned, tiny_bert, d
     assert all(torch.equal(expected[name], resumed[name]) for name in expected)
 
 
+def test_a_resumed_fine_tuning_stops_early_where_the_uninterrupted_one_did(tiny_bert, data):
+    patient = ["--num-train-epochs", "5", "--early-stopping-patience", "2"]
+    patient += ["--learning-rate", "1e-12", "--save-total-limit", "9"]
+    tune(tiny_bert, data, *patient)
+    steps = {path.name for path in Path("tuned").glob("checkpoint-*")}
+    assert steps == {"checkpoint-7", "checkpoint-14", "checkpoint-21"}  # of 35
+    with pytest.raises(UserError, match="the training is complete: nothing to resume"):
+        tune(tiny_bert, data, *patient, "--resume")
+    shutil.rmtree("tuned/checkpoint-21")
+    shutil.rmtree("tuned/final_model")
+    tune(tiny_bert, data, *patient, "--resume")
+    record = json.loads(Path("tuned/final_model/training.json").read_text())
+    assert max(entry["step"] for entry in record["log_history"]) == 21
+
+
 def test_the_tuned_model_is_evaluated_row_by_row(tuned, tiny_bert, data):
     tuned_path = ["--tuned-path", str(tuned / "final_model")]
     bert_tune_eval.main([*tuned_path, "--test-file", f"{data}/test.csv", *SIZES])
@@ -157,5 +172,13 @@ def test_the_comparison_counts_what_only_one_model_got_right(tuned, tiny_bert, d
     assert comparison["before"]["accuracy"] == before.mean()
     assert comparison["after"]["accuracy"] == after.mean()
     text = (folder / "comparison.txt").read_text()
+    shutil.copytree(tiny_bert, "other")
+    vectors = load_file("other/model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in vectors.items()}, "other/model.safetensors")
+    with pytest.raises(UserError, match="was tuned from .*, and other is another model"):
+        bert_inference_compare.main(
+            ["--model-path", "other", "--tuned-path", str(tuned / "final_model")]
+            + ["--train-file", f"{data}/train.csv", "--test-file", f"{data}/test.csv"]
+        )
     assert "Before fine tune" in text and "After fine tune" in text and "rows/s" in text
     assert (folder / "confusion_difference.png").read_bytes().startswith(b"\x89PNG")

@@ -152,6 +152,36 @@ def test_a_carriage_return_as_excel_escapes_it_is_a_line_break():
     assert convert("--excel-file", "book.xlsx")["message"].iloc[0] == "一 二"
 
 
+def test_a_comment_that_the_sheet_took_for_a_formula_is_kept_as_its_text(capsys):
+    workbook = openpyxl.Workbook()
+    for row in ("comment", "a", "=_= 无语", "=1+1"):
+        workbook.active.append([row])
+    workbook.save("book.xlsx")
+    rows = convert("--excel-file", "book.xlsx")
+    assert rows["message"].tolist() == ["a", "=_= 无语", "=1+1"]
+    assert rows["custom_id"].tolist() == ["row-2", "row-3", "row-4"]
+    assert "2  comments that the sheet took for formulas (rows 3, 4)" in capsys.readouterr().out
+
+
+def test_a_cell_with_an_error_has_lost_its_text_and_is_refused():
+    workbook = openpyxl.Workbook()
+    for row in ("comment", "a", "#NAME?"):
+        workbook.active.append([row])
+    workbook.save("book.xlsx")
+    with pytest.raises(UserError, match="row 3: column A holds #NAME"):
+        convert("--excel-file", "book.xlsx")
+
+
+def test_an_xlsx_by_another_name_and_behind_a_hidden_sheet_is_read():
+    workbook = openpyxl.Workbook()
+    workbook.active.sheet_state = "hidden"
+    workbook.create_sheet("评论").append(["comment"])
+    workbook["评论"].append(["a"])
+    workbook.save("book.xlsx")
+    Path("book.xlsx").rename("book.xls")
+    assert convert("--excel-file", "book.xls")["message"].tolist() == ["a"]
+
+
 def test_a_comma_outside_quotes_is_refused_with_its_row():
     Path("book.csv").write_text("comment,likes\na,1\nb,c,2\n")
     with pytest.raises(UserError, match="book.csv, row 3: 3 cells under 2 column names"):

@@ -46,6 +46,17 @@ def test_a_python_too_old_is_told_in_one_line(project):
     assert not Path(".venv").exists()
 
 
+def test_a_venv_that_could_not_be_made_leaves_nothing_behind(project):
+    fake(
+        project / "python3",
+        '#!/bin/sh\ncase "$*" in *venv*) mkdir -p .venv/bin; exit 1;; esac\nexit 0\n',
+    )
+    os.symlink("/usr/bin/rm", project / "rm")
+    done = install(project)
+    assert done.returncode == 1 and "venv is missing" in done.stderr
+    assert not Path(".venv").exists()
+
+
 def test_conda_makes_the_environment_where_it_is_on_the_path(project):
     fake("fake_python", PIP)
     make = "mkdir -p .venv/bin && cp fake_python .venv/bin/python"

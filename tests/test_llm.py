@@ -193,6 +193,7 @@ def test_two_trainings_are_never_mixed(tuned, tiny_qwen2, data):
     shutil.copytree(tuned, "qlora")
     with pytest.raises(UserError, match="holds checkpoint-4 of an earlier training"):
         tune(tiny_qwen2, data)
+    shutil.rmtree("qlora/final_model")
     with pytest.raises(UserError, match="lora_r was 16"):
         tune(tiny_qwen2, data, "--resume", "--lora-r", "8")
     with pytest.raises(UserError, match="holds no checkpoint to resume from"):
