@@ -18,9 +18,10 @@ from typing import Any
 from tqdm import tqdm
 
 from pipeline.batch import read_requests, request_files
-from pipeline.cli import UserError, parse_settings, run
+from pipeline.cli import parse_settings, run
 from pipeline.codebook import answer, read_codebook
-from pipeline.files import read_csv, write_text
+from pipeline.files import write_text
+from pipeline.messages import read_messages
 
 # --------------------------------------------------------------------------------------------
 REQUESTS_FILE = "./demo/pre_process/datas/inf_batch_v2.jsonl"  # also its numbered shards
@@ -61,8 +62,11 @@ HTTP_ERRORS = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
-    num_labels = len(read_codebook(args.prompt_file).names)
-    truth = read_truth(args.truth_file, num_labels)
+    codebook = read_codebook(args.prompt_file)
+    num_labels = len(codebook.names)
+    known = read_messages(args.truth_file, "make_sample.py", codebook)
+    known = known[known["class"] >= 0]
+    truth = dict(zip(known["custom_id"], known["class"], strict=True))
     shares = [1 + list(truth.values()).count(k) for k in range(num_labels)]
     rng = random.Random(args.seed)
     answers: list[dict[str, Any]] = []
@@ -86,19 +90,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records), path)
         print(f"wrote {path}: {len(records):,} lines")
     print("  " + ", ".join(f"{outcome}: {counts[outcome]:,}" for outcome in OUTCOMES))
-
-
-def read_truth(path: str, num_labels: int) -> dict[str, int]:
-    """Return custom_id -> class, without the rows of class -1."""
-    frame = read_csv(path, ["custom_id", "class"], "pre_process/sample/make_sample.py")
-    known = {str(k): k for k in range(-1, num_labels)}
-    wrong = frame["class"][~frame["class"].isin(list(known))]
-    if len(wrong):
-        raise UserError(
-            f"{path}: class {wrong.iloc[0]!r} is none of the codebook's (0 to {num_labels - 1})"
-        )
-    labels = zip(frame["custom_id"], frame["class"].map(known), strict=True)
-    return {custom_id: label for custom_id, label in labels if label >= 0}
 
 
 def reply_of(outcome: str, label: int, num_labels: int, rng: random.Random) -> tuple[str, str]:

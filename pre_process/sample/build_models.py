@@ -18,10 +18,10 @@ from pre_process.sample.comments import generate_comments
 # --------------------------------------------------------------------------------------------
 OUTPUT_DIR = "./demo/models"  # a folder per model
 PROMPT_FILE = "./prompt.txt"  # codebook
-NUM_PRETRAIN = 4000  # generated comments
+NUM_PRETRAIN = 6000  # generated comments
 QWEN2_STEPS = 300  # pre-training steps of the larger Qwen2
-SMALL_QWEN2_STEPS = 400  # of the smaller Qwen2
-BERT_STEPS = 200  # of BERT
+SMALL_QWEN2_STEPS = 800  # of the smaller Qwen2
+BERT_STEPS = 600  # of BERT
 SEED = 1234  # same seed, same models; not the sample's
 # --------------------------------------------------------------------------------------------
 
@@ -53,10 +53,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             hidden_size=64,
             num_layers=3,
             pretrain_steps=args.small_qwen2_steps,
-            learning_rate=1e-2,
+            learning_rate=6e-3,
         ),
         "bert-tiny-chinese": build_bert(
-            folder / "bert-tiny-chinese", comments, pretrain_steps=args.bert_steps
+            folder / "bert-tiny-chinese",
+            comments,
+            pretrain_steps=args.bert_steps,
+            learning_rate=2e-3,
         ),
     }
     for name, parameters in sizes.items():

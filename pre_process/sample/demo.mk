@@ -17,6 +17,7 @@ SHARED := $(wildcard pipeline/*.py) prompt.txt
 SAMPLE := $(filter-out %/build_models.py %/tiny_qwen2.py %/tiny_bert.py,$(wildcard pre_process/sample/*.py))
 TRAIN := --train-file $(SPLITS)/train.csv --validation-file $(SPLITS)/validation.csv
 TEST := --test-file $(SPLITS)/test.csv
+BERT_SIZE := --max-length 256
 
 , := ,
 say = @printf '\n== %s\n' '$(1)'
@@ -69,7 +70,7 @@ $(D)/qlora_$(1)/final_model/training.json: $(SPLITS)/test.csv $(MODELS)/built fi
 	$$(call say,Step 6: QLoRA of $(1))
 	@rm -rf $(D)/qlora_$(1)
 	$(PYTHON) finetune.py --model-path $(MODELS)/$(1) $(TRAIN) --output-dir $(D)/qlora_$(1) \
-		--learning-rate 2e-3
+		--learning-rate 2e-3 --per-device-train-batch-size 32 --gradient-accumulation-steps 1
 
 $(D)/results/$(1)-after/report.txt: $(D)/qlora_$(1)/final_model/training.json posttune_eval.py $(SHARED)
 	$$(call say,Step 7: $(1) after fine-tuning)
@@ -81,24 +82,24 @@ $(foreach model,$(QWENS),$(eval $(call qwen,$(model))))
 $(D)/results/$(BERT)-before/report.txt: $(SPLITS)/test.csv $(MODELS)/built bert_eval.py $(SHARED)
 	$(call say,Step 8: $(BERT) before fine-tuning)
 	$(PYTHON) bert_eval.py --model-path $(MODELS)/$(BERT) --train-file $(SPLITS)/train.csv $(TEST) \
-		--output-dir $(@D)
+		--output-dir $(@D) $(BERT_SIZE)
 
 $(D)/bert_checkpoints/final_model/training.json: $(SPLITS)/test.csv $(MODELS)/built bert_tune.py $(SHARED)
 	$(call say,Step 9: fine-tuning of $(BERT))
 	@rm -rf $(D)/bert_checkpoints
 	$(PYTHON) bert_tune.py --model-path $(MODELS)/$(BERT) $(TRAIN) --output-dir $(D)/bert_checkpoints \
-		--learning-rate 5e-4
+		--learning-rate 1e-3 $(BERT_SIZE)
 
 $(D)/results/$(BERT)-after/report.txt: $(D)/bert_checkpoints/final_model/training.json bert_tune_eval.py $(SHARED)
 	$(call say,Step 10: $(BERT) after fine-tuning)
 	$(PYTHON) bert_tune_eval.py --tuned-path $(D)/bert_checkpoints/final_model $(TEST) \
-		--output-dir $(@D)
+		--output-dir $(@D) $(BERT_SIZE)
 
 $(D)/results/$(BERT)-compare/comparison.txt: $(D)/results/$(BERT)-after/report.txt bert_inference_compare.py $(SHARED)
 	$(call say,Step 11: $(BERT) before and after on the same rows)
 	$(PYTHON) bert_inference_compare.py --model-path $(MODELS)/$(BERT) \
 		--tuned-path $(D)/bert_checkpoints/final_model --train-file $(SPLITS)/train.csv $(TEST) \
-		--output-dir $(@D)
+		--output-dir $(@D) $(BERT_SIZE)
 
 $(D)/results/figure1.png: $(RESULTS:=/report.txt) compare_models.py
 	$(call say,Step 12: all models)
