@@ -11,7 +11,7 @@ import pandas as pd
 
 from pipeline.cli import at_least_one, parse_settings, run
 from pipeline.codebook import read_codebook
-from pipeline.messages import read_messages
+from pipeline.messages import read_training_rows
 from pipeline.models import check_model_folder
 
 # ---------------------------------------------------------------------------------------------
@@ -59,11 +59,7 @@ def main(argv: list[str] | None = None) -> None:
     settings = vars(parse_settings(globals(), argv))
     at_least_one(settings, *COUNTS)
     codebook = read_codebook(settings["prompt_file"])
-    train, validation = (
-        read_messages(settings[name], "split_dataset.py", codebook, labelled=True)
-        for name in ("train_file", "validation_file")
-    )
-    train = train.head(settings["max_train_samples"] or len(train))
+    train, validation = read_training_rows(settings, codebook)
     check_model_folder(settings["model_path"], "causal LM")
 
     from transformers import DataCollatorForSeq2Seq, Trainer, set_seed

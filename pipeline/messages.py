@@ -58,6 +58,15 @@ def read_messages(
     return rows
 
 
+def read_training_rows(settings: dict, codebook: Codebook) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read the rows of `train_file`, at most `max_train_samples`, and of `validation_file`."""
+    train, validation = (
+        read_messages(settings[name], "split_dataset.py", codebook, labelled=True)
+        for name in ("train_file", "validation_file")
+    )
+    return train.head(settings["max_train_samples"] or len(train)), validation
+
+
 def listed(numbers: list[int]) -> str:
     """Return the first row numbers, as in " (rows 3, 5, 8, ...)"."""
     more = ", ..." if len(numbers) > 5 else ""

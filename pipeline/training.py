@@ -49,24 +49,23 @@ def claim_output(output_dir: str, record: dict, resume: bool) -> str | None:
     Refuses to mix two trainings: a fresh start beside an earlier one's checkpoints, or a resume
     with other settings, data, base or codebook than the checkpoints were made with.
     """
-    folder = Path(output_dir)
+    folder, final = Path(output_dir), Path(output_dir) / "final_model"
     earlier = sorted(
         (path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()),
         key=lambda path: int(path.name.rpartition("-")[2]),
     )
     if not resume:
-        if earlier or (folder / "final_model").exists():
-            what = (earlier[-1] if earlier else folder / "final_model").name
+        if earlier or final.exists():
+            what = "the final_model" if final.exists() else earlier[-1].name
+            cure = "" if final.exists() else "go on with --resume, "
             raise UserError(
-                f"{output_dir} holds {what} of an earlier training: go on with --resume, give "
-                "another --output-dir, or remove the folder"
+                f"{output_dir} holds {what} of an earlier training: {cure}give another "
+                "--output-dir, or remove the folder"
             )
         write_json(record, folder / RECORD)
         return None
-    if (folder / "final_model").exists():
-        raise UserError(
-            f"{folder / 'final_model'} is there, the training is complete: nothing to resume"
-        )
+    if final.exists():
+        raise UserError(f"{final} is there, the training is complete: nothing to resume")
     if not earlier:
         raise UserError(f"{output_dir} holds no checkpoint to resume from: start without --resume")
     before = read_json(folder / RECORD, "start anew in another --output-dir")

@@ -191,9 +191,11 @@ def test_a_resumed_training_ends_as_the_uninterrupted_one(tuned, tiny_qwen2, dat
 
 def test_two_trainings_are_never_mixed(tuned, tiny_qwen2, data):
     shutil.copytree(tuned, "qlora")
-    with pytest.raises(UserError, match="holds checkpoint-4 of an earlier training"):
+    with pytest.raises(UserError, match="holds the final_model of an earlier training: give"):
         tune(tiny_qwen2, data)
     shutil.rmtree("qlora/final_model")
+    with pytest.raises(UserError, match="holds checkpoint-4 of an earlier training: go on with"):
+        tune(tiny_qwen2, data)
     with pytest.raises(UserError, match="lora_r was 16"):
         tune(tiny_qwen2, data, "--resume", "--lora-r", "8")
     with pytest.raises(UserError, match="holds no checkpoint to resume from"):
