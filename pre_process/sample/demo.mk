@@ -22,7 +22,7 @@ BERT_SIZE := --max-length 256
 , := ,
 say = @printf '\n== %s\n' '$(1)'
 
-tables: $(D)/results/$(BERT)-compare/comparison.txt $(D)/results/figure1.png
+tables: $(RESULTS:=/report.txt) $(D)/results/$(BERT)-compare/comparison.txt $(D)/results/figure1.png
 	@for run in $(RESULTS); do printf '\n-- %s/report.txt\n\n' $$run; sed '/^Measured against/,$$d' $$run/report.txt; done
 	@printf -- '-- $(D)/results/summary.md\n\n'; cat $(D)/results/summary.md
 	@printf '\nFigure 1: $(D)/results/figure1.png\n'
@@ -70,7 +70,7 @@ $(D)/qlora_$(1)/final_model/training.json: $(SPLITS)/test.csv $(MODELS)/built fi
 	$$(call say,Step 6: QLoRA of $(1))
 	@rm -rf $(D)/qlora_$(1)
 	$(PYTHON) finetune.py --model-path $(MODELS)/$(1) $(TRAIN) --output-dir $(D)/qlora_$(1) \
-		--learning-rate 2e-3 --per-device-train-batch-size 32 --gradient-accumulation-steps 1
+		--learning-rate 2e-3 --per-device-train-batch-size 8 --gradient-accumulation-steps 4
 
 $(D)/results/$(1)-after/report.txt: $(D)/qlora_$(1)/final_model/training.json posttune_eval.py $(SHARED)
 	$$(call say,Step 7: $(1) after fine-tuning)
