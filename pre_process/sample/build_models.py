@@ -4,7 +4,7 @@ Two Qwen2 causal LMs and a BERT, briefly pre-trained on generated comments of an
 sample's, in folders laid out as a clone from Hugging Face.
 
 Reads   PROMPT_FILE (the codebook)
-Writes  OUTPUT_DIR/Qwen2-tiny-1.3M, Qwen2-tiny-0.3M, bert-tiny-chinese
+Writes  OUTPUT_DIR/Qwen2-tiny-1.2M, Qwen2-tiny-0.3M, bert-tiny-chinese
 Run     python -m pre_process.sample.build_models
 """
 
@@ -37,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from pre_process.sample.tiny_qwen2 import build_qwen2
 
     sizes = {
-        "Qwen2-tiny-1.3M": build_qwen2(
-            folder / "Qwen2-tiny-1.3M",
+        "Qwen2-tiny-1.2M": build_qwen2(
+            folder / "Qwen2-tiny-1.2M",
             codebook,
             comments,
             hidden_size=128,

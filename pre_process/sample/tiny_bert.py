@@ -13,7 +13,7 @@ from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 from pre_process.sample.folders import model_folder
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-WORDS = "同看反别"  # per class: agrees, looks on, objects, something else
+NOTES = ("赞成", "没有", "反对", "别的")
 MAX_POSITIONS = 512
 BATCH_ROWS = 32
 BATCH_WIDTH = 96  # tokens; longer comments are cut in pre-training
@@ -83,23 +83,30 @@ def pretrain(
     learning_rate: float,
     seed: int,
 ) -> None:
-    """Train on guessing masked tokens, and from [CLS] a word on what the comment is about."""
+    """Train on guessing masked tokens."""
     rng = random.Random(seed)
-    texts = [text for text, _ in comments]
-    encoded = tokenizer(texts, truncation=True, max_length=BATCH_WIDTH)["input_ids"]
-    words = tokenizer.convert_tokens_to_ids(list(WORDS))
+    notes = [NOTES[label % len(NOTES)] for _, label in comments]
+    encoded = tokenizer(
+        [text for text, _ in comments],
+        notes,
+        truncation="only_first",
+        max_length=BATCH_WIDTH,
+    )["input_ids"]
+    note_length = len(tokenizer(NOTES[0])["input_ids"]) - 1
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, learning_rate, total_steps=max(steps, 1), pct_start=0.1, anneal_strategy="linear"
     )
     model.train()
     for _ in tqdm(range(steps), desc="pre-training BERT", unit="step"):
-        chosen = rng.choices(range(len(comments)), k=BATCH_ROWS)
-        batch = tokenizer.pad({"input_ids": [encoded[n] for n in chosen]}, return_tensors="pt")
+        rows = rng.choices(encoded, k=BATCH_ROWS)
+        batch = tokenizer.pad({"input_ids": rows}, return_tensors="pt")
         ids = batch["input_ids"]
-        masked = (torch.rand(ids.shape) < MASKED) & (ids >= len(SPECIAL_TOKENS))
+        odds = torch.full(ids.shape, MASKED)
+        for n, row in enumerate(rows):
+            odds[n, len(row) - note_length : len(row)] = 1.0
+        masked = (torch.rand(ids.shape) < odds) & (ids >= len(SPECIAL_TOKENS))
         labels = ids.masked_fill(~masked, -100)
-        labels[:, 0] = torch.tensor([words[comments[n][1] % len(words)] for n in chosen])
         batch["input_ids"] = ids.masked_fill(masked, tokenizer.mask_token_id)
         loss = model(**batch, labels=labels).loss
         loss.backward()
