@@ -13,7 +13,6 @@ from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 from pre_process.sample.folders import model_folder
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-NOTES = ("赞成", "没有", "反对", "别的")
 MAX_POSITIONS = 512
 BATCH_ROWS = 32
 BATCH_WIDTH = 96  # tokens; longer comments are cut in pre-training
@@ -49,7 +48,7 @@ def build_bert(
         pad_token_id=tokenizer.pad_token_id,
     )
     model = BertForMaskedLM(config)
-    pretrain(model, tokenizer, comments, pretrain_steps, learning_rate, seed)
+    pretrain(model, tokenizer, texts, pretrain_steps, learning_rate, seed)
     with model_folder(folder, "BERT") as scratch:
         model.save_pretrained(scratch)
         tokenizer.save_pretrained(scratch)
@@ -78,21 +77,14 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int) -> BertTokenizerFast:
 def pretrain(
     model: BertForMaskedLM,
     tokenizer: BertTokenizerFast,
-    comments: Sequence[tuple[str, int]],
+    texts: Sequence[str],
     steps: int,
     learning_rate: float,
     seed: int,
 ) -> None:
     """Train on guessing masked tokens."""
     rng = random.Random(seed)
-    notes = [NOTES[label % len(NOTES)] for _, label in comments]
-    encoded = tokenizer(
-        [text for text, _ in comments],
-        notes,
-        truncation="only_first",
-        max_length=BATCH_WIDTH,
-    )["input_ids"]
-    note_length = len(tokenizer(NOTES[0])["input_ids"]) - 1
+    encoded = tokenizer(list(texts), truncation=True, max_length=BATCH_WIDTH)["input_ids"]
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, learning_rate, total_steps=max(steps, 1), pct_start=0.1, anneal_strategy="linear"
@@ -102,10 +94,7 @@ def pretrain(
         rows = rng.choices(encoded, k=BATCH_ROWS)
         batch = tokenizer.pad({"input_ids": rows}, return_tensors="pt")
         ids = batch["input_ids"]
-        odds = torch.full(ids.shape, MASKED)
-        for n, row in enumerate(rows):
-            odds[n, len(row) - note_length : len(row)] = 1.0
-        masked = (torch.rand(ids.shape) < odds) & (ids >= len(SPECIAL_TOKENS))
+        masked = (torch.rand(ids.shape) < MASKED) & (ids >= len(SPECIAL_TOKENS))
         labels = ids.masked_fill(~masked, -100)
         batch["input_ids"] = ids.masked_fill(masked, tokenizer.mask_token_id)
         loss = model(**batch, labels=labels).loss
