@@ -5,9 +5,9 @@ import os
 import warnings
 
 # Read by the libraries when they are first imported, hence here.
-# Threads that spin while they wait make two processes on two cores five times slower than one after
-# the other; threads that sleep cost a process alone little.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Threads that wait go to sleep after 10,000 spins: a training alone on two cores is 5 % slower than
+# by default, and two side by side are three times faster.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 # The Trainer would spread a model over every visible GPU; these scripts are made for one.
 if "LOCAL_RANK" not in os.environ:
