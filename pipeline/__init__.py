@@ -5,8 +5,8 @@ import os
 import warnings
 
 # Read by the libraries when they are first imported, hence here.
-# Threads that wait go to sleep after 10,000 spins: a training alone on two cores is 5 % slower than
-# by default, and two side by side are three times faster.
+# OpenMP threads that wait spin; two trainings side by side on few cores would mostly watch each
+# other do so. After this many spins they sleep, which costs a training alone little.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 # The Trainer would spread a model over every visible GPU; these scripts are made for one.
