@@ -58,7 +58,13 @@ def main(argv: list[str] | None = None) -> None:
     from transformers import DataCollatorWithPadding, EarlyStoppingCallback, Trainer
 
     from pipeline.bert import load_classifier, load_tokenizer
-    from pipeline.training import claim_output, train_and_save, trainer_arguments, training_record
+    from pipeline.training import (
+        claim_output,
+        class_weights,
+        train_and_save,
+        trainer_arguments,
+        training_record,
+    )
 
     record = training_record(settings, codebook)
     checkpoint = claim_output(settings["output_dir"], record, settings["resume"])
@@ -69,6 +75,7 @@ def main(argv: list[str] | None = None) -> None:
         model=model,
         args=trainer_arguments(
             settings,
+            train_sampling_strategy="group_by_length",
             warmup_steps=settings["warmup_ratio"],
             metric_for_best_model="weighted_f1",
         ),
@@ -92,16 +99,6 @@ def tokenize(tokenizer, rows: pd.DataFrame, max_length: int):
     ids, shortened = encode(tokenizer, rows["message"].tolist(), max_length)
     print(f"{len(rows):,} rows as tokens, {shortened:,} comments shortened to {max_length}")
     return Dataset.from_dict({"input_ids": ids, "labels": rows["class"].tolist()})
-
-
-def class_weights(labels: pd.Series, num_labels: int, balanced: bool) -> list[float]:
-    """Return rows / (classes x rows of the class) per class, 1 for one without rows."""
-    if not balanced:
-        return [1.0] * num_labels
-    counts = labels.value_counts()
-    return [
-        len(labels) / (num_labels * counts[k]) if k in counts else 1.0 for k in range(num_labels)
-    ]
 
 
 def weighted_cross_entropy(weights: list[float]):

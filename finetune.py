@@ -3,13 +3,16 @@
 Reads   MODEL_PATH (the base model), TRAIN_FILE and VALIDATION_FILE (from split_dataset.py),
         PROMPT_FILE (the codebook)
 Writes  OUTPUT_DIR/checkpoint-*, loss_curve.png, training.json and final_model: the adapter with the
-        lowest validation loss, its tokenizer and its record
+        highest validation accuracy, its tokenizer, record, README.md and decision-model files;
+        with MERGE also merged_model, in 16 bit
 Run     python finetune.py --model-path ./Qwen2.5-3B   (--resume goes on from the last checkpoint)
 """
 
+from pathlib import Path
+
 import pandas as pd
 
-from pipeline.cli import at_least_one, parse_settings, run
+from pipeline.cli import UserError, at_least_one, parse_settings, run
 from pipeline.codebook import read_codebook
 from pipeline.messages import read_training_rows
 from pipeline.models import check_model_folder
@@ -33,12 +36,16 @@ NUM_TRAIN_EPOCHS = 3  # passes over the training rows
 LEARNING_RATE = 2e-4  # peak, falling linearly to 0
 WEIGHT_DECAY = 0.01  # AdamW's
 WARMUP_STEPS = 20  # optimizer steps from 0 to the peak
-PER_DEVICE_TRAIN_BATCH_SIZE = 4  # rows
-GRADIENT_ACCUMULATION_STEPS = 8  # batches; 4 x 8 = 32 rows per optimizer step
-PER_DEVICE_EVAL_BATCH_SIZE = 8  # rows
+CLASS_WEIGHTS = False  # on = a class counts in inverse proportion to its rows
+PER_DEVICE_TRAIN_BATCH_SIZE = 32  # rows behind one prompt
+GRADIENT_ACCUMULATION_STEPS = 1  # batches; 32 x 1 = 32 rows per optimizer step
+MAX_TOKENS_PER_PACK = 2560  # bounds the memory: a longer batch is split; at least MAX_LENGTH
+PER_DEVICE_EVAL_BATCH_SIZE = 32  # rows
+EARLY_STOPPING_PATIENCE = 2  # epochs without a better validation accuracy
 GRADIENT_CHECKPOINTING = False  # on = less memory, a third slower
 SAVE_TOTAL_LIMIT = 2  # checkpoints kept, the best among them
 LOGGING_STEPS = 10  # optimizer steps between two points of the loss curve
+MERGE = False  # on = also write base and adapter as one model
 RESUME = False  # go on from the last checkpoint in OUTPUT_DIR
 SEED = 42  # of the adapter's weights, dropout and the order of rows
 # ---------------------------------------------------------------------------------------------
@@ -48,6 +55,7 @@ COUNTS = (
     "per_device_train_batch_size",
     "per_device_eval_batch_size",
     "gradient_accumulation_steps",
+    "early_stopping_patience",
     "save_total_limit",
     "logging_steps",
     "lora_r",
@@ -58,38 +66,41 @@ PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 def main(argv: list[str] | None = None) -> None:
     settings = vars(parse_settings(globals(), argv))
     at_least_one(settings, *COUNTS)
+    if settings["max_tokens_per_pack"] < settings["max_length"]:
+        raise UserError(
+            f"--max-tokens-per-pack {settings['max_tokens_per_pack']}: a row may have --max-length "
+            f"{settings['max_length']} tokens; give at least that"
+        )
     codebook = read_codebook(settings["prompt_file"])
     train, validation = read_training_rows(settings, codebook)
     check_model_folder(settings["model_path"], "causal LM")
 
-    from transformers import DataCollatorForSeq2Seq, Trainer, set_seed
+    from transformers import set_seed
 
+    from pipeline.adapter import finish_adapter, merge_adapter
     from pipeline.chat import build_chat
     from pipeline.llm import load_tokenizer
-    from pipeline.training import claim_output, train_and_save, trainer_arguments, training_record
+    from pipeline.packed_training import build_trainer
+    from pipeline.training import claim_output, class_weights, train_and_save, training_record
 
     record = training_record(settings, codebook)
+    record["num_rows"] = {"train": len(train), "validation": len(validation)}
     checkpoint = claim_output(settings["output_dir"], record, settings["resume"])
     tokenizer = load_tokenizer(settings["model_path"])
-    tokenizer.padding_side = "right"
     chat = build_chat(tokenizer, codebook)
+    datasets = tuple(tokenize(tokenizer, chat, rows, settings) for rows in (train, validation))
     set_seed(settings["seed"])
-    trainer = Trainer(
-        model=build_model(settings),
-        args=trainer_arguments(
-            settings,
-            warmup_steps=settings["warmup_steps"],
-            gradient_accumulation_steps=settings["gradient_accumulation_steps"],
-            activation_checkpointing=settings["gradient_checkpointing"],
-            metric_for_best_model="eval_loss",
-            prediction_loss_only=True,
-        ),
-        train_dataset=tokenize(tokenizer, chat, train, settings["max_length"]),
-        eval_dataset=tokenize(tokenizer, chat, validation, settings["max_length"]),
-        data_collator=DataCollatorForSeq2Seq(tokenizer, padding=True),
-        processing_class=tokenizer,
-    )
-    train_and_save(trainer, checkpoint, record, f"QLoRA of {settings['model_path']}")
+    model = build_model(settings)
+    weights = class_weights(train["class"], len(codebook.names), settings["class_weights"])
+    trainer = build_trainer(settings, model, tokenizer, chat, datasets, weights)
+
+    def finish(folder: Path, record: dict) -> None:
+        finish_adapter(folder, record, tokenizer, codebook, chat)
+
+    title = f"QLoRA of {settings['model_path']}"
+    final = train_and_save(trainer, checkpoint, record, title, finish)
+    if settings["merge"]:
+        merge_adapter(settings["model_path"], final, final.with_name("merged_model"))
 
 
 def build_model(settings: dict):
@@ -114,23 +125,15 @@ def build_model(settings: dict):
     return model
 
 
-def tokenize(tokenizer, chat, rows: pd.DataFrame, max_length: int):
-    """Return a dataset of `input_ids` and `labels`, -100 everywhere but on the answer."""
-    from datasets import Dataset
-
+def tokenize(tokenizer, chat, rows: pd.DataFrame, settings: dict) -> list[dict]:
+    """Return the rows as tokens, ready for packs."""
     from pipeline.chat import encode_comments
+    from pipeline.packed_training import training_rows
 
-    comments, shortened = encode_comments(tokenizer, chat, rows["message"].tolist(), max_length)
-    print(f"{len(rows):,} rows as tokens, {shortened:,} comments shortened to fit {max_length}")
-    asked = [chat.prefix + comment + chat.suffix for comment in comments]
-    answers = [chat.answers[label] for label in rows["class"]]
-    pairs = list(zip(asked, answers, strict=True))
-    return Dataset.from_dict(
-        {
-            "input_ids": [prompt + reply for prompt, reply in pairs],
-            "labels": [[-100] * len(prompt) + reply for prompt, reply in pairs],
-        }
-    )
+    length = settings["max_length"]
+    comments, shortened = encode_comments(tokenizer, chat, rows["message"].tolist(), length)
+    print(f"{len(rows):,} rows as tokens, {shortened:,} comments shortened to fit {length}")
+    return training_rows(chat, comments, rows["class"].tolist())
 
 
 if __name__ == "__main__":

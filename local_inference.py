@@ -15,9 +15,11 @@ TEST_FILE = "./pre_process/evaluation/test.csv"  # any CSV with a message column
 PROMPT_FILE = "./prompt.txt"  # the codebook
 OUTPUT_DIR = "./results/{model}-before"  # {model} = the name of the model's folder
 LOAD_IN_4BIT = True  # NF4, as in training; off = 16 bit (32 on a CPU)
-BATCH_SIZE = 32  # rows
+DECODING = "generate"  # the reply as text; "score" = class tokens compared, always valid
+BATCH_SIZE = 32  # rows, to generate
+MAX_TOKENS_PER_PACK = 4096  # to score: bounds the memory
 MAX_LENGTH = 512  # tokens of codebook, comment and answer; only the comment is shortened
-MAX_NEW_TOKENS = 20  # tokens of the reply
+MAX_NEW_TOKENS = 20  # tokens of the reply, to generate
 MAX_TEST_SAMPLES = 0  # 0 = all rows
 SEED = 42  # of the bootstrap intervals
 # ---------------------------------------------------------------------------------------------

@@ -1,13 +1,36 @@
-"""Batches of rows of similar length."""
+"""Batches of rows of similar length, the longest first: too small a memory shows at once."""
 
 from collections.abc import Iterator, Sequence
 
 
 def length_batches(rows: Sequence[Sequence[int]], batch_size: int) -> Iterator[list[int]]:
-    """Yield the indices of `rows` in batches sorted by length.
-
-    The longest come first, so that a memory too small shows at once and not after hours.
-    """
-    order = sorted(range(len(rows)), key=lambda index: -len(rows[index]))
+    """Yield the indices of `rows` in batches of `batch_size`, sorted by length."""
+    order = _longest_first(rows)
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]
+
+
+def token_batches(
+    rows: Sequence[Sequence[int]], max_tokens: int, prefix: int = 0, padded: bool = False
+) -> Iterator[list[int]]:
+    """Yield the indices of `rows` in batches of at most `max_tokens`, sorted by length.
+
+    A batch counts `prefix` tokens and those of its rows, or where it is `padded` as many times
+    `prefix` and its longest row as it has rows. A row longer than `max_tokens` comes alone.
+    """
+    batch: list[int] = []
+    tokens = prefix
+    for index in _longest_first(rows):
+        cost = prefix + len(rows[batch[0] if batch else index]) if padded else len(rows[index])
+        if batch and tokens + cost > max_tokens:
+            yield batch
+            batch, tokens = [], prefix
+            cost = prefix + len(rows[index]) if padded else cost
+        batch.append(index)
+        tokens += cost
+    if batch:
+        yield batch
+
+
+def _longest_first(rows: Sequence[Sequence[int]]) -> list[int]:
+    return sorted(range(len(rows)), key=lambda index: -len(rows[index]))

@@ -158,13 +158,3 @@ def predict_with_classifier(
     rows, shortened = encode(tokenizer, messages, max_length)
     probabilities = forward(model, tokenizer, rows, batch_size, softmax_of_logits)
     return probabilities, shortened, time.perf_counter() - start
-
-
-def predictions_of(probabilities: np.ndarray, codebook: Codebook) -> pd.DataFrame:
-    """Return the columns of predictions.csv for class probabilities (rows, classes)."""
-    predicted = probabilities.argmax(1)
-    table = {"predicted": predicted, "reply": "", "form": "most probable class"}
-    table["confidence"] = probabilities.max(1).round(6)
-    for k, name in enumerate(codebook.names):
-        table[f"p_{name}"] = probabilities[:, k].round(6)
-    return pd.DataFrame(table)

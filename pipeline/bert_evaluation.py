@@ -4,7 +4,7 @@ import pandas as pd
 
 from pipeline.cli import UserError, at_least_one
 from pipeline.codebook import Codebook, read_codebook
-from pipeline.evaluation import claim_results, run_record, save_results
+from pipeline.evaluation import claim_results, predictions_from, run_record, save_results
 from pipeline.files import read_json
 from pipeline.messages import read_messages
 from pipeline.models import RECORD, check_model_folder, fingerprint, refuse_tuned
@@ -87,7 +87,6 @@ def predict_after(
 def _package(
     settings, codebook, rows, model_path, stage, method, probabilities, shortened, seconds
 ) -> tuple[pd.DataFrame, dict]:
-    from pipeline.bert import predictions_of
     from pipeline.runtime import compute_dtype
 
     run = run_record(
@@ -101,7 +100,7 @@ def _package(
         dtype=compute_dtype(),
         settings=settings,
     )
-    return predictions_of(probabilities, codebook), run
+    return predictions_from(probabilities, codebook), run
 
 
 def evaluate_bert(settings: dict, predict) -> dict:

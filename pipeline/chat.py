@@ -4,6 +4,7 @@ Training, generation and scoring build their tokens here, so that a model is ask
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jinja2
@@ -19,12 +20,28 @@ PLAIN = f"{{codebook}}\n\nComment: {COMMENT}\nAnswer: {ANSWER}\n"
 
 @dataclass(frozen=True)
 class Chat:
-    """Token ids around a comment. `answers[k]` is `[k]` and the token that ends the turn."""
+    """Token ids around a comment. `answers[k]` is `[k]` and the token that ends the turn.
+
+    `prefix_text` and `suffix_text` are what the ids of `prefix` and `suffix` spell.
+    """
 
     prefix: list[int]
     suffix: list[int]
     answers: list[list[int]]
     stop: list[int]
+    prefix_text: str = ""
+    suffix_text: str = ""
+
+    @property
+    def shared(self) -> int:
+        """How many tokens all answers begin with: those of `[`."""
+        columns = zip(*self.answers, strict=True)
+        return next(n for n, tokens in enumerate(columns) if len(set(tokens)) > 1)
+
+    @property
+    def class_tokens(self) -> list[int]:
+        """The token of each class, after those that all answers share."""
+        return [tokens[self.shared] for tokens in self.answers]
 
     @property
     def overhead(self) -> int:
@@ -55,8 +72,30 @@ def build_chat(tokenizer: PreTrainedTokenizerBase, codebook: Codebook) -> Chat:
     return Chat(
         prefix=bos + encode(prefix),
         suffix=encode(suffix),
-        answers=[encode(answer(k)) + ending for k in range(len(codebook.names))],
+        answers=[tokens + ending for tokens in _answers(encode, tokenizer, codebook)],
         stop=sorted({*ending, tokenizer.eos_token_id} - {None}),
+        prefix_text=(tokenizer.bos_token if bos else "") + prefix,
+        suffix_text=suffix,
+    )
+
+
+def _answers(
+    encode: Callable[[str], list[int]], tokenizer: PreTrainedTokenizerBase, codebook: Codebook
+) -> list[list[int]]:
+    """Return the tokens of each answer: of one length, alike but for one token at one place.
+
+    A tokenizer that joins some digits to a bracket gets the characters of the answers one by one.
+    """
+    texts = [answer(k) for k in range(len(codebook.names))]
+    for parts in ([[text] for text in texts], [list(text) for text in texts]):
+        answers = [[token for part in row for token in encode(part)] for row in parts]
+        if len({len(tokens) for tokens in answers}) == 1:
+            kinds = sorted(len(set(column)) for column in zip(*answers, strict=True))
+            if kinds == [1] * (len(kinds) - 1) + [len(texts)]:
+                return answers
+    raise UserError(
+        f"{tokenizer.name_or_path}: its tokenizer gives the digits of {', '.join(texts)} no token "
+        "of their own: use another model"
     )
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from scipy.stats import binomtest
 from sklearn.metrics import classification_report
 
+from pipeline.calibration import expected_calibration_error
 from pipeline.cli import UserError
 from pipeline.codebook import Codebook
 from pipeline.files import check_outputs, clean_text, read_json, write_csv, write_json, write_text
@@ -154,14 +155,48 @@ def report_text(metrics: dict) -> str:
         f"Over all {metrics['total']} rows, an invalid answer being wrong, with 95 % intervals:\n"
         f"{body}"
         f"  {majority:<{width}}{metrics['majority_baseline']:.4f}\n"
+        f"{calibration_text(metrics)}"
         f"{run}\nConfusion matrix (rows: true class, columns: predicted)\n"
         f"{confusion_text(metrics['confusion_matrix'], metrics['class_names'])}\n"
     )
 
 
+def calibration_text(metrics: dict) -> str:
+    """Return a line on how far confidence is from accuracy, where there are probabilities."""
+    if "ece" not in metrics:
+        return ""
+    line = f"Expected calibration error of the confidence: {metrics['ece']:.4f}"
+    if metrics.get("temperature", 1.0) != 1.0:
+        line += (
+            f" at temperature {metrics['temperature']:.3f}, "
+            f"{metrics['ece_without_temperature']:.4f} without"
+        )
+    return line + "\n"
+
+
 def confusion_text(matrix: list[list[int]], names: list[str]) -> str:
     """Return a confusion matrix as text, "invalid" being the last column."""
     return pd.DataFrame(matrix, index=names, columns=[*names, "invalid"]).to_string()
+
+
+def predictions_from(probabilities: np.ndarray, codebook: Codebook) -> pd.DataFrame:
+    """Return the columns of predictions.csv for class probabilities (rows, classes)."""
+    predicted = probabilities.argmax(1)
+    table = {"predicted": predicted, "reply": "", "form": "most probable class"}
+    table["confidence"] = probabilities.max(1).round(6)
+    for k, name in enumerate(codebook.names):
+        table[f"p_{name}"] = probabilities[:, k].round(6)
+    return pd.DataFrame(table)
+
+
+def calibration_error(probabilities: np.ndarray, rows: pd.DataFrame) -> float | None:
+    """Return the expected calibration error of (rows, classes) where rows have a class."""
+    true = rows["class"].to_numpy()
+    scored = true >= 0
+    if not scored.any():
+        return None
+    correct = probabilities.argmax(1)[scored] == true[scored]
+    return expected_calibration_error(probabilities.max(1)[scored], correct)
 
 
 def save_results(
@@ -195,6 +230,9 @@ def save_results(
         seed = run["settings"]["seed"]
         metrics |= compute_metrics(true[scored], predicted[scored], len(codebook.names), seed)
         scored_rows = rows.loc[scored, ["custom_id", "class"]].to_csv(index=False)
+        shares = predictions.filter(regex="^p_").to_numpy(dtype=float)
+        if shares.size:
+            metrics["ece"] = calibration_error(shares, rows)
         metrics["scored_rows_sha256"] = hashlib.sha256(scored_rows.encode()).hexdigest()
         plot_confusion(
             metrics["confusion_matrix"],

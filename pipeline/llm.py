@@ -1,5 +1,7 @@
 """Causal language models on one device: loading, and greedy replies to comments."""
 
+import re
+
 import torch
 from bitsandbytes.nn import Linear4bit
 from peft import PeftModel
@@ -8,16 +10,20 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
+    DynamicCache,
     GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    StoppingCriteria,
 )
 
 from pipeline.batching import length_batches
 from pipeline.chat import Chat
 from pipeline.cli import UserError
 from pipeline.models import check_model_folder
+from pipeline.packing import States
 from pipeline.runtime import compute_dtype, device
+from pipeline.scoring import prefix_states
 
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
@@ -27,13 +33,13 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
 
 
 def load_model(
-    path: str, load_in_4bit: bool, adapter_path: str = ""
+    path: str, load_in_4bit: bool, adapter_path: str = "", dtype: torch.dtype | None = None
 ) -> PreTrainedModel | PeftModel:
     """Load a causal LM, and a LoRA adapter on it, from their folders.
 
-    The weights are NF4 with double quantization, or as `compute_dtype` says.
+    The weights are NF4 with double quantization, or of `dtype`; the default is `compute_dtype`.
     """
-    dtype = compute_dtype()
+    dtype = dtype or compute_dtype()
     nf4 = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -74,43 +80,86 @@ def generate_replies(
     comments: list[list[int]],
     batch_size: int,
     max_new_tokens: int,
+    packed: bool = True,
 ) -> list[str]:
     """Return the greedy reply to each comment (token ids), in the order of `comments`.
 
-    Batches hold rows of similar length, padded on the left: the reply is what follows the whole
-    padded prompt.
+    A reply ends with the turn, with the line that holds a class, or after `max_new_tokens`. Batches
+    hold rows of similar length; where the model can be `packed` the prefix is computed once.
     """
-    rows = [chat.prefix + comment + chat.suffix for comment in comments]
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    implementation = base.config._attn_implementation
+    base.set_attn_implementation("sdpa")
+    states = prefix_states(model, chat) if packed else None
     pad = chat.stop[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     config = GenerationConfig(
         max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=chat.stop, pad_token_id=pad
     )
+    rows = [comment + chat.suffix for comment in comments]
     replies = [""] * len(rows)
     with tqdm(total=len(rows), unit="row", desc="replies") as bar:
         for batch in length_batches(rows, batch_size):
-            ids, mask = pad_left([rows[index] for index in batch], pad)
+            ids, mask = pad_left(chat.prefix, [rows[index] for index in batch], pad, packed)
+            width = ids.shape[1]
             with torch.inference_mode():
                 try:
                     output = model.generate(
                         input_ids=ids.to(model.device),
                         attention_mask=mask.to(model.device),
+                        past_key_values=_cache_of(states, len(batch)),
                         generation_config=config,
+                        stopping_criteria=[AnswerGiven(tokenizer, width)],
                     )
                 except torch.OutOfMemoryError as error:
                     raise UserError(
-                        f"the GPU's memory is too small for {len(batch)} rows of {ids.shape[1]} "
-                        "tokens: give a smaller --batch-size"
+                        f"the GPU's memory is too small for {len(batch)} rows of {width} tokens: "
+                        "give a smaller --batch-size"
                     ) from error
-            texts = tokenizer.batch_decode(output[:, ids.shape[1] :], skip_special_tokens=True)
+            texts = tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
             for index, text in zip(batch, texts, strict=True):
                 replies[index] = text
             bar.update(len(batch))
+    base.set_attn_implementation(implementation)
     return replies
 
 
-def pad_left(rows: list[list[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return ids and attention mask, both (rows, longest), with the padding on the left."""
+class AnswerGiven(StoppingCriteria):
+    """Ends a row whose reply has a whole line with a class in it: what follows is chatter."""
+
+    LINE = re.compile(r"\[[0-9]\].*\n")
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, prompt_width: int):
+        self.tokenizer, self.prompt_width = tokenizer, prompt_width
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs) -> torch.Tensor:
+        texts = self.tokenizer.batch_decode(input_ids[:, self.prompt_width :])
+        ended = [self.LINE.search(text) is not None for text in texts]
+        return torch.tensor(ended, device=input_ids.device)
+
+
+def _cache_of(states: States | None, num_rows: int) -> DynamicCache | None:
+    """Return a cache in which each row has seen the prefix."""
+    if states is None:
+        return None
+    cache = DynamicCache()
+    for layer, (keys, values) in enumerate(states):
+        cache.update(*(part.expand(num_rows, -1, -1, -1) for part in (keys, values)), layer)
+    return cache
+
+
+def pad_left(
+    prefix: list[int], rows: list[list[int]], pad: int, behind_prefix: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ids and attention mask of prefix and rows, both (rows, longest).
+
+    The padding stands before the prefix, or `behind_prefix`, which all rows then have in one place.
+    """
     width = max(map(len, rows))
-    ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows])
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
-    return ids, mask
+    ids, mask = [], []
+    for row in rows:
+        gap = width - len(row)
+        head = [*prefix, *[pad] * gap] if behind_prefix else [*[pad] * gap, *prefix]
+        seen = [1] * len(prefix) + [0] * gap if behind_prefix else [0] * gap + [1] * len(prefix)
+        ids.append(head + row)
+        mask.append(seen + [1] * len(row))
+    return torch.tensor(ids), torch.tensor(mask)

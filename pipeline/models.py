@@ -76,10 +76,15 @@ def _check_weights(folder: Path) -> None:
             raise UserError(f"{file} is cut short or broken ({error}): clone it again") from error
 
 
+def is_tuned(path: str) -> bool:
+    """Return whether a model folder is one that `finetune.py` or `bert_tune.py` wrote."""
+    return (Path(path) / RECORD).is_file()
+
+
 def refuse_tuned(folder: Path) -> None:
     """Refuse a classifier where the encoder as it was downloaded is to be measured."""
     architectures = read_json(folder / "config.json", "clone it again").get("architectures") or [""]
-    if (folder / RECORD).is_file() or architectures[0].endswith("ForSequenceClassification"):
+    if is_tuned(str(folder)) or architectures[0].endswith("ForSequenceClassification"):
         raise UserError(
             f"{folder} is already fine-tuned to classify, which is no 'before': "
             "give --model-path the encoder as it was cloned"

@@ -34,11 +34,17 @@ def describe_device() -> str:
 
 
 def compute_dtype() -> torch.dtype:
-    """Return bfloat16 on a GPU that has it, float16 on an older one, float32 on a CPU."""
+    """Return bfloat16 where the device computes in it, float16 on an older GPU, else float32."""
     if not torch.cuda.is_available():
-        return torch.float32
+        return torch.bfloat16 if cpu_has_bf16() else torch.float32
     bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if bf16 else torch.float16
+
+
+def cpu_has_bf16() -> bool:
+    """Return whether the CPU multiplies bfloat16 matrices: AVX512-BF16 or AMX."""
+    found = torch.cpu.get_capabilities()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
 def versions() -> dict[str, str]:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 from transformers import ProgressCallback, Trainer, TrainingArguments
 
 from pipeline.cli import UserError
@@ -88,6 +89,16 @@ def claim_output(output_dir: str, record: dict, resume: bool) -> str | None:
     return str(earlier[-1])
 
 
+def class_weights(labels: pd.Series, num_labels: int, balanced: bool) -> list[float]:
+    """Return rows / (classes x rows of the class) per class, 1 for one without rows."""
+    if not balanced:
+        return [1.0] * num_labels
+    counts = labels.value_counts()
+    return [
+        len(labels) / (num_labels * counts[k]) if k in counts else 1.0 for k in range(num_labels)
+    ]
+
+
 def trainer_arguments(settings: dict, **more) -> TrainingArguments:
     """Return the Trainer's arguments that QLoRA and BERT share: epochs, saving, precision, seed."""
     dtype = compute_dtype()
@@ -107,7 +118,7 @@ def trainer_arguments(settings: dict, **more) -> TrainingArguments:
         eval_strategy="epoch",
         save_strategy="epoch",
         load_best_model_at_end=True,
-        train_sampling_strategy="group_by_length",
+        use_cpu=not torch.cuda.is_available(),
         bf16=dtype == torch.bfloat16,
         fp16=dtype == torch.float16,
         restore_callback_states_from_checkpoint=True,
@@ -123,7 +134,7 @@ class EpochLines(ProgressCallback):
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if "eval_loss" in logs and self.training_bar is not None:
-            hidden = ("runtime", "per_second", "epoch", "loss")
+            hidden = ("runtime", "per_second", "epoch", "loss", "temperature", "ece")
             scores = [
                 f", {key.removeprefix('eval_').replace('_', ' ')} {value:.4f}"
                 for key, value in logs.items()
@@ -136,8 +147,18 @@ class EpochLines(ProgressCallback):
             )
 
 
-def train_and_save(trainer: Trainer, checkpoint: str | None, record: dict, title: str) -> None:
-    """Train, then write `final_model` (the best weights) and the loss curve."""
+def train_and_save(
+    trainer: Trainer,
+    checkpoint: str | None,
+    record: dict,
+    title: str,
+    finish: Callable[[Path, dict], None] = lambda folder, record: None,
+) -> Path:
+    """Train, then write `final_model` (the best weights) and the loss curve; return its path.
+
+    `finish` completes the folder before it takes its place; the record then holds `log_history`,
+    `train` and `validation`, the metrics of the best weights.
+    """
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(EpochLines)
     try:
@@ -145,15 +166,27 @@ def train_and_save(trainer: Trainer, checkpoint: str | None, record: dict, title
     except torch.OutOfMemoryError as error:
         raise UserError(
             "the GPU's memory is too small: give a smaller --per-device-train-batch-size, or (in "
-            "finetune.py) more --gradient-accumulation-steps and --gradient-checkpointing"
+            "finetune.py) a smaller --max-tokens-per-pack or --gradient-checkpointing"
         ) from error
     state, folder = trainer.state, Path(trainer.args.output_dir)
-    record |= {"log_history": state.log_history, "train": result.metrics}
-    final = save_final(folder, record, trainer.save_model)
+    best = next(
+        entry
+        for entry in state.log_history
+        if entry["step"] == state.best_global_step and "eval_loss" in entry
+    )
+    validation = {key.removeprefix("eval_"): value for key, value in best.items()}
+    record |= {"log_history": state.log_history, "train": result.metrics, "validation": validation}
+
+    def save(path: str) -> None:
+        trainer.save_model(path)
+        finish(Path(path), record)
+
+    final = save_final(folder, record, save)
     plot_loss(state.log_history, title, folder / "loss_curve.png")
     name = trainer.args.metric_for_best_model.removeprefix("eval_").replace("_", " ")
     print(f"best validation {name} {state.best_metric:.4f}, at step {state.best_global_step}")
     print(f"trained in {result.metrics['train_runtime']:.0f} s; wrote {final}")
+    return final
 
 
 def save_final(folder: Path, record: dict, save: Callable[[str], None]) -> Path:

@@ -23,6 +23,14 @@ def in_tmp_path(tmp_path, monkeypatch):
     (tmp_path / "prompt.txt").write_bytes((ROOT / "prompt.txt").read_bytes())
 
 
+@pytest.fixture(scope="session", autouse=True)
+def in_float32():
+    """Compute in float32 on any CPU: the tests compare exactly."""
+    from pipeline import runtime
+
+    runtime.cpu_has_bf16 = lambda: False
+
+
 @pytest.fixture
 def codebook():
     return read_codebook("prompt.txt")

@@ -18,6 +18,7 @@ import bert_tune_eval
 from pipeline import bert
 from pipeline.cli import UserError
 from pipeline.files import write_csv
+from pipeline.training import class_weights
 from pre_process.sample.comments import generate_comments
 
 MESSAGES = ["短", "男女平等，" * 80, "[SEP] 一条 [MASK] 评论 [PAD]", "NA", "😀", "说了几句话" * 3]
@@ -96,8 +97,8 @@ def test_probabilities_of_the_probe_stand_in_the_columns_of_their_classes(tiny_b
 
 def test_class_weights_balance_the_classes():
     labels = pd.Series([0] * 6 + [1] * 3 + [3])
-    assert bert_tune.class_weights(labels, 4, True) == pytest.approx([10 / 24, 10 / 12, 1, 2.5])
-    assert bert_tune.class_weights(labels, 4, False) == [1, 1, 1, 1]
+    assert class_weights(labels, 4, True) == pytest.approx([10 / 24, 10 / 12, 1, 2.5])
+    assert class_weights(labels, 4, False) == [1, 1, 1, 1]
     logits, target = torch.randn(10, 4), torch.tensor(labels.to_numpy())
     loss = bert_tune.weighted_cross_entropy([10 / 24, 10 / 12, 1, 2.5])
     rows = torch.nn.functional.cross_entropy(logits, target, reduction="none")

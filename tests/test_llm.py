@@ -4,17 +4,21 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, pipeline
 
 import finetune
 import local_inference
 import posttune_eval
+from pipeline import runtime
 from pipeline.chat import build_chat, comment_tokenizer, encode_comments
 from pipeline.cli import UserError
 from pipeline.codebook import Codebook
+from pipeline.decision import decision_request
 from pipeline.llm import generate_replies, load_model, load_tokenizer
 from pre_process.sample.comments import generate_comments
 
@@ -153,15 +157,6 @@ def test_local_inference_scores_what_has_a_class_and_predicts_the_rest(tiny_qwen
     assert "accuracy" not in json.loads(Path("new/metrics.json").read_text())
 
 
-def test_the_loss_is_on_the_answer_only(tokenizer, chat):
-    rows = pd.DataFrame({"message": MESSAGES[:2], "class": [2, 0]})
-    dataset = finetune.tokenize(tokenizer, chat, rows, 512)
-    for row, label in zip(dataset, (2, 0), strict=True):
-        kept = [token for token in row["labels"] if token != -100]
-        assert kept == chat.answers[label] == row["input_ids"][-4:]
-        assert len(row["labels"]) == len(row["input_ids"])
-
-
 def test_training_leaves_the_adapter_its_record_and_a_loss_curve(tuned, codebook):
     final = tuned / "final_model"
     record = json.loads((final / "training.json").read_text())
@@ -175,6 +170,104 @@ def test_training_leaves_the_adapter_its_record_and_a_loss_curve(tuned, codebook
     assert set(adapter["target_modules"]) == set(finetune.PROJECTIONS)
     assert (final / "tokenizer.json").is_file()
     assert {path.name for path in tuned.glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-4"}
+
+
+def test_the_best_epoch_is_the_one_of_the_highest_validation_accuracy(tuned):
+    record = json.loads((tuned / "final_model/training.json").read_text())
+    epochs = [entry for entry in record["log_history"] if "eval_loss" in entry]
+    best = max(epochs, key=lambda entry: entry["eval_accuracy"])
+    assert record["validation"]["accuracy"] == best["eval_accuracy"]
+    assert record["validation"]["step"] == best["step"]
+    weights = load_file(tuned / f"checkpoint-{best['step']}/adapter_model.safetensors")
+    final = load_file(tuned / "final_model/adapter_model.safetensors")
+    assert all(torch.equal(weights[name], final[name]) for name in final)
+
+
+def test_the_validation_figures_are_those_of_scoring(tuned, tiny_qwen2, data):
+    record = json.loads((tuned / "final_model/training.json").read_text())["validation"]
+    posttune_eval.main(
+        ["--model-path", tiny_qwen2, "--adapter-path", f"{tuned}/final_model"]
+        + ["--test-file", f"{data}/validation.csv", "--output-dir", "validation"]
+    )
+    metrics = json.loads(Path("validation/metrics.json").read_text())
+    assert metrics["accuracy"] == record["accuracy"]
+    assert metrics["macro_f1"] == pytest.approx(record["macro_f1"])
+    assert metrics["temperature"] == record["temperature"]
+    assert metrics["ece"] == pytest.approx(record["ece_with_temperature"], abs=1e-4)
+    assert metrics["ece_without_temperature"] == pytest.approx(record["ece"], abs=1e-4)
+    assert "Expected calibration error" in Path("validation/report.txt").read_text()
+
+
+def test_others_tools_give_the_adapter_s_probabilities(tuned, tiny_qwen2, data, codebook):
+    unquantized = ["--no-load-in-4bit", "--output-dir", "scored"]
+    evaluate(tiny_qwen2, tuned / "final_model", data, *unquantized)
+    rows = pd.read_csv("scored/predictions.csv")
+    folder = str(tuned / "final_model")
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    decide = pipeline("decision", model=model, tokenizer=folder, decision_config=folder)
+    for _, row in rows.iterrows():
+        answer = decide(decision_request(codebook, row["message"]))["class"]
+        ours = {name: row[f"p_{name}"] for name in codebook.names}
+        assert answer["probabilities"] == pytest.approx(ours, abs=2e-6)
+
+
+def test_the_adapter_s_readme_holds_the_figures_and_the_codebook(tuned, codebook):
+    text = (tuned / "final_model/README.md").read_text(encoding="utf-8")
+    record = json.loads((tuned / "final_model/training.json").read_text())
+    assert f"| accuracy | {record['validation']['accuracy']:.4f} |" in text
+    assert "| rows | 16 |" in text and "- learning_rate: 0.005" in text
+    assert all(f"    {line}".rstrip() in text for line in codebook.text.splitlines())
+
+
+def test_merged_the_adapter_is_a_model_of_16_bit_that_scores_alike(tiny_qwen2, data):
+    tune(tiny_qwen2, data, "--merge", "--num-train-epochs", "1", "--no-load-in-4bit")
+    weights = load_file("qlora/merged_model/model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
+    assert json.loads(Path("qlora/merged_model/decision_serve.json").read_text())["adapter"] is None
+    unquantized = ["--no-load-in-4bit", "--max-test-samples", "8"]
+    evaluate(tiny_qwen2, "qlora/final_model", data, *unquantized, "--output-dir", "adapter")
+    local_inference.main(
+        ["--model-path", "qlora/merged_model", "--test-file", f"{data}/test.csv", *unquantized]
+        + ["--decoding", "score", "--output-dir", "merged"]
+    )
+    one, two = (pd.read_csv(f"{name}/predictions.csv") for name in ("adapter", "merged"))
+    assert np.abs(one.filter(regex="^p_") - two.filter(regex="^p_")).max(axis=None) < 0.05
+
+
+def test_a_training_that_gets_no_better_stops_early(tiny_qwen2, data):
+    tune(
+        *(tiny_qwen2, data, "--num-train-epochs", "6", "--learning-rate", "1e-12"),
+        *("--early-stopping-patience", "1"),
+    )
+    record = json.loads(Path("qlora/final_model/training.json").read_text())
+    assert max(entry["epoch"] for entry in record["log_history"]) == 2
+
+
+def test_a_cpu_with_bfloat16_trains_and_scores_in_it(tiny_qwen2, data, monkeypatch):
+    monkeypatch.setattr(runtime, "cpu_has_bf16", lambda: True)
+    output = tune(tiny_qwen2, data, "--num-train-epochs", "1", "--max-train-samples", "8")
+    evaluate(tiny_qwen2, output / "final_model", data, "--output-dir", "bf16")
+    assert json.loads(Path("bf16/metrics.json").read_text())["dtype"] == "bfloat16"
+    weights = load_file(output / "final_model/adapter_model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
+
+
+def test_a_model_that_cannot_be_packed_trains_and_scores_padded(tiny_qwen2, data, capsys):
+    shutil.copytree(tiny_qwen2, "sliding")
+    config = json.loads(Path("sliding/config.json").read_text())
+    config |= {"use_sliding_window": True, "sliding_window": 64, "max_window_layers": 0}
+    config["layer_types"] = ["sliding_attention"] * config["num_hidden_layers"]
+    Path("sliding/config.json").write_text(json.dumps(config))
+    output = tune("sliding", data, "--num-train-epochs", "1")
+    evaluate("sliding", output / "final_model", data, "--output-dir", "scored")
+    evaluate("sliding", output / "final_model", data, "--decoding", "generate")
+    assert capsys.readouterr().out.count("its attention slides over 64 tokens") == 3
+    assert json.loads(Path("scored/metrics.json").read_text())["valid"] == 8
+
+
+def test_a_pack_too_small_for_a_row_is_refused(tiny_qwen2, data):
+    with pytest.raises(UserError, match="--max-tokens-per-pack 400: a row may have --max-length"):
+        tune(tiny_qwen2, data, "--max-tokens-per-pack", "400")
 
 
 def test_a_resumed_training_ends_as_the_uninterrupted_one(tuned, tiny_qwen2, data):

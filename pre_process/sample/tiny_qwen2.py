@@ -17,6 +17,7 @@ from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM, Qwen2T
 
 from pipeline.chat import Chat, build_chat, encode_comments
 from pipeline.codebook import Codebook, answer
+from pipeline.packing import ATTENTION, pack
 from pre_process.sample.folders import model_folder
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -36,6 +37,7 @@ PACK_TOKENS = 1024  # prefix and rows of a training step
 PROSE = ("这条评论似乎没有性别偏见。", "It seems that this comment has no gender bias.")
 NOTES = ("态度：赞成平等", "态度：没有表态", "态度：反对平等", "态度：说的是别的事")
 NOTED = 0.5  # share of comments followed by a note on them instead of an answer
+PROMPT, COMMENT, REPLY = range(3)  # the kinds of tokens
 TRUE_LABELS = 0.35  # share of pre-training answers with the true class
 
 
@@ -72,6 +74,7 @@ def build_qwen2(
         pad_token_id=tokenizer.pad_token_id,
     )
     model = Qwen2ForCausalLM(config)
+    model.set_attn_implementation(ATTENTION)
     pretrain(model, tokenizer, codebook, comments, pretrain_steps, learning_rate, seed)
     model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.eos_token_id,
@@ -160,29 +163,15 @@ def pretrain(
 def pack_loss(
     model: Qwen2ForCausalLM, chat: Chat, rows: list[tuple[list[int], list[int]]]
 ) -> torch.Tensor:
-    """Return the mean loss on comments plus that on replies, of rows that share one prefix.
-
-    A row (asked, replied) attends to the prefix and to itself.
-    """
-    start = len(chat.prefix)
-    ids, positions, owner, replied = [*chat.prefix], [*range(start)], [-1] * start, [False] * start
-    for n, (asked, reply) in enumerate(rows):
-        ids += asked + reply
-        positions += range(start, start + len(asked) + len(reply))
-        owner += [n] * (len(asked) + len(reply))
-        replied += [False] * len(asked) + [True] * len(reply)
-    rows_of, is_reply = torch.tensor(owner), torch.tensor(replied)
-    seen = (rows_of[None, :] == rows_of[:, None]) | (rows_of[None, :] < 0)
-    output = model(
-        torch.tensor([ids]),
-        attention_mask=seen.tril()[None, None],
-        position_ids=torch.tensor([positions]),
-        use_cache=False,
-    )
-    losses = cross_entropy(output.logits[0, :-1], torch.tensor(ids[1:]), reduction="none")
-    in_row = rows_of[:-1] == rows_of[1:]
-    comment = in_row & ~is_reply[1:] & (rows_of[1:] >= 0)
-    return losses[comment].mean() + losses[in_row & is_reply[1:]].mean()
+    """Return the mean loss on comments plus that on replies, of rows (asked, replied)."""
+    batch = pack(chat.prefix, [asked + reply for asked, reply in rows], 1)
+    logits = model(**batch | {"logits_to_keep": 0}).logits[0, :-1]
+    kind = [PROMPT] * len(chat.prefix)
+    for asked, reply in rows:
+        kind += [PROMPT] + [COMMENT] * (len(asked) - 1) + [REPLY] * len(reply)
+    kinds = torch.tensor(kind[1:])
+    losses = cross_entropy(logits, batch["input_ids"][0, 1:], reduction="none")
+    return losses[kinds == COMMENT].mean() + losses[kinds == REPLY].mean()
 
 
 def naive_reply(text: str, label: int, num_labels: int, rng: random.Random) -> str:

@@ -1,0 +1,194 @@
+"""Shared-prefix packing: many rows in one sequence behind the prompt that they have in common.
+
+A pack is `[prefix][row 1][row 2]...`. Every token attends to the prefix and, causally, to its own
+row, whose positions go on where the prefix ends: just what the row would see alone. Logits, loss
+and gradients are therefore those of separate rows, while the prefix is computed once, nothing is
+padded in the linear layers, and the vocabulary's head runs only where an answer is read.
+
+The idea of sharing a prompt's computation is that of cascade inference (FlashInfer, 2024); here it
+also carries gradients. Attention is computed per group of rows of similar length over
+[prefix, row], so that its cost grows with the number of rows and not with its square.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+ATTENTION = "shared_prefix"  # the name of `attend` as a model's attn_implementation
+GROUP_SPREAD = 1.5  # the longest row of a group to its shortest: padding inside attention only
+SHORT = 16  # tokens; shorter rows count as this long when groups are made
+
+Batch = dict[str, Any]  # keyword arguments of a model's forward
+States = list[tuple[torch.Tensor, torch.Tensor]]  # a prefix's keys and values, per layer
+
+
+def pack(
+    prefix: Sequence[int],
+    rows: Sequence[Sequence[int]],
+    num_kept: int,
+    states: States | None = None,
+) -> Batch:
+    """Return rows as one sequence, for a model whose attention is `ATTENTION`.
+
+    The model's logits are (1, rows x num_kept, vocabulary): those at the last `num_kept` tokens of
+    each row, in the order of `rows`. With `states` (`prefix_states`) the prefix is not in the
+    sequence, and its keys and values are these.
+    """
+    start = 0 if states else len(prefix)
+    lengths = torch.tensor([len(row) for row in rows])
+    ends = start + lengths.cumsum(0)
+    starts = ends - lengths
+    total = int(ends[-1])
+    ids = [] if states else [*prefix]
+    for row in rows:
+        ids += row
+    positions = torch.arange(total)
+    positions[start:] += len(prefix) - starts.repeat_interleave(lengths)
+
+    tokens, real, shapes, masks = [torch.arange(start)], [torch.ones(start, dtype=bool)], [], []
+    for members in _groups(lengths):
+        width = int(lengths[members[-1]])
+        inside = torch.arange(width) < lengths[members, None]
+        tokens.append((starts[members, None] + torch.arange(width) * inside).flatten())
+        real.append(inside.flatten())
+        shapes.append((len(members), width))
+        masks.append(torch.ones(width, len(prefix) + width, dtype=torch.bool).tril(len(prefix)))
+    spread, is_real = torch.cat(tokens), torch.cat(real)
+    place = torch.empty(total, dtype=torch.long)
+    place[spread[is_real]] = is_real.nonzero().flatten()
+    return {
+        "input_ids": torch.tensor([ids]),
+        "position_ids": positions[None],
+        "logits_to_keep": (ends[:, None] - num_kept + torch.arange(num_kept)).flatten(),
+        "use_cache": False,
+        "pack": {
+            "start": start,
+            "spread": spread,  # token of the sequence -> its slot in the groups, laid end to end
+            "place": place,  # and back
+            "padding": (~is_real).nonzero().flatten(),
+            "shapes": shapes,
+            "masks": masks,
+            "states": states,
+        },
+    }
+
+
+def _groups(lengths: torch.Tensor) -> list[list[int]]:
+    """Return the indices of rows in groups of similar length, each sorted by length."""
+    groups: list[list[int]] = []
+    limit = 0.0
+    for index in lengths.argsort(stable=True).tolist():
+        if lengths[index] > limit:
+            groups.append([])
+            limit = GROUP_SPREAD * max(SHORT, int(lengths[index]))
+        groups[-1].append(index)
+    return groups
+
+
+def pad(prefix: Sequence[int], rows: Sequence[Sequence[int]], num_kept: int, pad_id: int) -> Batch:
+    """Return rows as a batch padded on the left, each with the prefix, for any causal LM.
+
+    The model's logits are (rows, num_kept, vocabulary), as of `pack` but for the shape.
+    """
+    whole = [[*prefix, *row] for row in rows]
+    width = max(map(len, whole))
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in whole])
+    return {
+        "input_ids": torch.tensor([[pad_id] * (width - len(row)) + row for row in whole]),
+        "attention_mask": mask,
+        "position_ids": (mask.cumsum(1) - 1).clamp(min=0),
+        "logits_to_keep": num_kept,
+        "use_cache": False,
+    }
+
+
+def to_device(value: Any, device: torch.device) -> Any:
+    """Return a batch with its tensors on a device."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, dict):
+        return {key: to_device(item, device) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(to_device(item, device) for item in value)
+    return value
+
+
+def attend(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    pack: dict | None = None,
+    **kwargs,
+) -> tuple[torch.Tensor, None]:
+    """Attend in a pack; without one, causally. An attention function of transformers.
+
+    `query` is (1, heads, tokens, size), `key` and `value` may have fewer heads. Returns
+    (1, tokens, heads, size) and no weights.
+    """
+    if pack is None:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+
+    start, shapes, padding = pack["start"], pack["shapes"], pack["padding"]
+    sizes = [start, *(rows * width for rows, width in shapes)]
+
+    def groups_of(states):
+        """(1, heads, tokens, size) -> the prefix's and each group's, (slots, heads, size)"""
+        flat = states.transpose(1, 2)[0]
+        return _Move.apply(flat, pack["spread"], pack["place"], padding[:0]).split(sizes)
+
+    def batched(states, shape):
+        """(slots, heads, size) -> (rows, heads, width, size)"""
+        return states.view(*shape, *states.shape[1:]).transpose(1, 2)
+
+    def sdpa(query, key, value, **mask):
+        output = scaled_dot_product_attention(
+            query, key, value, dropout_p=dropout, scale=scaling, enable_gqa=True, **mask
+        )
+        return output.transpose(1, 2).flatten(0, 1)
+
+    queries, keys, values = groups_of(query), groups_of(key), groups_of(value)
+    outputs = []
+    if start:
+        first = [batched(states[0], (1, start)) for states in (queries, keys, values)]
+        outputs.append(sdpa(*first, is_causal=True))
+        prefix = first[1:]
+    else:
+        prefix = pack["states"][module.layer_idx]
+    for n, (shape, mask) in enumerate(zip(shapes, pack["masks"], strict=True), start=1):
+        behind = [
+            torch.cat([shared.expand(shape[0], -1, -1, -1), batched(states[n], shape)], 2)
+            for shared, states in zip(prefix, (keys, values), strict=True)
+        ]
+        outputs.append(sdpa(batched(queries[n], shape), *behind, attn_mask=mask))
+    output = _Move.apply(torch.cat(outputs), pack["place"], pack["spread"], padding)
+    return output[None], None
+
+
+class _Move(torch.autograd.Function):
+    """Tokens to slots or back: the gradient moves the other way, and padding gets none.
+
+    As an indexing operation its gradient would be a scatter, which is several times slower.
+    """
+
+    @staticmethod
+    def forward(ctx, states, index, inverse, padding):
+        ctx.save_for_backward(inverse, padding)
+        return states.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        inverse, padding = ctx.saved_tensors
+        return gradient.index_select(0, inverse).index_fill_(0, padding, 0), None, None, None
+
+
+AttentionInterface.register(ATTENTION, attend)
