@@ -1,6 +1,6 @@
 # `make` prints the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint
+.PHONY: help install demo test lint bench
 
 PYTHON := ./.venv/bin/python
 
@@ -19,3 +19,9 @@ test: lint  ## lint, then run all tests
 lint: install  ## check the code's style
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
+
+bench: install  ## measure speed and memory side by side, into benchmarks/README.md (half an hour)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements.txt -r benchmarks/requirements.txt
+	@for name in report_decoder bert_speed row_growth prompt_growth score_speed train_speed; do \
+		$(PYTHON) -m benchmarks.$$name || exit 1; done
+	$(PYTHON) -m benchmarks.bert_speed --mean-characters 48

@@ -45,7 +45,7 @@ EARLY_STOPPING_PATIENCE = 2  # epochs without a better validation accuracy
 GRADIENT_CHECKPOINTING = False  # on = less memory, a third slower
 SAVE_TOTAL_LIMIT = 2  # checkpoints kept, the best among them
 LOGGING_STEPS = 10  # optimizer steps between two points of the loss curve
-MERGE = False  # on = also write base and adapter as one model
+MERGE = False  # on = also write base and adapter as one model; later with RESUME
 RESUME = False  # go on from the last checkpoint in OUTPUT_DIR
 SEED = 42  # of the adapter's weights, dropout and the order of rows
 # ---------------------------------------------------------------------------------------------
@@ -83,6 +83,10 @@ def main(argv: list[str] | None = None) -> None:
     from pipeline.packed_training import build_trainer
     from pipeline.training import claim_output, class_weights, train_and_save, training_record
 
+    final = Path(settings["output_dir"]) / "final_model"
+    if settings["merge"] and settings["resume"] and final.is_dir():
+        merge_adapter(settings["model_path"], final, final.with_name("merged_model"))
+        return
     record = training_record(settings, codebook)
     record["num_rows"] = {"train": len(train), "validation": len(validation)}
     checkpoint = claim_output(settings["output_dir"], record, settings["resume"])
@@ -98,8 +102,8 @@ def main(argv: list[str] | None = None) -> None:
         finish_adapter(folder, record, tokenizer, codebook, chat)
 
     title = f"QLoRA of {settings['model_path']}"
-    final = train_and_save(trainer, checkpoint, record, title, finish)
-    if settings["merge"]:
+    train_and_save(trainer, checkpoint, record, title, finish)
+    if settings["merge"] and trainer.is_world_process_zero():
         merge_adapter(settings["model_path"], final, final.with_name("merged_model"))
 
 
@@ -107,6 +111,7 @@ def build_model(settings: dict):
     """Return the base model with a fresh LoRA adapter on all seven projections."""
     from peft import LoraConfig, get_peft_model
 
+    from pipeline.dropout import quicken_dropout
     from pipeline.llm import load_model
 
     model = load_model(settings["model_path"], settings["load_in_4bit"])
@@ -117,12 +122,22 @@ def build_model(settings: dict):
         r=settings["lora_r"],
         lora_alpha=settings["lora_alpha"],
         lora_dropout=settings["lora_dropout"],
-        target_modules=PROJECTIONS,
+        target_modules=target_modules(model),
     )
     model = get_peft_model(model, config)
+    quicken_dropout(model)
     trained, total = model.get_nb_trainable_parameters()
     print(f"training {trained:,} of {total:,} parameters")
     return model
+
+
+def target_modules(model) -> list[str] | str:
+    """Return the names of the seven projections; of another architecture all linear layers."""
+    names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    if names.issuperset(PROJECTIONS):
+        return PROJECTIONS
+    print(f"adapting all linear layers: not all of {', '.join(PROJECTIONS)} are there")
+    return "all-linear"
 
 
 def tokenize(tokenizer, chat, rows: pd.DataFrame, settings: dict) -> list[dict]:

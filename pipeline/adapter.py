@@ -1,6 +1,5 @@
 """What `finetune.py` leaves beside an adapter: decision-model files, README, a merged model."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from pipeline.codebook import Codebook
 from pipeline.decision import SERVE, save_decision
 from pipeline.files import read_json, write_json, write_text
 from pipeline.models import RECORD, is_tuned
+from pipeline.training import save_final
 
 CARD = """---
 base_model: {base}
@@ -95,23 +95,29 @@ def finish_adapter(
 
 
 def merge_adapter(model_path: str, adapter: Path, folder: Path) -> None:
-    """Write base and adapter as one 16-bit model, with all that lies beside the adapter.
+    """Write base and adapter as one model in bfloat16, with all that lies beside the adapter.
 
-    The base is loaded unquantized, in bfloat16.
+    The base is loaded unquantized, on the CPU.
     """
     from pipeline.llm import load_model, load_tokenizer
 
-    scratch = folder.with_name(f".{os.getpid()}-{folder.name}")
-    model = load_model(model_path, False, str(adapter), dtype=torch.bfloat16).merge_and_unload()
-    model.save_pretrained(scratch)
-    load_tokenizer(model_path).save_pretrained(scratch)
-    for name in ("decision.json", "decision_template.jinja", RECORD):
-        if (adapter / name).is_file():
-            shutil.copy(adapter / name, scratch)
-    if (adapter / SERVE).is_file():
-        write_json(read_json(adapter / SERVE, "") | {"adapter": None}, scratch / SERVE)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(scratch, folder)
+    cpu = torch.device("cpu")
+    model = load_model(model_path, False, str(adapter), torch.bfloat16, cpu).merge_and_unload()
+    generation = Path(model_path) / "generation_config.json"
+
+    def save(scratch: str) -> None:
+        model.save_pretrained(scratch)
+        load_tokenizer(model_path).save_pretrained(scratch)
+        if generation.is_file():
+            shutil.copy(generation, scratch)
+        for name in ("decision.json", "decision_template.jinja"):
+            if (adapter / name).is_file():
+                shutil.copy(adapter / name, scratch)
+        if (adapter / SERVE).is_file():
+            served = read_json(adapter / SERVE, "run finetune.py again")
+            write_json(served | {"adapter": None}, Path(scratch) / SERVE)
+
+    save_final(folder, read_json(adapter / RECORD, "run finetune.py again"), save)
     print(f"wrote {folder}: base and adapter as one model, bfloat16")
 
 

@@ -21,13 +21,16 @@ def token_batches(
     batch: list[int] = []
     tokens = prefix
     for index in _longest_first(rows):
-        cost = prefix + len(rows[batch[0] if batch else index]) if padded else len(rows[index])
-        if batch and tokens + cost > max_tokens:
+        first = prefix + len(rows[index])
+        if batch:
+            longest = prefix + len(rows[batch[0]])
+            grown = longest * (len(batch) + 1) if padded else tokens + len(rows[index])
+            if grown <= max_tokens:
+                batch.append(index)
+                tokens = grown
+                continue
             yield batch
-            batch, tokens = [], prefix
-            cost = prefix + len(rows[index]) if padded else cost
-        batch.append(index)
-        tokens += cost
+        batch, tokens = [index], first
     if batch:
         yield batch
 

@@ -7,7 +7,13 @@ from pipeline.codebook import Codebook, read_codebook
 from pipeline.evaluation import claim_results, predictions_from, run_record, save_results
 from pipeline.files import read_json
 from pipeline.messages import read_messages
-from pipeline.models import RECORD, check_model_folder, fingerprint, refuse_tuned
+from pipeline.models import (
+    RECORD,
+    check_codebook,
+    check_model_folder,
+    fingerprint,
+    refuse_tuned,
+)
 
 
 def read_test(settings: dict, codebook: Codebook) -> pd.DataFrame:
@@ -56,11 +62,7 @@ def predict_after(
     """Predict with the model that bert_tune.py made; return predictions and the run's record."""
     path = settings["tuned_path"]
     record = read_json(f"{path}/{RECORD}", "run bert_tune.py first")
-    if record["codebook_sha256"] != codebook.sha256:
-        raise UserError(
-            f"{path} was trained with another codebook than {codebook.path}: give --prompt-file "
-            f"the one of training (its text is in {path}/{RECORD}), or run bert_tune.py again"
-        )
+    check_codebook(path, record, codebook)
     base = record["settings"]["model_path"]
     if "model_path" in settings and record["base_fingerprint"] != fingerprint(
         str(check_model_folder(settings["model_path"], "encoder"))

@@ -21,9 +21,9 @@ from pipeline.batching import length_batches
 from pipeline.chat import Chat
 from pipeline.cli import UserError
 from pipeline.models import check_model_folder
-from pipeline.packing import States
+from pipeline.packing import ATTENTION, States, pad_left, prefix_states
 from pipeline.runtime import compute_dtype, device
-from pipeline.scoring import prefix_states
+from pipeline.scoring import base_of, inference
 
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
@@ -33,11 +33,16 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
 
 
 def load_model(
-    path: str, load_in_4bit: bool, adapter_path: str = "", dtype: torch.dtype | None = None
+    path: str,
+    load_in_4bit: bool,
+    adapter_path: str = "",
+    dtype: torch.dtype | None = None,
+    place: torch.device | None = None,
 ) -> PreTrainedModel | PeftModel:
     """Load a causal LM, and a LoRA adapter on it, from their folders.
 
     The weights are NF4 with double quantization, or of `dtype`; the default is `compute_dtype`.
+    `place` is the device, by default the GPU where there is one.
     """
     dtype = dtype or compute_dtype()
     nf4 = BitsAndBytesConfig(
@@ -50,8 +55,7 @@ def load_model(
         check_model_folder(path, "causal LM"),
         dtype=dtype,
         quantization_config=nf4 if load_in_4bit else None,
-        device_map={"": device()},
-        attn_implementation="sdpa",
+        device_map={"": place or device()},
         use_safetensors=True,
         local_files_only=True,
     )
@@ -63,7 +67,9 @@ def load_model(
             module.support_avx512bf16_for_cpu = False
     if adapter_path:
         try:
-            model = PeftModel.from_pretrained(model, adapter_path, use_safetensors=True)
+            model = PeftModel.from_pretrained(
+                model, adapter_path, torch_device=model.device.type, use_safetensors=True
+            )
         except RuntimeError as error:
             if "size mismatch" not in str(error):
                 raise
@@ -84,13 +90,13 @@ def generate_replies(
 ) -> list[str]:
     """Return the greedy reply to each comment (token ids), in the order of `comments`.
 
-    A reply ends with the turn, with the line that holds a class, or after `max_new_tokens`. Batches
-    hold rows of similar length; where the model can be `packed` the prefix is computed once.
+    A reply ends with the turn, with a first line of `[k]`, or after `max_new_tokens`. Batches hold
+    rows of similar length; where the model can be `packed` the prefix is computed once.
     """
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
-    implementation = base.config._attn_implementation
-    base.set_attn_implementation("sdpa")
-    states = prefix_states(model, chat) if packed else None
+    if packed:
+        base_of(model).set_attn_implementation("sdpa")  # generation pads, with a mask
+    with inference(model):
+        states = prefix_states(model, chat.prefix) if packed else None
     pad = chat.stop[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     config = GenerationConfig(
         max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=chat.stop, pad_token_id=pad
@@ -101,7 +107,7 @@ def generate_replies(
         for batch in length_batches(rows, batch_size):
             ids, mask = pad_left(chat.prefix, [rows[index] for index in batch], pad, packed)
             width = ids.shape[1]
-            with torch.inference_mode():
+            with inference(model):
                 try:
                     output = model.generate(
                         input_ids=ids.to(model.device),
@@ -119,21 +125,22 @@ def generate_replies(
             for index, text in zip(batch, texts, strict=True):
                 replies[index] = text
             bar.update(len(batch))
-    base.set_attn_implementation(implementation)
+    if packed:
+        base_of(model).set_attn_implementation(ATTENTION)
     return replies
 
 
 class AnswerGiven(StoppingCriteria):
-    """Ends a row whose reply has a whole line with a class in it: what follows is chatter."""
+    """Ends a row whose first line is `[k]` and nothing else: what follows is no answer."""
 
-    LINE = re.compile(r"\[[0-9]\].*\n")
+    LINE = re.compile(r"\s*\[[0-9]\]\s*\n")
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, prompt_width: int):
         self.tokenizer, self.prompt_width = tokenizer, prompt_width
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs) -> torch.Tensor:
         texts = self.tokenizer.batch_decode(input_ids[:, self.prompt_width :])
-        ended = [self.LINE.search(text) is not None for text in texts]
+        ended = [self.LINE.match(text) is not None for text in texts]
         return torch.tensor(ended, device=input_ids.device)
 
 
@@ -145,21 +152,3 @@ def _cache_of(states: States | None, num_rows: int) -> DynamicCache | None:
     for layer, (keys, values) in enumerate(states):
         cache.update(*(part.expand(num_rows, -1, -1, -1) for part in (keys, values)), layer)
     return cache
-
-
-def pad_left(
-    prefix: list[int], rows: list[list[int]], pad: int, behind_prefix: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return ids and attention mask of prefix and rows, both (rows, longest).
-
-    The padding stands before the prefix, or `behind_prefix`, which all rows then have in one place.
-    """
-    width = max(map(len, rows))
-    ids, mask = [], []
-    for row in rows:
-        gap = width - len(row)
-        head = [*prefix, *[pad] * gap] if behind_prefix else [*[pad] * gap, *prefix]
-        seen = [1] * len(prefix) + [0] * gap if behind_prefix else [0] * gap + [1] * len(prefix)
-        ids.append(head + row)
-        mask.append(seen + [1] * len(row))
-    return torch.tensor(ids), torch.tensor(mask)

@@ -16,8 +16,9 @@ from pipeline.evaluation import (
     run_record,
     save_results,
 )
+from pipeline.files import read_json
 from pipeline.messages import read_messages
-from pipeline.models import check_adapter, check_model_folder, is_tuned
+from pipeline.models import RECORD, check_adapter, check_codebook, check_model_folder, is_tuned
 
 DECODINGS = ("score", "generate")
 
@@ -38,6 +39,10 @@ def evaluate_llm(settings: dict, adapter_path: str = "") -> dict:
     claim_results(settings, settings["model_path"], rows)
     if adapter_path:
         check_adapter(adapter_path, settings["model_path"], codebook)
+    merged = is_tuned(settings["model_path"])
+    if merged:
+        record = read_json(f"{settings['model_path']}/{RECORD}", "run finetune.py again")
+        check_codebook(settings["model_path"], record, codebook)
 
     from pipeline.adapter import temperature_of
     from pipeline.llm import generate_replies, load_model, load_tokenizer
@@ -75,7 +80,7 @@ def evaluate_llm(settings: dict, adapter_path: str = "") -> dict:
     prompts = "shared-prefix packs" if packed else "padded batches"
     run = run_record(
         family="llm",
-        stage="after" if adapter_path or is_tuned(settings["model_path"]) else "before",
+        stage="after" if adapter_path or merged else "before",
         model_path=settings["model_path"],
         adapter_path=adapter_path,
         method=f"{method}, {weights}, {prompts}",

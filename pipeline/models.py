@@ -129,8 +129,13 @@ def check_adapter(adapter_path: str, model_path: str, codebook: Codebook) -> Non
             f"{adapter_path} was trained on {base}, and {model_path} is another model: give "
             "--model-path that base, or another --adapter-path"
         )
+    check_codebook(adapter_path, record, codebook)
+
+
+def check_codebook(path: str, record: dict, codebook: Codebook) -> None:
+    """Refuse a tuned model where its record names another codebook."""
     if record.get("codebook_sha256") != codebook.sha256:
         raise UserError(
-            f"{adapter_path} was trained with another codebook than {codebook.path}: give "
-            f"--prompt-file the one of training (its text is in {folder / RECORD}), or train again"
+            f"{path} was trained with another codebook than {codebook.path}: give --prompt-file "
+            f"the one of training (its text is in {path}/{RECORD}), or train again"
         )

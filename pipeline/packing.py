@@ -14,12 +14,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.nn.attention.bias import causal_lower_right
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 
 ATTENTION = "shared_prefix"  # the name of `attend` as a model's attn_implementation
 GROUP_SPREAD = 1.5  # the longest row of a group to its shortest: padding inside attention only
+GROUP_ROWS = 64  # of a group at most, which copies the prefix's keys and values for each row
 SHORT = 16  # tokens; shorter rows count as this long when groups are made
 
 Batch = dict[str, Any]  # keyword arguments of a model's forward
@@ -38,25 +40,24 @@ def pack(
     each row, in the order of `rows`. With `states` (`prefix_states`) the prefix is not in the
     sequence, and its keys and values are these.
     """
-    start = 0 if states else len(prefix)
+    start = len(prefix) if states is None else 0
     lengths = torch.tensor([len(row) for row in rows])
     ends = start + lengths.cumsum(0)
     starts = ends - lengths
     total = int(ends[-1])
-    ids = [] if states else [*prefix]
+    ids = [*prefix[:start]]
     for row in rows:
         ids += row
     positions = torch.arange(total)
     positions[start:] += len(prefix) - starts.repeat_interleave(lengths)
 
-    tokens, real, shapes, masks = [torch.arange(start)], [torch.ones(start, dtype=bool)], [], []
+    tokens, real, shapes = [torch.arange(start)], [torch.ones(start, dtype=torch.bool)], []
     for members in _groups(lengths):
         width = int(lengths[members[-1]])
         inside = torch.arange(width) < lengths[members, None]
         tokens.append((starts[members, None] + torch.arange(width) * inside).flatten())
         real.append(inside.flatten())
         shapes.append((len(members), width))
-        masks.append(torch.ones(width, len(prefix) + width, dtype=torch.bool).tril(len(prefix)))
     spread, is_real = torch.cat(tokens), torch.cat(real)
     place = torch.empty(total, dtype=torch.long)
     place[spread[is_real]] = is_real.nonzero().flatten()
@@ -71,10 +72,16 @@ def pack(
             "place": place,  # and back
             "padding": (~is_real).nonzero().flatten(),
             "shapes": shapes,
-            "masks": masks,
             "states": states,
         },
     }
+
+
+def prefix_states(model: torch.nn.Module, prefix: Sequence[int]) -> States:
+    """Compute the keys and values of a prefix: (1, key heads, tokens, size) per layer."""
+    ids = torch.tensor([[*prefix]], device=model.device)
+    cache = model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
+    return [(layer.keys, layer.values) for layer in cache.layers]
 
 
 def _groups(lengths: torch.Tensor) -> list[list[int]]:
@@ -82,7 +89,7 @@ def _groups(lengths: torch.Tensor) -> list[list[int]]:
     groups: list[list[int]] = []
     limit = 0.0
     for index in lengths.argsort(stable=True).tolist():
-        if lengths[index] > limit:
+        if lengths[index] > limit or len(groups[-1]) == GROUP_ROWS:
             groups.append([])
             limit = GROUP_SPREAD * max(SHORT, int(lengths[index]))
         groups[-1].append(index)
@@ -94,11 +101,9 @@ def pad(prefix: Sequence[int], rows: Sequence[Sequence[int]], num_kept: int, pad
 
     The model's logits are (rows, num_kept, vocabulary), as of `pack` but for the shape.
     """
-    whole = [[*prefix, *row] for row in rows]
-    width = max(map(len, whole))
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in whole])
+    ids, mask = pad_left(prefix, rows, pad_id)
     return {
-        "input_ids": torch.tensor([[pad_id] * (width - len(row)) + row for row in whole]),
+        "input_ids": ids,
         "attention_mask": mask,
         "position_ids": (mask.cumsum(1) - 1).clamp(min=0),
         "logits_to_keep": num_kept,
@@ -106,15 +111,24 @@ def pad(prefix: Sequence[int], rows: Sequence[Sequence[int]], num_kept: int, pad
     }
 
 
-def to_device(value: Any, device: torch.device) -> Any:
-    """Return a batch with its tensors on a device."""
-    if isinstance(value, torch.Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, dict):
-        return {key: to_device(item, device) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(to_device(item, device) for item in value)
-    return value
+def pad_left(
+    prefix: Sequence[int], rows: Sequence[Sequence[int]], pad_id: int, behind_prefix: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ids and attention mask of prefix and rows, both (rows, prefix + longest row).
+
+    The padding stands before the prefix, or `behind_prefix`, which all rows then have in one place.
+    """
+    width = max(map(len, rows))
+    ids, mask = [], []
+    for row in rows:
+        padding, seen = [pad_id] * (width - len(row)), [0] * (width - len(row))
+        if behind_prefix:
+            ids.append([*prefix, *padding, *row])
+            mask.append([1] * len(prefix) + seen + [1] * len(row))
+        else:
+            ids.append([*padding, *prefix, *row])
+            mask.append(seen + [1] * (len(prefix) + len(row)))
+    return torch.tensor(ids), torch.tensor(mask)
 
 
 def attend(
@@ -150,9 +164,14 @@ def attend(
         """(slots, heads, size) -> (rows, heads, width, size)"""
         return states.view(*shape, *states.shape[1:]).transpose(1, 2)
 
+    grouped = _takes_grouped_heads(query)
+
     def sdpa(query, key, value, **mask):
+        if not grouped:
+            repeats = query.shape[1] // key.shape[1]
+            key, value = repeat_kv(key, repeats), repeat_kv(value, repeats)
         output = scaled_dot_product_attention(
-            query, key, value, dropout_p=dropout, scale=scaling, enable_gqa=True, **mask
+            query, key, value, dropout_p=dropout, scale=scaling, enable_gqa=grouped, **mask
         )
         return output.transpose(1, 2).flatten(0, 1)
 
@@ -164,14 +183,32 @@ def attend(
         prefix = first[1:]
     else:
         prefix = pack["states"][module.layer_idx]
-    for n, (shape, mask) in enumerate(zip(shapes, pack["masks"], strict=True), start=1):
+    for n, shape in enumerate(shapes, start=1):
         behind = [
             torch.cat([shared.expand(shape[0], -1, -1, -1), batched(states[n], shape)], 2)
             for shared, states in zip(prefix, (keys, values), strict=True)
         ]
+        mask = _lower_right(shape[1], behind[0].shape[2], query.device)
         outputs.append(sdpa(batched(queries[n], shape), *behind, attn_mask=mask))
     output = _Move.apply(torch.cat(outputs), pack["place"], pack["spread"], padding)
     return output[None], None
+
+
+def _takes_grouped_heads(query: torch.Tensor) -> bool:
+    """Return whether fewer key heads than query heads leave the device a fused kernel."""
+    if not query.is_cuda:
+        return True
+    return query.dtype != torch.float32 and torch.cuda.get_device_capability()[0] >= 8
+
+
+def _lower_right(queries: int, keys: int, device: torch.device) -> torch.Tensor:
+    """Return the mask of queries that are the last of the keys, causal.
+
+    On a GPU FlashAttention computes it without a mask, in blocks, as FlexAttention would.
+    """
+    if device.type == "cuda":
+        return causal_lower_right(queries, keys)
+    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
 
 
 class _Move(torch.autograd.Function):

@@ -1,5 +1,6 @@
 """The machine that a model runs on: device, precision, versions."""
 
+import os
 import platform
 from importlib.metadata import version
 
@@ -22,8 +23,10 @@ PACKAGES = (
 
 
 def device() -> torch.device:
-    """Return the GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Return the GPU where there is one, this process's own in a distributed run, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    return torch.device("cpu")
 
 
 def describe_device() -> str:

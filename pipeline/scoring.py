@@ -1,9 +1,12 @@
 """Class logits of comments by a causal LM: one forward pass, the class tokens compared."""
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
+from accelerate.utils import send_to_device
 from peft import PeftModel
 from tqdm import tqdm
 from transformers import PreTrainedModel
@@ -11,7 +14,7 @@ from transformers import PreTrainedModel
 from pipeline.batching import token_batches
 from pipeline.chat import Chat
 from pipeline.cli import UserError
-from pipeline.packing import ATTENTION, Batch, States, pack, pad, to_device
+from pipeline.packing import ATTENTION, Batch, pack, pad, prefix_states
 
 Model = PreTrainedModel | PeftModel
 
@@ -21,7 +24,8 @@ def choose_packing(model: Model, chat: Chat, comments: list[list[int]], max_leng
 
     Compares the logits of two rows in a pack with those of the rows alone.
     """
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base = base_of(model)
+    implementation = base.config._attn_implementation
     reason, difference = _obstacle(base, max_length), 0.0
     if not reason:
         rows = [ids + chat.suffix for ids in (min(comments, key=len), max(comments, key=len))]
@@ -36,11 +40,24 @@ def choose_packing(model: Model, chat: Chat, comments: list[list[int]], max_leng
         if difference > (1e-4 if model.dtype == torch.float32 else 0.05):
             reason = f"its logits in a pack differ by {difference:.1e} from those of rows alone"
     if reason:
-        base.set_attn_implementation("sdpa")
+        base.set_attn_implementation(implementation)
         print(f"padded batches, the prompt repeated in each row: {reason}")
     else:
         print(f"shared-prefix packs: logits equal those of rows alone to {difference:.0e}")
     return not reason
+
+
+def base_of(model: Model) -> PreTrainedModel:
+    """Return the model without its adapter's wrapper."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+@contextmanager
+def inference(model: Model) -> Iterator[None]:
+    """Compute without gradients, a float32 adapter in the model's 16 bit as in training."""
+    half = model.dtype != torch.float32
+    with torch.inference_mode(), torch.autocast(model.device.type, model.dtype, enabled=half):
+        yield
 
 
 def _obstacle(base: PreTrainedModel, max_length: int) -> str:
@@ -62,16 +79,8 @@ def _obstacle(base: PreTrainedModel, max_length: int) -> str:
 
 def last_logits(model: Model, batch: Batch) -> torch.Tensor:
     """Return the float32 logits (rows, vocabulary) of a batch that keeps one token a row."""
-    with torch.inference_mode():
-        return model(**to_device(batch, model.device)).logits.flatten(0, 1).float()
-
-
-def prefix_states(model: Model, chat: Chat) -> States:
-    """Compute the keys and values of the prefix, per layer."""
-    ids = torch.tensor([chat.prefix], device=model.device)
-    with torch.inference_mode():
-        cache = model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
-    return [(layer.keys, layer.values) for layer in cache.layers]
+    with inference(model):
+        return model(**send_to_device(batch, model.device)).logits.flatten(0, 1).float()
 
 
 def score_comments(
@@ -83,12 +92,13 @@ def score_comments(
 ) -> np.ndarray:
     """Return class logits (rows, classes), float32, in the order of `comments` (token ids).
 
-    `packed` says that the model's attention is that of packs (`choose_packing`). Memory is bounded
-    by `max_tokens_per_pack`, padding included.
+    `packed` says that the model's attention is that of packs (`choose_packing`). No batch has more
+    than `max_tokens_per_pack` tokens, padding included, which bounds the memory.
     """
     asked = chat.suffix + chat.answers[0][: chat.shared]
     rows = [comment + asked for comment in comments]
-    states = prefix_states(model, chat) if packed else None
+    with inference(model):
+        states = prefix_states(model, chat.prefix) if packed else None
     prefix = 0 if packed else len(chat.prefix)
     logits = np.empty((len(rows), len(chat.answers)), dtype=np.float32)
     with tqdm(total=len(rows), unit="row", desc="scores") as bar:

@@ -18,6 +18,10 @@ from pipeline.runtime import compute_dtype, describe_device, torch, versions
 
 FREE_ON_RESUME = {
     "resume",
+    "merge",
+    "max_tokens_per_pack",
+    "per_device_eval_batch_size",
+    "save_total_limit",
     "output_dir",
     "model_path",
     "prompt_file",
@@ -153,8 +157,8 @@ def train_and_save(
     record: dict,
     title: str,
     finish: Callable[[Path, dict], None] = lambda folder, record: None,
-) -> Path:
-    """Train, then write `final_model` (the best weights) and the loss curve; return its path.
+) -> None:
+    """Train, then write `final_model` (the best weights) and the loss curve.
 
     `finish` completes the folder before it takes its place; the record then holds `log_history`,
     `train` and `validation`, the metrics of the best weights.
@@ -181,20 +185,20 @@ def train_and_save(
         trainer.save_model(path)
         finish(Path(path), record)
 
-    final = save_final(folder, record, save)
+    final = folder / "final_model"
+    if not trainer.is_world_process_zero():
+        return
+    save_final(final, record, save)
     plot_loss(state.log_history, title, folder / "loss_curve.png")
     name = trainer.args.metric_for_best_model.removeprefix("eval_").replace("_", " ")
     print(f"best validation {name} {state.best_metric:.4f}, at step {state.best_global_step}")
     print(f"trained in {result.metrics['train_runtime']:.0f} s; wrote {final}")
-    return final
 
 
-def save_final(folder: Path, record: dict, save: Callable[[str], None]) -> Path:
-    """Write `final_model` beside its place, with its record, and move it there when complete."""
-    final = folder / "final_model"
-    scratch = folder / f".{os.getpid()}-final_model"
+def save_final(final: Path, record: dict, save: Callable[[str], None]) -> None:
+    """Write a model with its record beside its place, and move it there when complete."""
+    scratch = final.with_name(f".{os.getpid()}-{final.name}")
     save(str(scratch))
     write_json(record, scratch / RECORD)
     shutil.rmtree(final, ignore_errors=True)
     os.replace(scratch, final)
-    return final

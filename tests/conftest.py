@@ -1,8 +1,10 @@
 """What several test modules use: a codebook, small files, tiny models."""
 
 import os
+import sys
 
-os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the exactness tests compare float32 on the CPU
+if "gpu" not in sys.argv:  # pytest -m gpu
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the exactness tests compare float32 on the CPU
 
 import json
 from pathlib import Path

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, pipeline
+from transformers import AutoModelForCausalLM, BloomConfig, BloomForCausalLM, pipeline
 
 import finetune
 import local_inference
@@ -19,7 +19,7 @@ from pipeline.chat import build_chat, comment_tokenizer, encode_comments
 from pipeline.cli import UserError
 from pipeline.codebook import Codebook
 from pipeline.decision import decision_request
-from pipeline.llm import generate_replies, load_model, load_tokenizer
+from pipeline.llm import AnswerGiven, generate_replies, load_model, load_tokenizer
 from pre_process.sample.comments import generate_comments
 
 CONTROLS = "<|im_end|>\n<|im_start|>assistant\n[2]<|im_end|><|endoftext|>"
@@ -144,6 +144,23 @@ def test_the_replies_of_a_batch_are_those_of_the_rows_alone(
     assert len(set(alone)) > 3
 
 
+@pytest.mark.parametrize(
+    ("reply", "ended"),
+    [
+        ("[1]\n", True),
+        (" [3] \nThe comment", True),
+        ("[1]", False),
+        ("[0] Positive: supports\n[1] Mild", False),
+        ("[0], [1], [2]\n", False),
+        ("I see.\n[1]\n", False),
+    ],
+)
+def test_a_reply_ends_where_its_first_line_is_a_class_and_nothing_else(tokenizer, reply, ended):
+    prompt = tokenizer("[2]\n")["input_ids"]
+    ids = torch.tensor([prompt + tokenizer(reply)["input_ids"]])
+    assert AnswerGiven(tokenizer, len(prompt))(ids, None).tolist() == [ended]
+
+
 def test_local_inference_scores_what_has_a_class_and_predicts_the_rest(tiny_qwen2, data):
     arguments = ["--model-path", tiny_qwen2, "--batch-size", "8", "--max-new-tokens", "6"]
     local_inference.main([*arguments, "--test-file", f"{data}/test.csv", "--no-load-in-4bit"])
@@ -219,8 +236,11 @@ def test_the_adapter_s_readme_holds_the_figures_and_the_codebook(tuned, codebook
     assert all(f"    {line}".rstrip() in text for line in codebook.text.splitlines())
 
 
-def test_merged_the_adapter_is_a_model_of_16_bit_that_scores_alike(tiny_qwen2, data):
-    tune(tiny_qwen2, data, "--merge", "--num-train-epochs", "1", "--no-load-in-4bit")
+def test_merged_the_adapter_is_a_model_of_16_bit_that_scores_alike(tiny_qwen2, data, codebook):
+    tune(tiny_qwen2, data, "--num-train-epochs", "1", "--no-load-in-4bit")
+    tune(tiny_qwen2, data, "--num-train-epochs", "1", "--merge", "--resume")
+    generation = json.loads(Path("qlora/merged_model/generation_config.json").read_text())
+    assert generation == json.loads(Path(tiny_qwen2, "generation_config.json").read_text())
     weights = load_file("qlora/merged_model/model.safetensors")
     assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
     assert json.loads(Path("qlora/merged_model/decision_serve.json").read_text())["adapter"] is None
@@ -230,6 +250,12 @@ def test_merged_the_adapter_is_a_model_of_16_bit_that_scores_alike(tiny_qwen2, d
         ["--model-path", "qlora/merged_model", "--test-file", f"{data}/test.csv", *unquantized]
         + ["--decoding", "score", "--output-dir", "merged"]
     )
+    Path("new.txt").write_text(codebook.text + "\nBe strict.")
+    with pytest.raises(UserError, match="qlora/merged_model was trained with another codebook"):
+        local_inference.main(
+            ["--model-path", "qlora/merged_model", "--prompt-file", "new.txt"]
+            + ["--test-file", f"{data}/test.csv"]
+        )
     one, two = (pd.read_csv(f"{name}/predictions.csv") for name in ("adapter", "merged"))
     assert np.abs(one.filter(regex="^p_") - two.filter(regex="^p_")).max(axis=None) < 0.05
 
@@ -262,6 +288,19 @@ def test_a_model_that_cannot_be_packed_trains_and_scores_padded(tiny_qwen2, data
     evaluate("sliding", output / "final_model", data, "--output-dir", "scored")
     evaluate("sliding", output / "final_model", data, "--decoding", "generate")
     assert capsys.readouterr().out.count("its attention slides over 64 tokens") == 3
+    assert json.loads(Path("scored/metrics.json").read_text())["valid"] == 8
+
+
+def test_a_model_of_other_projections_is_adapted_in_all_linear_layers(tiny_qwen2, data, capsys):
+    tokenizer = load_tokenizer(tiny_qwen2)
+    sizes = {"hidden_size": 64, "n_layer": 2, "n_head": 4}
+    model = BloomForCausalLM(BloomConfig(vocab_size=len(tokenizer), **sizes))
+    model.save_pretrained("bloom")
+    tokenizer.save_pretrained("bloom")
+    output = tune("bloom", data, "--num-train-epochs", "1")
+    printed = capsys.readouterr().out
+    assert "adapting all linear layers" in printed and "padded batches" in printed
+    evaluate("bloom", output / "final_model", data, "--output-dir", "scored")
     assert json.loads(Path("scored/metrics.json").read_text())["valid"] == 8
 
 

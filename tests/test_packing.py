@@ -2,6 +2,7 @@
 
 import copy
 import random
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,7 @@ from finetune import PROJECTIONS
 from pipeline.batching import token_batches
 from pipeline.chat import Chat, build_chat, encode_comments
 from pipeline.codebook import Codebook
+from pipeline.dropout import QuickDropout, quicken_dropout
 from pipeline.llm import load_model, load_tokenizer
 from pipeline.packed_training import PackCollator, PackTrainer, answer_loss, training_rows
 from pipeline.packing import ATTENTION, pack, pad
@@ -49,9 +51,11 @@ def build(shape="Qwen2", **more):
     return model(config(vocab_size=VOCABULARY, **sizes, **more)).eval()
 
 
-def with_adapter(model):
-    """Add LoRA with weights that are not zero, and no dropout."""
-    config = LoraConfig(task_type="CAUSAL_LM", r=4, lora_dropout=0.0, target_modules=PROJECTIONS)
+def with_adapter(model, dropout=0.0):
+    """Add LoRA with weights that are not zero."""
+    config = LoraConfig(
+        task_type="CAUSAL_LM", r=4, lora_dropout=dropout, target_modules=PROJECTIONS
+    )
     model = get_peft_model(model, config)
     for name, weight in model.named_parameters():
         if "lora_B" in name:
@@ -74,7 +78,7 @@ def relative(actual, expected):
 
 
 def loss_of(model, batch):
-    targets = torch.tensor([CHAT.answers[k] for k in LABELS])
+    targets = torch.tensor([CHAT.answers[k] for k in LABELS], device=model.device)
     logits = model(**batch).logits.reshape(len(LABELS), 4, -1)
     return cross_entropy(logits.transpose(1, 2), targets), logits
 
@@ -165,15 +169,18 @@ def test_a_training_step_on_packs_is_the_step_on_separate_rows(
     assert max(relative(actual[name], expected[name]) for name in expected) < 1e-5
 
 
-@pytest.mark.parametrize(("packed", "cost"), [(True, 20), (False, 20)])
-def test_batches_hold_every_row_once_and_no_more_tokens_than_allowed(packed, cost):
+@pytest.mark.parametrize("padded", [False, True])
+def test_batches_are_as_full_as_allowed_and_hold_every_row_once(padded):
     rows = random_rows(random.Random(1).choices(range(1, 80), k=300))
-    batches = list(token_batches(rows, 200, cost, padded=not packed))
-    assert sorted(index for batch in batches for index in batch) == list(range(300))
-    for batch in batches:
+
+    def tokens(batch):
         lengths = [len(rows[index]) for index in batch]
-        padded = len(batch) * (cost + max(lengths))
-        assert (cost + sum(lengths) if packed else padded) <= 200
+        return len(batch) * (20 + max(lengths)) if padded else 20 + sum(lengths)
+
+    batches = list(token_batches(rows, 200, 20, padded))
+    assert sorted(index for batch in batches for index in batch) == list(range(300))
+    assert max(map(tokens, batches)) <= 200
+    assert min(tokens([*one, two[0]]) for one, two in pairwise(batches)) > 200
     assert len(rows[batches[0][0]]) == max(map(len, rows))
 
 
@@ -216,7 +223,7 @@ def test_a_comment_of_control_tokens_changes_nothing_outside_its_row(tiny_qwen2,
     assert np.abs(with_controls[:2] - without).max() < 1e-5
 
 
-def test_sorted_and_unsorted_rows_score_to_the_same_file(tiny_qwen2, write_rows):
+def test_sorted_and_unsorted_rows_score_alike(tiny_qwen2, write_rows):
     messages = ["男女平等 " * 30, "短", "一条评论", "NA", "说了几句话😀" * 9, "a"]
     rows = [(f"row-{n}", text, n % 4) for n, text in enumerate(messages)]
     adapter = with_adapter(load_model(tiny_qwen2, load_in_4bit=True))
@@ -291,6 +298,14 @@ def test_a_padded_training_step_is_that_on_packs(tmp_path):
     assert max(relative(packed[name], padded[name]) for name in padded) < 1e-5
 
 
+def test_many_short_rows_are_attended_to_in_groups_and_score_as_alone():
+    model, comments = build(), random_rows([3] * 150)
+    choose_packing(model, CHAT, comments, 600)
+    together = score_comments(model, CHAT, comments, 10_000)
+    alone = score_comments(model, CHAT, comments, 1)
+    assert np.abs(together - alone).max() < 2e-6
+
+
 def test_bfloat16_packs_agree_with_float32_to_its_rounding():
     model, comments = build(), random_rows()
     choose_packing(model, CHAT, comments, 600)
@@ -328,3 +343,22 @@ def test_digits_that_are_no_tokens_of_their_own_are_handled(joined, shared, leng
     chat = build_chat(Joining(joined), Codebook("p", text, ("A", "B", "C")))
     assert (chat.shared, len(chat.answers[0])) == (shared, length)
     assert len(set(chat.class_tokens)) == 3
+
+
+def test_quick_dropout_drops_its_share_scales_the_rest_and_repeats_with_the_seed():
+    dropout, x = QuickDropout(0.05), torch.ones(1000, 500, requires_grad=True)
+    torch.manual_seed(3)
+    dropped = dropout(x)
+    share = (dropped == 0).float().mean().item()
+    assert share == pytest.approx(0.05, abs=0.002)
+    assert dropped.max().item() == pytest.approx(1 / 0.95, rel=1e-4)
+    dropped.sum().backward()
+    assert torch.equal(x.grad, dropped.detach())
+    assert not torch.equal(dropout(x), dropped)
+    torch.manual_seed(3)
+    assert torch.equal(dropout(x), dropped)
+    assert dropout.eval()(x) is x
+    model = with_adapter(build(), dropout=0.05)
+    quicken_dropout(model)
+    kinds = [type(m).__name__ for m in model.modules() if "Dropout" in type(m).__name__]
+    assert kinds == ["QuickDropout"] * 7 * 3

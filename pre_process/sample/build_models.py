@@ -19,7 +19,7 @@ from pre_process.sample.comments import generate_comments
 OUTPUT_DIR = "./demo/models"  # a folder per model
 PROMPT_FILE = "./prompt.txt"  # codebook
 NUM_PRETRAIN = 6000  # generated comments
-QWEN2_STEPS = 300  # pre-training steps of the larger Qwen2
+QWEN2_STEPS = 400  # pre-training steps of the larger Qwen2
 SMALL_QWEN2_STEPS = 800  # of the smaller Qwen2
 BERT_STEPS = 200  # of BERT
 SEED = 1234  # same seed, same models; not the sample's

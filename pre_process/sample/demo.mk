@@ -70,8 +70,7 @@ $(D)/qlora_$(1)/final_model/training.json: $(SPLITS)/test.csv $(MODELS)/built fi
 	$$(call say,Step 6: QLoRA of $(1))
 	@rm -rf $(D)/qlora_$(1)
 	$(PYTHON) finetune.py --model-path $(MODELS)/$(1) $(TRAIN) --output-dir $(D)/qlora_$(1) \
-		--num-train-epochs 2 --learning-rate 2e-3 \
-		--per-device-train-batch-size 8 --gradient-accumulation-steps 4
+		--learning-rate 2e-3
 
 $(D)/results/$(1)-after/report.txt: $(D)/qlora_$(1)/final_model/training.json posttune_eval.py $(SHARED)
 	$$(call say,Step 7: $(1) after fine-tuning)

@@ -1,0 +1,51 @@
+"""The benchmarks run and write their tables; how fast anything is, no test says."""
+
+import json
+
+import pytest
+from conftest import ROOT
+
+from benchmarks import common, prompt_growth, report_decoder, score_speed
+
+ONCE = ["--repetitions", "1"]
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """Let the benchmarks write into a folder of the test's own; return it."""
+    (tmp_path / "README.md").write_text("# Benchmarks\n", encoding="utf-8")
+    monkeypatch.setattr(common, "FOLDER", tmp_path)
+    monkeypatch.setattr(common, "README", tmp_path / "README.md")
+    return tmp_path / "results"
+
+
+def test_a_perfect_model_loses_by_the_report_s_cut_and_not_by_ours(results):
+    report_decoder.main(["--rows", "400", "--spreads", "0.5", "--batch-sizes", "1,4,16"])
+    record = json.loads((results / "report_decoder.json").read_text())
+    (lines,) = record["tables"].values()
+    accuracy = [float(line["accuracy"]) for line in lines]
+    assert accuracy[0] == accuracy[-1] == 1
+    assert 0.9 > accuracy[1] > accuracy[2]
+    assert (results / "report_decoder.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_ours_and_padded_scoring_agree_where_they_are_timed(results):
+    score_speed.main(["--shape", "micro", "--precision", "fp32", "--rows", "8", *ONCE])
+    record = json.loads((results / "score_speed-micro-fp32.json").read_text())
+    assert len(record["tables"]["Speed"]) == 5
+    difference = float(record["notes"][1].split(": ")[1].split(",")[0])
+    assert difference < 1e-5
+
+
+def test_a_growing_prompt_is_measured_and_its_table_is_in_the_readme(results):
+    arguments = ["--shape", "micro", "--precision", "fp32", "--prompt-tokens", "124,1000"]
+    rows = ["--train-rows", "4", "--score-rows", "4", "--padded-rows", "2"]
+    prompt_growth.main([*arguments, *rows, *ONCE])
+    text = (results.parent / "README.md").read_text(encoding="utf-8")
+    assert "training, ours, ms a row" in text and "codebook of 1,000 tokens" in text
+
+
+def test_every_benchmark_has_its_place_in_the_readme():
+    text = (ROOT / "benchmarks/README.md").read_text(encoding="utf-8")
+    scripts = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"__init__", "common"}
+    assert all(f"<!-- {name} -->" in text for name in scripts)

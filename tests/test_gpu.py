@@ -1,0 +1,78 @@
+"""Packs on a GPU, in the precisions that models are trained and scored in there.
+
+Run with `python -m pytest -m gpu`; the other tests compute on the CPU and hide the GPU.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from accelerate.utils import send_to_device
+from test_packing import CHAT, LABELS, SHAPES, build, gradients, loss_of, random_rows, with_adapter
+
+import finetune
+import pipeline.training  # noqa: F401
+from pipeline.files import write_csv
+from pipeline.llm import load_model
+from pipeline.packed_training import training_rows
+from pipeline.packing import ATTENTION, pack, pad
+from pipeline.scoring import choose_packing, score_comments
+from pre_process.sample.comments import generate_comments
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU, or not run with -m gpu"),
+]
+
+
+def both_ways(model):
+    """Return the gradients of padded rows and of a pack."""
+    rows = [row["input_ids"] for row in training_rows(CHAT, random_rows(), LABELS)]
+    found = []
+    for attention, batch in (("sdpa", pad(CHAT.prefix, rows, 4, 0)), (ATTENTION, None)):
+        model.get_base_model().set_attn_implementation(attention)
+        batch = send_to_device(batch or pack(CHAT.prefix, rows, 4), model.device)
+        found.append(gradients(model, loss_of(model, batch)[0].float()))
+    return found
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    ("dtype", "bound"), [(torch.float32, 1e-3), (torch.bfloat16, 0.1), (torch.float16, 0.02)]
+)
+def test_gradients_of_a_pack_are_those_of_padded_rows(shape, dtype, bound):
+    padded, packed = both_ways(with_adapter(build(shape).to("cuda", dtype)))
+    for name, expected in padded.items():
+        assert (packed[name] - expected).norm() / expected.norm() < bound
+
+
+def test_nf4_packs_train_and_score_as_padded_rows(tiny_qwen2):
+    model = with_adapter(load_model(tiny_qwen2, load_in_4bit=True))
+    padded, packed = both_ways(model)
+    for name, expected in padded.items():
+        assert (packed[name] - expected).norm() / expected.norm() < 0.1
+    comments = random_rows()
+    model.get_base_model().set_attn_implementation("sdpa")
+    expected = score_comments(model, CHAT, comments, 4096, packed=False)
+    assert choose_packing(model, CHAT, comments, 600)
+    scores = score_comments(model, CHAT, comments, 700)
+    assert np.abs(scores - expected).max() / np.abs(expected).max() < 0.05
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_qlora_trains_on_several_packs_a_step(tiny_qwen2, dtype, monkeypatch):
+    for module in ("llm", "training"):
+        monkeypatch.setattr(f"pipeline.{module}.compute_dtype", lambda: dtype)
+    rows = pd.DataFrame(generate_comments(96, seed=3), columns=["message", "class"])
+    rows.insert(0, "custom_id", [f"row-{n}" for n in range(96)])
+    write_csv(rows, "rows.csv")
+    finetune.main(
+        ["--model-path", tiny_qwen2, "--train-file", "rows.csv", "--validation-file", "rows.csv"]
+        + ["--max-tokens-per-pack", "600", "--learning-rate", "5e-3", "--warmup-steps", "2"]
+    )
+    record = json.loads(Path("qlora_checkpoints/final_model/training.json").read_text())
+    losses = [entry["eval_loss"] for entry in record["log_history"] if "eval_loss" in entry]
+    assert losses[-1] < losses[0]
