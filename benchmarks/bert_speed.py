@@ -20,6 +20,7 @@ from transformers import (
     Trainer,
     TrainingArguments,
 )
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 import bert_tune
 import bert_tune_eval
@@ -31,12 +32,15 @@ from pipeline.runtime import compute_dtype, device
 
 # ---------------------------------------------------------------------------------------------
 LAYERS = 4  # of bert-base's width, 768; bert-base has 12
-ROWS = 256  # trained on, and classified, in each repetition
+ROWS = 128  # trained on, and classified, in each repetition
 MEAN_CHARACTERS = 94  # of a comment: the report's 283 bytes; 48 are COLD's
 REPETITIONS = 2  # of all variants, in turns; the median counts
 # ---------------------------------------------------------------------------------------------
 
 MAX_LENGTH = bert_tune.MAX_LENGTH
+BATCH_SIZE = bert_tune.PER_DEVICE_TRAIN_BATCH_SIZE
+GROUPED = 50  # batches among which the Trainer groups by length
+EPOCH_ROWS = 4 * GROUPED * BATCH_SIZE
 VOCAB_SIZE, CLS, SEP = 21_128, 2, 3  # bert-base-chinese's
 WAYS = ("the report's: padded to 128, float32", "ours: similar lengths together")
 
@@ -104,9 +108,19 @@ def make_tokenizer() -> BertTokenizerFast:
 
 
 def make_rows(num: int, mean_characters: int) -> list[dict]:
-    """Return rows of random tokens, a character a token, at most 128 in all."""
+    """Return rows of random tokens, a character a token, at most 128 in all.
+
+    They are whole batches of an epoch, from the longest to the shortest: among so few rows alone
+    training would find fewer of similar length.
+    """
     rng = random.Random(common.SEED)
-    lengths = common.make_lengths(num, mean_characters, MAX_LENGTH - 2)
+    lengths = common.make_lengths(EPOCH_ROWS, mean_characters, MAX_LENGTH - 2)
+    torch.manual_seed(common.SEED)
+    order = list(LengthGroupedSampler(BATCH_SIZE, lengths=lengths))
+    batches = [order[start : start + BATCH_SIZE] for start in range(0, EPOCH_ROWS, BATCH_SIZE)]
+    count = max(1, num // BATCH_SIZE)
+    chosen = [batches[int((n + 0.5) * GROUPED / count)] for n in range(count)]
+    lengths = [lengths[row] for batch in chosen for row in batch]
     return [
         {
             "input_ids": [CLS, *(rng.randrange(5, VOCAB_SIZE) for _ in range(length)), SEP],
@@ -144,9 +158,9 @@ def train_ours(layers: int, tokenizer: BertTokenizerFast, rows: list[dict]) -> T
         args=arguments(
             TrainingArguments,
             common.resolve("auto"),
-            bert_tune.PER_DEVICE_TRAIN_BATCH_SIZE,
+            BATCH_SIZE,
             learning_rate=bert_tune.LEARNING_RATE,
-            train_sampling_strategy="group_by_length",
+            train_sampling_strategy="sequential",  # of make_rows, which groups by length
         ),
         train_dataset=rows,
         data_collator=DataCollatorWithPadding(tokenizer),

@@ -23,12 +23,14 @@ from statistics import NormalDist
 from typing import Any
 
 import torch
+from matplotlib.ticker import NullLocator
 from torch.nn.functional import linear
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 import finetune
 from pipeline.chat import Chat
 from pipeline.files import read_json, replacing, write_json, write_text
+from pipeline.packing import use_packs
 from pipeline.plots import plt
 from pipeline.runtime import compute_dtype, describe_device, device, versions
 
@@ -95,7 +97,7 @@ def dtype_of(precision: str) -> torch.dtype:
     return torch.float32 if resolve(precision) == "fp32" else torch.bfloat16
 
 
-def build_model(shape: str, precision: str, attention: str = "sdpa") -> Qwen2ForCausalLM:
+def build_model(shape: str, precision: str, packs: bool = False) -> Qwen2ForCausalLM:
     """Return a model with random weights, the same ones in every call, ready to score.
 
     `precision` is that of the weights; nf4 is bitsandbytes' with double quantization, as in
@@ -104,10 +106,12 @@ def build_model(shape: str, precision: str, attention: str = "sdpa") -> Qwen2For
     torch.manual_seed(SEED)
     with torch.device(device()):
         model = Qwen2ForCausalLM._from_config(
-            config_of(shape), dtype=dtype_of(precision), attn_implementation=attention
+            config_of(shape), dtype=dtype_of(precision), attn_implementation="sdpa"
         )
     if resolve(precision) == "nf4":
         quantize(model)
+    if packs:
+        use_packs(model)
     model.requires_grad_(False)
     return model.eval()
 
@@ -253,11 +257,10 @@ def take_turns(
     """Run every variant once per repetition, one after the other; return their seconds.
 
     In turns, so that what else the machine does hits all alike. A variant returns the seconds that
-    count. On a GPU a first round warms up and is not counted.
+    count. A first run, on a GPU a first round, warms up and is not counted.
     """
-    if torch.cuda.is_available():
-        for run in variants.values():
-            run()
+    for run in list(variants.values())[: None if torch.cuda.is_available() else 1]:
+        run()
     times: dict[str, list[float]] = {name: [] for name in variants}
     for repetition in range(repetitions):
         for name, run in variants.items():
@@ -496,17 +499,21 @@ def bars(values: Mapping[str, float], label: str) -> Callable[[plt.Axes], None]:
 
 
 def lines(
-    x: Sequence[float], curves: Mapping[str, Sequence[float]], x_label: str, y_label: str
+    x: Sequence[float],
+    curves: Mapping[str, Sequence[float]],
+    x_label: str,
+    y_label: str,
+    y_scale: str = "log",
 ) -> Callable[[plt.Axes], None]:
-    """Return how to draw curves over x, both axes logarithmic."""
+    """Return how to draw curves over x, whose axis is logarithmic."""
 
     def draw(axes: plt.Axes) -> None:
         for name, y in curves.items():
             axes.plot(x, y, "--o" if "padded" in name else "-o", label=name)
         axes.set_xscale("log")
-        axes.set_yscale("log")
+        axes.set_yscale(y_scale)
         axes.set_xticks(x, [f"{value:,}" for value in x])
-        axes.minorticks_off()
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         axes.grid(alpha=0.3)

@@ -82,7 +82,9 @@ def main(argv: list[str] | None = None) -> None:
             "calls 16% of the other classes' rows Positive: the model's own errors included, no "
             "more than that can be the cut's.",
         ],
-        common.lines(sizes, accuracies, "rows a batch", "accuracy that a perfect model is given"),
+        common.lines(
+            sizes, accuracies, "rows a batch", "accuracy that a perfect model is given", "linear"
+        ),
     )
 
 

@@ -9,7 +9,6 @@ Run     python -m benchmarks.row_growth
 
 from benchmarks import common, score_speed
 from pipeline.cli import parse_settings, run
-from pipeline.packing import ATTENTION
 
 # ---------------------------------------------------------------------------------------------
 SHAPE = "micro"  # micro, tiny, small, Qwen2.5-0.5B or Qwen2.5-3B
@@ -52,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def score(shape: str, precision: str, num: int) -> tuple[float, float, float]:
     """Return GiB before scoring `num` rows, the most beyond them, and the seconds it took."""
-    model = common.build_model(shape, precision, ATTENTION)
+    model = common.build_model(shape, precision, packs=True)
     rows = common.make_rows(num, model.config.vocab_size)
     score_speed.ours(model, rows.first(10))
     seconds: list[float] = []

@@ -21,7 +21,7 @@ from benchmarks import common
 from benchmarks.common import PAD, Rows
 from pipeline.batching import length_batches
 from pipeline.cli import parse_settings, run
-from pipeline.packing import ATTENTION, pad
+from pipeline.packing import pad, use_packs
 from pipeline.scoring import last_logits, score_comments
 
 # ---------------------------------------------------------------------------------------------
@@ -53,7 +53,10 @@ def main(argv: list[str] | None = None) -> None:
 
     def scored(name: str, function: Callable, *args) -> Callable[[], float]:
         def once() -> float:
-            model.set_attn_implementation(ATTENTION if function is ours else "sdpa")
+            if function is ours:
+                use_packs(model)
+            else:
+                model.set_attn_implementation("sdpa")
             return common.seconds_of(lambda: logits.update({name: function(model, rows, *args)}))
 
         return once

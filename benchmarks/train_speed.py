@@ -23,13 +23,12 @@ from benchmarks.common import PAD, ROWS_PER_STEP, Rows
 from pipeline.cli import parse_settings, run
 from pipeline.dropout import quicken_dropout
 from pipeline.packed_training import PackCollator, PackTrainer, answer_loss, training_rows
-from pipeline.packing import ATTENTION
 
 # ---------------------------------------------------------------------------------------------
 SHAPE = "small"  # micro, tiny, small, Qwen2.5-0.5B or Qwen2.5-3B
 PRECISION = "auto"  # fp32, bf16 or nf4; auto = bf16 on a GPU, fp32 on a CPU
 ROWS = 32  # trained on in each repetition
-REPETITIONS = 3  # of all variants, in turns; the median counts
+REPETITIONS = 2  # of all variants, in turns; the median counts
 PREFIX_TOKENS = 124  # of the codebook
 MAX_TOKENS_PER_PACK = 2560  # of ours, as in finetune.py
 MEMORY_SHAPE = "Qwen2.5-0.5B"  # of the comparison of memory; none = leave it out
@@ -48,7 +47,6 @@ BATCHES = (4, 8)
 MEMORY_BATCHES, MEMORY_PACKS = (4, 8), (2560, 1280, 640)
 TRL_SETTINGS = {
     "batches of 4": {"per_device_train_batch_size": 4},
-    "batches of 8": {"per_device_train_batch_size": 8},
     "batches of 8 of similar length": {
         "per_device_train_batch_size": 8,
         "train_sampling_strategy": "group_by_length",
@@ -243,9 +241,9 @@ def trainer_of(kind: type[Trainer], **parts: Any) -> Trainer:
     return trainer
 
 
-def adapted(shape: str, precision: str, attention: str = "sdpa", checkpointing: bool = False):
+def adapted(shape: str, precision: str, packs: bool = False, checkpointing: bool = False):
     """Return a model with LoRA on all seven projections."""
-    model = common.build_model(shape, precision, attention)
+    model = common.build_model(shape, precision, packs)
     if checkpointing:
         model.enable_input_require_grads()
     torch.manual_seed(common.SEED)
@@ -320,7 +318,7 @@ def ours(
     shape: str, precision: str, rows: Rows, max_tokens: int = finetune.MAX_TOKENS_PER_PACK
 ) -> Trainer:
     """Return the engine's training, as finetune.py sets it up: 32 rows in packs."""
-    model = adapted(shape, precision, ATTENTION)
+    model = adapted(shape, precision, packs=True)
     quicken_dropout(model)
     return trainer_of(
         PackTrainer,

@@ -10,7 +10,7 @@ Run     python -m benchmarks.whole_job   (--max-steps 50 times 50 optimizer step
 import finetune
 from benchmarks import common, score_speed, train_speed
 from pipeline.cli import parse_settings, run
-from pipeline.packing import ATTENTION
+from pipeline.packing import use_packs
 
 # ---------------------------------------------------------------------------------------------
 SHAPE = "Qwen2.5-3B"  # micro, tiny, small, Qwen2.5-0.5B or Qwen2.5-3B
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     lines[0]["share of the matrix rate"] = f"{needed / trainer.clock.seconds / rate:.1%}"
 
     model = trainer.model.get_base_model()
-    model.eval().set_attn_implementation(ATTENTION)
+    use_packs(model.eval())
     tested = min(settings["test_rows"], trained) if settings["max_steps"] else settings["test_rows"]
     test = common.make_rows(tested, config.vocab_size)
     score_speed.ours(model, test.first(min(100, tested)))

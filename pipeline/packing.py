@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.nn.attention.bias import causal_lower_right
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface
+from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 
 ATTENTION = "shared_prefix"  # the name of `attend` as a model's attn_implementation
@@ -61,12 +61,14 @@ def pack(
     spread, is_real = torch.cat(tokens), torch.cat(real)
     place = torch.empty(total, dtype=torch.long)
     place[spread[is_real]] = is_real.nonzero().flatten()
+    kept = (ends[:, None] - num_kept + torch.arange(num_kept)).flatten()
     return {
         "input_ids": torch.tensor([ids]),
         "position_ids": positions[None],
-        "logits_to_keep": (ends[:, None] - num_kept + torch.arange(num_kept)).flatten(),
+        "logits_to_keep": kept,
         "use_cache": False,
         "pack": {
+            "kept": kept,
             "start": start,
             "spread": spread,  # token of the sequence -> its slot in the groups, laid end to end
             "place": place,  # and back
@@ -75,6 +77,34 @@ def pack(
             "states": states,
         },
     }
+
+
+def use_packs(model: PreTrainedModel) -> None:
+    """Give a causal LM the attention of packs, and spare its last layer what no logit needs."""
+    model.set_attn_implementation(ATTENTION)
+    layers = getattr(model.get_decoder(), "layers", None)
+    last = layers[-1] if layers else None
+    if not hasattr(last, "mlp") or hasattr(last.mlp, "experts") or hasattr(last, "spares_tokens"):
+        return
+    last.spares_tokens = True
+    pack: dict = {}
+
+    def remember(layer, args, kwargs):
+        pack.clear()
+        pack.update(kwargs.get("pack") or {})
+
+    def only_kept(mlp, args):
+        return (args[0][:, pack["kept"]],) if pack else args
+
+    def in_place(mlp, args, output):
+        if not pack:
+            return output
+        whole = output.new_zeros(1, len(pack["place"]), output.shape[-1])
+        return whole.index_copy(1, pack["kept"], output)
+
+    last.register_forward_pre_hook(remember, with_kwargs=True)
+    last.mlp.register_forward_pre_hook(only_kept)
+    last.mlp.register_forward_hook(in_place)
 
 
 def prefix_states(model: torch.nn.Module, prefix: Sequence[int]) -> States:

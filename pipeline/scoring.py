@@ -1,6 +1,5 @@
 """Class logits of comments by a causal LM: one forward pass, the class tokens compared."""
 
-import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,7 +13,7 @@ from transformers import PreTrainedModel
 from pipeline.batching import token_batches
 from pipeline.chat import Chat
 from pipeline.cli import UserError
-from pipeline.packing import ATTENTION, Batch, pack, pad, prefix_states
+from pipeline.packing import Batch, pack, pad, prefix_states, use_packs
 
 Model = PreTrainedModel | PeftModel
 
@@ -32,7 +31,7 @@ def choose_packing(model: Model, chat: Chat, comments: list[list[int]], max_leng
         was_training = model.training
         model.eval()
         alone = [last_logits(model, pad(chat.prefix, [row], 1, 0)) for row in rows]
-        base.set_attn_implementation(ATTENTION)
+        use_packs(base)
         together = last_logits(model, pack(chat.prefix, rows, 1))
         model.train(was_training)
         expected = torch.cat(alone)
@@ -64,8 +63,6 @@ def _obstacle(base: PreTrainedModel, max_length: int) -> str:
     """Return why a model's attention cannot be packed, as far as its code and config tell."""
     if not getattr(base, "_supports_attention_backend", False):
         return f"{type(base).__name__} has an attention of its own (ALiBi, say)"
-    if "logits_to_keep" not in inspect.signature(base.forward).parameters:
-        return f"{type(base).__name__} computes the logits of all tokens"
     config = base.config.get_text_config()
     window = getattr(config, "sliding_window", None)
     kinds = set(getattr(config, "layer_types", None) or ["sliding_attention"])

@@ -18,7 +18,7 @@ import pipeline.training  # noqa: F401
 from pipeline.files import write_csv
 from pipeline.llm import load_model
 from pipeline.packed_training import training_rows
-from pipeline.packing import ATTENTION, pack, pad
+from pipeline.packing import pack, pad, use_packs
 from pipeline.scoring import choose_packing, score_comments
 from pre_process.sample.comments import generate_comments
 
@@ -32,9 +32,10 @@ def both_ways(model):
     """Return the gradients of padded rows and of a pack."""
     rows = [row["input_ids"] for row in training_rows(CHAT, random_rows(), LABELS)]
     found = []
-    for attention, batch in (("sdpa", pad(CHAT.prefix, rows, 4, 0)), (ATTENTION, None)):
-        model.get_base_model().set_attn_implementation(attention)
-        batch = send_to_device(batch or pack(CHAT.prefix, rows, 4), model.device)
+    for batch in (pad(CHAT.prefix, rows, 4, 0), pack(CHAT.prefix, rows, 4)):
+        if "pack" in batch:
+            use_packs(model.get_base_model())
+        batch = send_to_device(batch, model.device)
         found.append(gradients(model, loss_of(model, batch)[0].float()))
     return found
 

@@ -271,7 +271,13 @@ def test_a_training_that_gets_no_better_stops_early(tiny_qwen2, data):
 
 def test_a_cpu_with_bfloat16_trains_and_scores_in_it(tiny_qwen2, data, monkeypatch):
     monkeypatch.setattr(runtime, "cpu_has_bf16", lambda: True)
-    output = tune(tiny_qwen2, data, "--num-train-epochs", "1", "--max-train-samples", "8")
+    output = tune(tiny_qwen2, data, "--max-tokens-per-pack", "512")  # several packs a step
+    losses = [
+        entry["eval_loss"]
+        for entry in json.loads((output / "final_model/training.json").read_text())["log_history"]
+        if "eval_loss" in entry
+    ]
+    assert losses[1] < losses[0]
     evaluate(tiny_qwen2, output / "final_model", data, "--output-dir", "bf16")
     assert json.loads(Path("bf16/metrics.json").read_text())["dtype"] == "bfloat16"
     weights = load_file(output / "final_model/adapter_model.safetensors")

@@ -30,7 +30,7 @@ from pipeline.codebook import Codebook
 from pipeline.dropout import QuickDropout, quicken_dropout
 from pipeline.llm import load_model, load_tokenizer
 from pipeline.packed_training import PackCollator, PackTrainer, answer_loss, training_rows
-from pipeline.packing import ATTENTION, pack, pad
+from pipeline.packing import pack, pad, use_packs
 from pipeline.scoring import choose_packing, score_comments
 
 VOCABULARY = 500
@@ -107,7 +107,7 @@ def test_logits_loss_and_gradients_are_those_of_separate_rows(shape, layout):
     if layout == "padded":
         batch = pad(PREFIX, rows, 4, 0)
     else:
-        model.get_base_model().set_attn_implementation(ATTENTION)
+        use_packs(model.get_base_model())
         batch = pack(PREFIX, rows, 4)
     if "checkpointed" in layout:
         model.gradient_checkpointing_enable()
@@ -125,7 +125,7 @@ def test_nf4_logits_and_gradients_are_those_of_separate_rows(tiny_qwen2):
     rows = [row["input_ids"] for row in training_rows(CHAT, random_rows(), LABELS)]
     expected_loss, expected_logits = plain_loss(model, rows)
     expected = gradients(model, expected_loss)
-    model.get_base_model().set_attn_implementation(ATTENTION)
+    use_packs(model.get_base_model())
     loss, logits = loss_of(model, pack(PREFIX, rows, 4))
     assert relative(logits, expected_logits) < 1e-4
     actual = gradients(model, loss)
@@ -162,7 +162,7 @@ def test_a_training_step_on_packs_is_the_step_on_separate_rows(
         single = cross_entropy(model(ids).logits[0, -4:], answer)
         loss = loss + weights[row["labels"]] * single / len(rows)
     expected = gradients(model, loss)
-    model.get_base_model().set_attn_implementation(ATTENTION)
+    use_packs(model.get_base_model())
     actual, packed_loss, batches = trainer_gradients(model, rows, max_tokens, tmp_path, weights)
     assert sum(len(batch["packs"]) for batch in batches) == packs
     assert relative(packed_loss, loss) < 1e-5
@@ -292,7 +292,7 @@ def test_a_padded_training_step_is_that_on_packs(tmp_path):
     rows = training_rows(CHAT, random_rows(), LABELS)
     padded, loss, _ = trainer_gradients(model, rows, 5000, tmp_path, packed=False)
     padded = copy.deepcopy(padded)
-    model.get_base_model().set_attn_implementation(ATTENTION)
+    use_packs(model.get_base_model())
     packed, packed_loss, _ = trainer_gradients(model, rows, 5000, tmp_path)
     assert relative(packed_loss, loss) < 1e-5
     assert max(relative(packed[name], padded[name]) for name in padded) < 1e-5

@@ -74,7 +74,7 @@ def build_qwen2(
         pad_token_id=tokenizer.pad_token_id,
     )
     model = Qwen2ForCausalLM(config)
-    model.set_attn_implementation(ATTENTION)
+    model.set_attn_implementation(ATTENTION)  # without use_packs: all logits are wanted
     pretrain(model, tokenizer, codebook, comments, pretrain_steps, learning_rate, seed)
     model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.eos_token_id,
