@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
                 use_packs(model)
                 return common.seconds_of(lambda: score_speed.ours(model, rows))
             model.set_attn_implementation("sdpa")
-            return common.seconds_of(lambda: score_speed.padded(model, rows, len(rows)))
+            return common.seconds_of(lambda: score_speed.padded(model, rows, len(rows), True))
 
         return score
 
