@@ -39,7 +39,7 @@ WARMUP_STEPS = 20  # optimizer steps from 0 to the peak
 CLASS_WEIGHTS = False  # on = a class counts in inverse proportion to its rows
 PER_DEVICE_TRAIN_BATCH_SIZE = 32  # rows behind one prompt
 GRADIENT_ACCUMULATION_STEPS = 1  # batches; 32 x 1 = 32 rows per optimizer step
-MAX_TOKENS_PER_PACK = 2560  # bounds the memory: a longer batch is split; at least MAX_LENGTH
+MAX_TOKENS_PER_PACK = 1280  # bounds the memory: a longer batch is split; at least MAX_LENGTH
 PER_DEVICE_EVAL_BATCH_SIZE = 32  # rows
 EARLY_STOPPING_PATIENCE = 2  # epochs without a better validation accuracy
 GRADIENT_CHECKPOINTING = False  # on = less memory, a third slower

@@ -30,7 +30,7 @@ PRECISION = "auto"  # fp32, bf16 or nf4; auto = bf16 on a GPU, fp32 on a CPU
 ROWS = 32  # trained on in each repetition
 REPETITIONS = 2  # of all variants, in turns; the median counts
 PREFIX_TOKENS = 124  # of the codebook
-MAX_TOKENS_PER_PACK = 2560  # of ours, as in finetune.py
+MAX_TOKENS_PER_PACK = 1280  # of ours, as in finetune.py
 MEMORY_SHAPE = "Qwen2.5-0.5B"  # of the comparison of memory; none = leave it out
 # ---------------------------------------------------------------------------------------------
 

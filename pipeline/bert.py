@@ -15,6 +15,7 @@ from transformers import (
     AutoModel,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    BertForSequenceClassification,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     set_seed,
@@ -41,7 +42,7 @@ def load_tokenizer(path: str, max_length: int) -> PreTrainedTokenizerBase:
 def load_classifier(path: str, codebook: Codebook, seed: int) -> PreTrainedModel:
     """Load an encoder with a classification head, a fresh one where the folder has none."""
     set_seed(seed)
-    return AutoModelForSequenceClassification.from_pretrained(
+    model = AutoModelForSequenceClassification.from_pretrained(
         check_model_folder(path, "encoder"),
         id2label=dict(enumerate(codebook.names)),
         label2id={name: k for k, name in enumerate(codebook.names)},
@@ -50,6 +51,19 @@ def load_classifier(path: str, codebook: Codebook, seed: int) -> PreTrainedModel
         use_safetensors=True,
         local_files_only=True,
     )
+    return spare_last_layer(model)
+
+
+def spare_last_layer(model: PreTrainedModel) -> PreTrainedModel:
+    """Let a BERT classifier's last layer compute `[CLS]` alone behind its attention; return it.
+
+    The head reads no other token's state. Other architectures are left as they are.
+    """
+    if isinstance(model, BertForSequenceClassification):
+        model.bert.encoder.layer[-1].attention.output.register_forward_pre_hook(
+            lambda module, args: tuple(states[:, :1] for states in args)
+        )
+    return model
 
 
 def encode(

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import accuracy_score
+from transformers import AutoModelForSequenceClassification
 
 import bert_eval
 import bert_inference_compare
@@ -17,6 +18,7 @@ import bert_tune
 import bert_tune_eval
 from pipeline import bert
 from pipeline.cli import UserError
+from pipeline.codebook import read_codebook
 from pipeline.files import write_csv
 from pipeline.training import class_weights
 from pre_process.sample.comments import generate_comments
@@ -61,6 +63,24 @@ def test_a_message_is_cut_at_the_length_and_counted_and_its_controls_are_text(ti
     assert not set(rows[2][1:-1]) & {tokenizer.sep_token_id, tokenizer.mask_token_id}
     with pytest.raises(UserError, match="--max-length 513: .* takes 3 to 512 tokens"):
         bert.load_tokenizer(tiny_bert, 513)
+
+
+def test_the_last_layer_loses_nothing_by_computing_one_token(tiny_bert, tiny_codebook):
+    tokenizer = bert.load_tokenizer(tiny_bert, 64)
+    rows, _ = bert.encode(tokenizer, MESSAGES, 64)
+    inputs = tokenizer.pad({"input_ids": rows}, return_tensors="pt")
+    spared = bert.load_classifier(tiny_bert, read_codebook(tiny_codebook), 42).eval()
+    whole = AutoModelForSequenceClassification.from_pretrained(tiny_bert, num_labels=4).eval()
+    whole.load_state_dict(spared.state_dict())
+    labels = torch.arange(len(rows)) % 4
+    logits = []
+    for model in (spared, whole):
+        output = model(**inputs, labels=labels)
+        output.loss.backward()
+        logits.append(output.logits)
+    torch.testing.assert_close(*logits)
+    for (name, mine), other in zip(spared.named_parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-4, atol=1e-7, msg=name)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
