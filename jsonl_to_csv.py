@@ -5,27 +5,21 @@ Reads   REQUESTS_FILE and its shards (from batch_infer_gen.py)
         errors, in any order and any number of files), PROMPT_FILE (the codebook)
 Writes  UNLABELED_FILE, LABELED_FILE, PURGED_FILE: custom_id, message, class (-1 = no label)
         ERRORS_FILE, why rows have no label; RETRY_FILE, the requests to send again
+        CONFIDENCE_FILE, the teacher's probability of each class, where the answers have it
 Run     python jsonl_to_csv.py
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
+from functools import reduce
 
 import pandas as pd
 from tqdm import tqdm
 
-from pipeline.batch import (
-    MISSING,
-    Outcome,
-    answer_files,
-    merge,
-    read_answers,
-    read_requests,
-    request_files,
-    write_shards,
-)
+from pipeline.batch import REPEAT, answer_files, read_requests, request_files, write_shards
 from pipeline.cli import UserError, at_least_one, parse_settings, run
 from pipeline.codebook import read_codebook
 from pipeline.files import check_outputs, clean_text, write_csv
+from pipeline.labels import MISSING, Outcome, majority, merge, read_answers, self_agreement
 
 # ---------------------------------------------------------------------------------------------
 REQUESTS_FILE = "./pre_process/datas/inf_batch_v2.jsonl"  # also matches its numbered shards
@@ -38,6 +32,8 @@ LABELED_FILE = "./pre_process/labeled_v2.csv"  # every row, -1 where there is no
 PURGED_FILE = "./pre_process/purged_labeled_v2.csv"  # the labelled rows
 ERRORS_FILE = "./pre_process/silver_errors.csv"  # custom_id, reason, reply
 RETRY_FILE = "./pre_process/datas/retry_v2.jsonl"  # requests of the rows without a label
+CONFIDENCE_FILE = "./pre_process/silver_confidence.csv"  # custom_id, p_<name> of each class
+MAJORITY_VOTE = False  # the class that most answers give, where a row was asked again
 MAX_REQUESTS_PER_FILE = 5_000  # of a retry file; SiliconFlow's limit, OpenAI's is 50,000
 MAX_BYTES_PER_FILE = 200_000_000  # OpenAI's limit; SiliconFlow's is 1 GB
 # ---------------------------------------------------------------------------------------------
@@ -57,29 +53,35 @@ def main(argv: list[str] | None = None) -> None:
         )
     outputs = (args.unlabeled_file, args.labeled_file, args.purged_file, args.errors_file)
     answers = answer_files(args.answers_file)
-    check_outputs([*outputs, args.retry_file], inputs=[*files, *answers])
+    check_outputs([*outputs, args.retry_file, args.confidence_file], inputs=[*files, *answers])
 
-    outcomes: dict[str, Outcome] = {}
+    outcomes: dict[str, list[Outcome]] = defaultdict(list)
+    repeats: dict[str, list[Outcome]] = defaultdict(list)
     strays: list[tuple[str, str, str]] = []
-    counts: Counter[str] = Counter()
     for custom_id, outcome in tqdm(read_answers(answers, codebook), unit="answer"):
-        counts["answers"] += 1
-        if custom_id not in requests:
+        asked, again, _ = custom_id.rpartition(REPEAT)
+        if custom_id in requests:
+            outcomes[custom_id].append(outcome)
+        elif again and asked in requests:
+            repeats[asked].append(outcome)
+        else:
             broken = outcome.form.startswith("malformed")
             strays.append((custom_id, outcome.form if broken else "unknown id", outcome.reply))
-        elif custom_id in outcomes:
-            counts["duplicates"] += 1
-            outcomes[custom_id] = merge(outcomes[custom_id], outcome)
-        else:
-            outcomes[custom_id] = outcome
-    print(f"read {', '.join(map(str, answers))}: {counts['answers']:,} answers")
+    total = sum(map(len, [strays, *outcomes.values(), *repeats.values()]))
+    print(f"read {', '.join(map(str, answers))}: {total:,} answers")
     if not outcomes:
         raise UserError(
-            f"{answers[0]}: none of its {counts['answers']:,} answers belongs to a request of "
+            f"{answers[0]}: none of its {total:,} answers belongs to a request of "
             f"{args.requests_file}: check that both come from the same run of batch_infer_gen.py"
         )
 
-    rows = [(r, outcomes.get(r.custom_id, MISSING)) for r in requests.values()]
+    labels = {custom_id: reduce(merge, answers) for custom_id, answers in outcomes.items()}
+    asked_again = {
+        custom_id: [labels.get(custom_id, MISSING), *repeats[custom_id]] for custom_id in repeats
+    }
+    if args.majority_vote:
+        labels |= {custom_id: majority(answers) for custom_id, answers in asked_again.items()}
+    rows = [(request, labels.get(request.custom_id, MISSING)) for request in requests.values()]
     table = pd.DataFrame(
         [(request.custom_id, clean_text(request.message), out.label) for request, out in rows],
         columns=["custom_id", "message", "class"],
@@ -98,7 +100,32 @@ def main(argv: list[str] | None = None) -> None:
         args.max_bytes_per_file,
     )
     print(f"wrote {', '.join(map(str, retries))}: {len(failed):,} requests")
-    print_summary(rows, strays, counts["duplicates"], codebook.names)
+    if any(out.probabilities for _, out in rows):
+        write_csv(confidence(rows, codebook.names), args.confidence_file)
+    duplicates = sum(len(answers) - 1 for answers in outcomes.values())
+    print_summary(rows, strays, duplicates, codebook.names)
+    print_agreement(asked_again)
+
+
+def confidence(rows, names: tuple[str, ...]) -> pd.DataFrame:
+    """Return the teacher's probability of each class, blank where the provider gave none."""
+    blank = ("",) * len(names)
+    cells = [
+        ["" if p is None else f"{p:.6f}" for p in out.probabilities] or blank for _, out in rows
+    ]
+    table = pd.DataFrame(cells, columns=[f"p_{name}" for name in names])
+    table.insert(0, "custom_id", [request.custom_id for request, _ in rows])
+    return table
+
+
+def print_agreement(asked_again: dict[str, list[Outcome]]) -> None:
+    """Print how often the teacher agrees with itself, where rows were asked again."""
+    rows, agreed, pairs = self_agreement(asked_again.values())
+    if rows:
+        print(
+            f"{rows:,} rows were labelled more than once: all labels of {agreed:,} agree "
+            f"({agreed / rows:.1%}), and {pairs:.1%} of the pairs of labels"
+        )
 
 
 def print_summary(rows, strays, duplicates: int, names: tuple[str, ...]) -> None:

@@ -1,22 +1,22 @@
-"""Batch requests to an OpenAI-compatible provider, and its answers."""
+"""Batch requests to an OpenAI-compatible provider: their files, shards and repeats."""
 
 import codecs
 import json
 import os
+import random
 import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from pipeline.cli import UserError
-from pipeline.codebook import Codebook, parse_reply
+from pipeline.files import write_text
 
 SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
-CUSTOM_ID = re.compile(r'"custom_id"\s*:\s*"([^"\\]*)"')
 
 
 @dataclass(frozen=True)
@@ -26,19 +26,8 @@ class Request:
     custom_id: str
     prompt: str
     message: str
+    max_tokens: int
     line: str
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a request: a label, or -1 and the reason; `form` is `strict` or `lenient`."""
-
-    label: int
-    form: str
-    reply: str
-
-
-MISSING = Outcome(-1, "missing", "")
 
 
 def write_shards(
@@ -138,12 +127,13 @@ def answer_files(path: str | Path) -> list[Path]:
 def read_requests(files: Iterable[Path]) -> Iterator[Request]:
     """Yield the requests of all files in order; stop at a line that is none or repeats an id."""
     seen: set[str] = set()
-    for file, number, line in _lines(files):
+    for file, number, line in read_lines(files):
         try:
             text = line.decode()
             record = json.loads(text)
             custom_id, turns = record["custom_id"], record["body"]["messages"]
             prompt, message = turns[0]["content"], turns[-1]["content"]
+            max_tokens = int(record["body"].get("max_tokens") or 0)
             if not all(isinstance(value, str) for value in (custom_id, prompt, message)):
                 raise TypeError
         except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
@@ -156,10 +146,41 @@ def read_requests(files: Iterable[Path]) -> Iterator[Request]:
                 "run batch_infer_gen.py again"
             )
         seen.add(custom_id)
-        yield Request(custom_id, sys.intern(prompt), message, text)
+        yield Request(custom_id, sys.intern(prompt), message, max_tokens, text)
 
 
-def _lines(files: Iterable[Path]) -> Iterator[tuple[Path, int, bytes]]:
+class Requests:
+    """The requests of some files; in memory are only their ids, by the files' names."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self.files = {file.name: file for file in files}
+        self.ids = {file.name: [r.custom_id for r in read_requests([file])] for file in files}
+        self.place = {}
+        for name, ids in self.ids.items():
+            if repeated := next((i for i in ids if i in self.place), ""):
+                raise UserError(
+                    f"{self.files[name]}: custom_id {repeated!r} stands in another shard too: run "
+                    "batch_infer_gen.py again"
+                )
+            self.place |= {custom_id: n for n, custom_id in enumerate(ids, start=len(self.place))}
+        if not self.place:
+            raise UserError(f"{files[0]} holds no requests: there is nothing to send")
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+    def read(self, name: str, first: int, last: int) -> Iterator[Request]:
+        """Yield the requests `first` to `last` (from 1) of a file."""
+        return islice(read_requests([self.files[name]]), first - 1, last)
+
+
+def read_span(file: Path, first: int, last: int) -> bytes:
+    """Return the requests `first` to `last` (from 1) of a file as they stand there."""
+    lines = (line for _, _, line in read_lines([file]))
+    return b"".join(line + b"\n" for line in islice(lines, first - 1, last))
+
+
+def read_lines(files: Iterable[Path]) -> Iterator[tuple[Path, int, bytes]]:
     """Yield file, line number and line, without blank lines, line ends and byte order marks."""
     for file in files:
         with file.open("rb") as lines:
@@ -168,47 +189,24 @@ def _lines(files: Iterable[Path]) -> Iterator[tuple[Path, int, bytes]]:
                     yield file, number, line
 
 
-def read_answers(files: Iterable[Path], codebook: Codebook) -> Iterator[tuple[str, Outcome]]:
-    """Yield custom_id ("" where a broken line hides it) and outcome of each answer line."""
-    for file, number, line in _lines(files):
-        try:
-            record = json.loads(line)
-            yield str(record["custom_id"]), outcome_of(record, codebook)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            text = line.decode(errors="replace")
-            named = CUSTOM_ID.search(text)
-            custom_id = named[1] if named else ""
-            yield custom_id, Outcome(-1, f"malformed line {number}", f"{file.name}: {text}")
+REPEAT = "--repeat-"  # in the custom_id of a request that was sent again on purpose
 
 
-def outcome_of(record: dict[str, Any], codebook: Codebook) -> Outcome:
-    """Read one answer record of the batch format; a reply cut by `length` must still be a label."""
-    response = record.get("response") or {}
-    body = response.get("body") or {}
-    status = int(response.get("status_code") or 200)
-    error = record.get("error") or (body.get("error") if isinstance(body, dict) else body)
-    if error or status >= 400:
-        error = error if isinstance(error, dict) else {"code": "error", "message": error or body}
-        code = str(error.get("code") or error.get("type") or "error")
-        told = status < 400 or code == "content_filter"
-        return Outcome(-1, code if told else f"http {status}", str(error.get("message", "")))
+def write_repeats(files: list[Path], times: int, rows: int, seed: int) -> Path:
+    """Write the requests of a random sample of rows `times` more times; return the file.
 
-    choice = (body.get("choices") or [{}])[0]
-    content = (choice.get("message") or {}).get("content") or ""
-    if isinstance(content, list):
-        content = "".join(part.get("text", "") for part in content)
-    reply, finish = content.strip(), choice.get("finish_reason")
-    if finish == "content_filter":
-        return Outcome(-1, "content_filter", reply)
-    parsed = parse_reply(reply, codebook)
-    cut = parsed.label < 0 and finish == "length"
-    return Outcome(parsed.label, "length" if cut else parsed.form, reply)
-
-
-def merge(first: Outcome, second: Outcome) -> Outcome:
-    """Return what two answers to one request come to: a label beats a failure, two must agree."""
-    if second.label < 0:
-        return first if first.label >= 0 or first.form == "conflicting answers" else second
-    if first.form == "conflicting answers" or first.label not in (-1, second.label):
-        return Outcome(-1, "conflicting answers", f"{first.reply} | {second.reply}")
-    return second if first.label < 0 else first
+    It stands beside the requests, and its ids are those of the rows with `--repeat-N` added.
+    """
+    count = sum(1 for _ in read_requests(files))
+    sample = set(random.Random(seed).sample(range(count), min(rows, count)))
+    lines = []
+    for n, request in enumerate(read_requests(files)):
+        if n in sample:
+            for time in range(1, times + 1):
+                record = json.loads(request.line)
+                record["custom_id"] = f"{request.custom_id}{REPEAT}{time}"
+                lines.append(json.dumps(record, ensure_ascii=False) + "\n")
+    stem = SHARD.sub("", files[0].stem)
+    path = files[0].with_name(f"{stem}-repeat{files[0].suffix}")
+    write_text("".join(lines), path)
+    return path

@@ -42,7 +42,12 @@ class Parsed:
 
 def read_codebook(path: str | Path) -> Codebook:
     """Read a codebook and its classes; line ends and outer white space do not count."""
-    text = read_text(path, cure="it is the codebook that comes with the project").strip()
+    text = read_text(path, cure="it is the codebook that comes with the project")
+    return parse_codebook(path, text.strip())
+
+
+def parse_codebook(path: str | Path, text: str) -> Codebook:
+    """Return the codebook that a text is; `path` is its name in error messages."""
     found = CLASS_LINE.findall(text)
     if unclear := NO_COLON.search(text):
         raise UserError(f"{path}: {unclear[0].strip()!r} has no colon after the name: {EXAMPLE}")
@@ -92,9 +97,20 @@ DENIAL = re.compile(r"(?:\bnot|n't|不是|不属于|并非|非)\s*(?:class|label
 BRACKETS = str.maketrans("【】〔〕「」『』《》", "[][][][]<>")
 
 
+# What a reply may begin with: thoughts up to their end, or to the end of a reply that was cut.
+THOUGHTS = re.compile(
+    r"^.*(?:</think(?:ing)?>|</reasoning>|\[/THINK\]|<\|channel\|>final<\|message\|>)"
+    r"|^\s*(?:<think(?:ing)?>|<reasoning>|\[THINK\]|<\|channel\|>analysis).*$",
+    re.DOTALL,
+)
+
+
 def parse_reply(reply: str, codebook: Codebook) -> Parsed:
-    """Read a model's reply as one class of the codebook, or say why it is none."""
-    reply = reply.strip()
+    """Read a model's reply as one class of the codebook, or say why it is none.
+
+    Of a model that thinks aloud, what follows its thoughts is the reply.
+    """
+    reply = THOUGHTS.sub("", reply).strip()
     if not reply:
         return Parsed(-1, "empty")
     if re.fullmatch(r"\[[0-9]\]", reply) and int(reply[1]) < len(codebook.names):

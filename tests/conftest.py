@@ -7,13 +7,20 @@ if "gpu" not in sys.argv:  # pytest -m gpu
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the exactness tests compare float32 on the CPU
 
 import json
+import socket
+import subprocess
+import threading
+import time
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import ProxyHandler, build_opener
 
 import pandas as pd
 import pytest
 
 from pipeline.codebook import read_codebook
 from pipeline.files import write_csv
+from pre_process.sample.provider import Provider, always
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -47,6 +54,51 @@ def write_rows():
         return str(path)
 
     return write
+
+
+@pytest.fixture
+def serve():
+    """Return a function that starts a provider on loopback."""
+    started = []
+
+    def start(answers=None, **settings):
+        provider = Provider(answers or always(1), **settings)
+        threading.Thread(target=provider.serve_forever, daemon=True).start()
+        started.append(provider)
+        return provider
+
+    yield start
+    for provider in started:
+        provider.shutdown()
+        provider.server_close()
+
+
+open_url = build_opener(ProxyHandler({})).open
+
+
+@contextmanager
+def served(model, *options):
+    """Serve a model's folder by `transformers serve` on loopback; yield the address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [Path(sys.executable).with_name("transformers"), "serve", model, *options]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    with Path("serve.log").open("w") as log:
+        environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+    try:
+        for _ in range(600):
+            try:
+                open_url(f"http://127.0.0.1:{port}/health", timeout=5)
+                break
+            except OSError:
+                assert server.poll() is None, Path("serve.log").read_text()
+                time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(20)
 
 
 def answer_line(custom_id, content, finish_reason="stop"):

@@ -1,6 +1,7 @@
 """Steps 2 and 3: requests out, answers in, every row accounted for."""
 
 import json
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from conftest import answer_line
 
 import batch_infer_gen
 import jsonl_to_csv
-from pipeline.batch import answer_files, read_answers, request_files, write_shards
+from pipeline.batch import answer_files, request_files, write_shards
 from pipeline.cli import UserError
 from pipeline.codebook import read_codebook
 from pipeline.files import read_csv
+from pipeline.labels import read_answers
 
 REQUESTS = "requests.jsonl"
 
@@ -64,6 +66,23 @@ def test_a_request_is_the_codebook_and_the_comment_and_no_more(requests, codeboo
             "temperature": 0.0,
         },
     }
+
+
+def test_extra_fields_and_log_probabilities_are_asked_for_in_every_request(requests):
+    batch_infer_gen.main(
+        ["--input-file", "simple.csv", "--requests-file", REQUESTS, "--top-logprobs", "5"]
+        + ["--extra-body", '{"enable_thinking": false, "max_tokens": 9}']
+    )
+    bodies = [json.loads(line)["body"] for line in Path(REQUESTS).read_text().splitlines()]
+    for body in bodies:
+        assert (body["logprobs"], body["top_logprobs"]) == (True, 5)
+        assert (body["enable_thinking"], body["max_tokens"]) == (False, 9)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{'a': 1}", '{"messages": []}'])
+def test_an_extra_body_that_is_no_object_is_refused(requests, text):
+    with pytest.raises(UserError, match="give a JSON object without messages"):
+        batch_infer_gen.main(["--input-file", "simple.csv", "--extra-body", text])
 
 
 def test_the_cost_estimate_counts_the_codebook_once_per_request(requests, capsys):
@@ -205,6 +224,30 @@ def test_answers_that_agree_count_once_and_that_disagree_are_an_error(requests, 
     assert labelled["class"][["row-2", "row-3", "row-4", "row-5"]].tolist() == ["1", "-1", "3", "0"]
     assert errors["reason"]["row-3"] == "conflicting answers"
     assert "5 answers came twice" in capsys.readouterr().out
+
+
+def test_the_teacher_s_confidence_is_written_where_the_answers_have_it(requests):
+    def sure(custom_id, *digits):
+        record = json.loads(answer_line(custom_id, f"[{digits[0][0]}]"))
+        listed = [{"token": k, "logprob": math.log(p)} for k, p in digits]
+        record["response"]["body"]["choices"][0]["logprobs"] = {
+            "content": [
+                {"token": "[", "logprob": 0.0, "top_logprobs": []},
+                listed[0] | {"top_logprobs": listed},
+                {"token": "]", "logprob": 0.0, "top_logprobs": []},
+            ]
+        }
+        return json.dumps(record)
+
+    Path("pre_process").mkdir()
+    label(sure("row-2", ("1", 0.75), ("3", 0.25)), answer_line("row-3", "[2]"))
+    lines = Path("pre_process/silver_confidence.csv").read_text().splitlines()
+    assert lines[:3] == [
+        '"custom_id","p_Positive","p_Mild","p_Negative","p_Irrelevant"',
+        '"row-2","","0.750000","","0.250000"',
+        '"row-3","","","",""',
+    ]
+    assert len(lines) == 13
 
 
 def test_the_files_add_up_to_the_requests(requests, capsys):

@@ -1,17 +1,14 @@
 """An adapter's folder as a decision model: transformers' own tools agree with our scoring."""
 
 import json
-import socket
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
-from urllib.request import ProxyHandler, Request, build_opener
+from urllib.request import Request
 
 import jinja2
 import pytest
 import torch
+from conftest import open_url, served
 from peft import LoraConfig, get_peft_model
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, pipeline
@@ -91,35 +88,16 @@ def test_the_decision_pipeline_gives_the_probabilities_of_a_plain_pass(adapter, 
 
 
 def test_a_served_adapter_gives_the_probabilities_of_a_plain_pass(
-    adapter, expected, codebook, tiny_qwen2, monkeypatch
+    adapter, expected, codebook, tiny_qwen2
 ):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [Path(sys.executable).with_name("transformers"), "serve", tiny_qwen2]
-    command += ["--decision-config", adapter / SERVE, "--host", "127.0.0.1", "--port", str(port)]
-    open_url = build_opener(ProxyHandler({})).open
     answers = []
-    with Path("serve.log").open("w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        for _ in range(600):
-            try:
-                open_url(f"http://127.0.0.1:{port}/health", timeout=5)
-                break
-            except OSError:
-                assert server.poll() is None, Path("serve.log").read_text()
-                time.sleep(0.1)
+    with served(tiny_qwen2, "--decision-config", adapter / SERVE) as url:
         for comment in COMMENTS:
             body = json.dumps(decision_request(codebook, comment)).encode()
-            request = Request(f"http://127.0.0.1:{port}/v1/systemone", body)
+            request = Request(f"{url}/v1/systemone", body)
             request.add_header("Content-Type", "application/json")
             with open_url(request, timeout=30) as response:
                 answers.append(json.load(response)["answers"]["class"])
-    finally:
-        server.terminate()
-        server.wait(20)
     assert_same(answers, expected, codebook)
 
 

@@ -18,8 +18,9 @@ import jsonl_to_csv
 import local_inference
 import posttune_eval
 import split_dataset
-from pre_process.sample import answer_batch
+import submit_batch
 from pre_process.sample.comments import generate_comments
+from pre_process.sample.provider import teacher
 
 CODEBOOK = """Is the comment about women and men?
 
@@ -30,7 +31,7 @@ Answer with [0] or [1].
 """
 
 
-def test_a_spreadsheet_becomes_tables_of_all_models_with_two_classes(tiny_qwen2, tiny_bert):
+def test_a_spreadsheet_becomes_tables_of_all_models_with_two_classes(tiny_qwen2, tiny_bert, serve):
     Path("prompt.txt").write_text(CODEBOOK, encoding="utf-8")
     Path("pre_process/datas").mkdir(parents=True)
     workbook = openpyxl.Workbook()
@@ -42,12 +43,9 @@ def test_a_spreadsheet_becomes_tables_of_all_models_with_two_classes(tiny_qwen2,
 
     excel_2_csv.main(["--text-column", "正文", "--label-column", "C"])
     batch_infer_gen.main(["--max-requests-per-file", "60"])
-    datas = "./pre_process/datas"
-    answer_batch.main(
-        ["--requests-file", f"{datas}/inf_batch_v2.jsonl", "--truth-file", f"{datas}/simple.csv"]
-        + ["--answers-file", f"{datas}/silver_label_v2.jsonl"]
-        + ["--errors-file", f"{datas}/silver_label_v2-errors.jsonl"]
-    )
+    truth = pd.read_csv("pre_process/datas/simple.csv").set_index("custom_id")["class"]
+    provider = serve(teacher(truth.to_dict(), 2, error_rate=0.08))
+    submit_batch.main(["--base-url", provider.url, "--poll-seconds", "0.01", "--yes"])
     jsonl_to_csv.main([])
     split_dataset.main([])
     rows = {

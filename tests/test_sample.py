@@ -1,6 +1,5 @@
 """The embedded sample: a spreadsheet with the faults of real ones, a provider, tiny models."""
 
-import json
 from collections import Counter
 from pathlib import Path
 
@@ -11,15 +10,17 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokeniz
 import batch_infer_gen
 import excel_2_csv
 import jsonl_to_csv
-from pre_process.sample import answer_batch, make_sample
+import submit_batch
+from pre_process.sample import make_sample
 from pre_process.sample.comments import SHARES, generate_comments
+from pre_process.sample.provider import teacher
 from pre_process.sample.tiny_bert import build_bert
 from pre_process.sample.tiny_qwen2 import build_qwen2
 
 PATHS = ["--excel-file", "book.xlsx", "--truth-file", "truth.csv"]
 REQUESTS = ["--requests-file", "r.jsonl"]
 ANSWERS = [*REQUESTS, "--answers-file", "a.jsonl"]
-PROVIDER = [*ANSWERS, "--errors-file", "a-errors.jsonl", "--truth-file", "truth.csv"]
+SUBMIT = [*ANSWERS, "--state-file", "state.json", "--poll-seconds", "0.01", "--yes"]
 
 
 def convert():
@@ -76,16 +77,17 @@ def test_the_sheet_has_what_readers_stumble_over(sample, capsys):
     assert int(counts["messages cleaned of line breaks or control characters"]) > 1
 
 
-def test_the_provider_answers_in_the_batch_format_with_its_faults(sample, capsys):
+def test_the_provider_answers_in_the_batch_format_with_its_faults(sample, serve):
     batch_infer_gen.main(["--input-file", "simple.csv", *REQUESTS])
-    answer_batch.main(PROVIDER)
-    first = Path("a.jsonl").read_bytes()
-    answer_batch.main(PROVIDER)
-    assert Path("a.jsonl").read_bytes() == first
-    records = [json.loads(line) for line in first.splitlines()]
-    assert all(record["response"]["status_code"] == 200 for record in records)
-    ids = [record["custom_id"] for record in records]
-    assert ids != sorted(ids, key=lambda custom_id: int(custom_id.split("-")[1]))
+    truth = pd.read_csv("truth.csv").set_index("custom_id")["class"].to_dict()
+    contents = []
+    for _ in range(2):
+        submit_batch.main([*SUBMIT, "--base-url", serve(teacher(truth, 4, 0.08)).url])
+        contents.append(Path("a.jsonl").read_bytes())
+        Path("a.jsonl").unlink()
+        Path("state.json").unlink()
+    assert contents[0] == contents[1]
+    Path("a.jsonl").write_bytes(contents[0])
     names = ("unlabeled", "labeled", "purged", "errors")
     files = [f"--{name}-file={name}.csv" for name in names]
     jsonl_to_csv.main([*ANSWERS, *files, "--retry-file", "retry.jsonl"])

@@ -37,19 +37,23 @@ $(DATA)/datas/simple.csv: $(D)/weibo_data.xlsx excel_2_csv.py $(SHARED)
 
 $(DATA)/datas/inf_batch_v2.jsonl: $(DATA)/datas/simple.csv batch_infer_gen.py $(SHARED)
 	$(call say,Step 2: batch requests)
-	$(PYTHON) batch_infer_gen.py --input-file $< --requests-file $@
+	$(PYTHON) batch_infer_gen.py --input-file $< --requests-file $@ --top-logprobs 5
 
-$(DATA)/datas/silver_label_v2.jsonl: $(DATA)/datas/inf_batch_v2.jsonl $(SAMPLE)
-	$(call say,The online provider: a stand-in answers the requests)
-	$(PYTHON) -m pre_process.sample.answer_batch --requests-file $< --truth-file $(D)/truth.csv \
-		--answers-file $@ --errors-file $(DATA)/datas/silver_label_v2-errors.jsonl
+$(DATA)/datas/silver_label_v2.jsonl: $(DATA)/datas/inf_batch_v2.jsonl submit_batch.py $(SHARED) $(SAMPLE)
+	$(call say,Step 2b: the requests to a provider and its answers back (a stand-in on this machine))
+	@rm -f $@ $(D)/provider.url $(DATA)/datas/submit_batch.json
+	@$(PYTHON) -m pre_process.sample.provider --truth-file $(D)/truth.csv --url-file $(D)/provider.url & \
+	provider=$$!; trap "kill $$provider" EXIT; \
+	until [ -s $(D)/provider.url ]; do kill -0 $$provider || exit 1; sleep 0.1; done; \
+	$(PYTHON) submit_batch.py --base-url "$$(cat $(D)/provider.url)" --requests-file $< \
+		--answers-file $@ --state-file $(DATA)/datas/submit_batch.json --poll-seconds 0.5 --yes
 
 $(DATA)/purged_labeled_v2.csv: $(DATA)/datas/silver_label_v2.jsonl jsonl_to_csv.py $(SHARED)
 	$(call say,Step 3: answers to silver labels)
 	$(PYTHON) jsonl_to_csv.py --requests-file $(DATA)/datas/inf_batch_v2.jsonl --answers-file $< \
 		--unlabeled-file $(DATA)/unlabeled_v2.csv --labeled-file $(DATA)/labeled_v2.csv \
 		--purged-file $@ --errors-file $(DATA)/silver_errors.csv \
-		--retry-file $(DATA)/datas/retry_v2.jsonl
+		--retry-file $(DATA)/datas/retry_v2.jsonl --confidence-file $(DATA)/silver_confidence.csv
 
 $(SPLITS)/test.csv: $(DATA)/purged_labeled_v2.csv split_dataset.py $(SHARED)
 	$(call say,Step 3b: train$(,) validation and test splits)

@@ -1,0 +1,349 @@
+"""Sample: an online provider on this machine, over HTTP, in the formats of the real ones.
+
+It knows files, batches and chat completions as OpenAI documents them, and what SiliconFlow does
+otherwise: the upload's id inside `data`, `in_queue`, no counts before a batch runs. Its labels are
+the true classes with some errors. Most answers are `[k]`; others are in another dress, hold no
+class, were filtered, refused or expired, came twice or never came.
+
+Reads   TRUTH_FILE (from make_sample.py), PROMPT_FILE (the codebook)
+Writes  URL_FILE, once the provider listens; it runs until it is stopped
+Run     python -m pre_process.sample.provider
+"""
+
+import json
+import random
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from pipeline.cli import parse_settings, run
+from pipeline.codebook import answer, read_codebook
+from pipeline.files import write_text
+from pipeline.messages import read_messages
+from pre_process.sample.replies import completion, failure, reply_of
+
+# --------------------------------------------------------------------------------------------
+TRUTH_FILE = "./demo/truth.csv"  # custom_id, class; rows not in it get any class
+PROMPT_FILE = "./prompt.txt"  # the codebook
+URL_FILE = "./demo/provider.url"  # where the provider listens, for --base-url
+ERROR_RATE = 0.08  # share of wrong labels, 0 to 1
+POLLS = 2  # questions after a batch until it is done
+SEED = 42  # same seed, same answers
+# --------------------------------------------------------------------------------------------
+
+Record = dict[str, Any]
+
+# What becomes of a request, and its share; those after "twice" leave it without a label.
+OUTCOMES = {
+    "[k]": 0.920,
+    "(k)": 0.020,
+    "【k】": 0.010,
+    "类别：k": 0.010,
+    "[k] and why": 0.005,
+    "twice": 0.005,
+    "prose": 0.006,
+    "out of range": 0.004,
+    "cut": 0.004,
+    "filtered": 0.004,
+    "429": 0.004,
+    "500": 0.002,
+    "expired": 0.003,
+    "missing": 0.003,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_settings(globals(), argv)
+    codebook = read_codebook(args.prompt_file)
+    known = read_messages(args.truth_file, "make_sample.py", codebook)
+    known = known[known["class"] >= 0]
+    truth = dict(zip(known["custom_id"], known["class"], strict=True))
+    coder = teacher(truth, len(codebook.names), args.error_rate, args.seed)
+    with Provider(coder, args.polls) as provider:
+        write_text(provider.url + "\n", args.url_file)
+        print(f"listening at {provider.url}")
+        provider.serve_forever()
+
+
+def teacher(
+    truth: dict[str, int], num_labels: int, error_rate: float = 0.0, seed: int = 42
+) -> Callable[[Record, int], list[Record]]:
+    """Return what answers a request, asked for the n-th time: 0, 1 or 2 lines of a batch's files.
+
+    A row's answers depend on its id, `n` and the seed alone.
+    """
+    shares = [1 + list(truth.values()).count(k) for k in range(num_labels)]
+
+    def answers(request: Record, times: int) -> list[Record]:
+        custom_id = request["custom_id"]
+        rng = random.Random(f"{seed} {custom_id} {times}")
+        label = truth.get(custom_id.partition("--")[0], rng.randrange(num_labels))
+        if rng.random() < error_rate:
+            others = [k for k in range(num_labels) if k != label]
+            [label] = rng.choices(others, [shares[k] for k in others])
+        [outcome] = rng.choices(list(OUTCOMES), list(OUTCOMES.values()))
+        if outcome == "missing":
+            return []
+        if outcome in ("429", "500", "expired"):
+            return [failure(custom_id, outcome, rng)]
+        record = completion(request, *reply_of(outcome, label, num_labels, rng), num_labels, rng)
+        return [record] * (2 if outcome == "twice" else 1)
+
+    return answers
+
+
+def always(label: int, num_labels: int = 4) -> Callable[[Record, int], list[Record]]:
+    """Return what answers every request with one class."""
+
+    def answers(request: Record, times: int) -> list[Record]:
+        rng = random.Random(f"{request['custom_id']} {times}")
+        return [completion(request, answer(label), "stop", num_labels, rng)]
+
+    return answers
+
+
+class Provider(ThreadingHTTPServer):
+    """A provider on loopback; `charged` counts how often each row was answered, and paid for.
+
+    `answers` maps a request and how often it came to lines of the batch format. What goes wrong is
+    asked for: `fault` for calls, `endings` for the batches to come ("failed", "expired",
+    "cancelled", "errors only"), `wrapped` for SiliconFlow's dress.
+    """
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(
+        self, answers: Callable[[Record, int], list[Record]], polls: int = 1, wrapped: bool = True
+    ) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+        self.answers, self.polls, self.wrapped = answers, polls, wrapped
+        self.files: dict[str, tuple[str, bytes]] = {}
+        self.batches: dict[str, Record] = {}
+        self.endings: list[str] = []
+        self.faults: list[list] = []
+        self.charged: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter()
+        self.lock = threading.RLock()
+
+    def fault(self, call: str, action: str, times: int = 1) -> None:
+        """Let the next calls that match a pattern, such as `POST /v1/files`, go wrong.
+
+        `action` is a status with or without the seconds of a `Retry-After` ("429 0.2"), "drop"
+        (the connection, before anything is done), "drop after", "cut" (it breaks after half of the
+        answer), "short" (half of the answer as if it were all), or "slow" and seconds.
+        """
+        self.faults.append([call, action, times])
+
+    def fault_of(self, call: str) -> str:
+        """Return the action that a call meets, or ""."""
+        with self.lock:
+            self.calls[re.sub(r"(file|batch)-\w+", r"\1", call)] += 1
+            for fault in self.faults:
+                if fault[2] and re.fullmatch(fault[0], call):
+                    fault[2] -= 1
+                    return fault[1]
+        return ""
+
+    def answer(self, request: Record) -> list[Record]:
+        """Answer a request, and charge for it."""
+        with self.lock:
+            self.charged[request["custom_id"]] += 1
+            times = self.charged[request["custom_id"]]
+        return self.answers(request, times)
+
+    def store(self, name: str, content: bytes) -> Record:
+        """Keep a file; return its description."""
+        file_id = f"file-{len(self.files):06d}"
+        self.files[file_id] = (name, content)
+        return self.described(file_id)
+
+    def described(self, file_id: str) -> Record:
+        """Return what the API tells of a file."""
+        name, content = self.files[file_id]
+        return {
+            "id": file_id,
+            "object": "file",
+            "filename": name,
+            "bytes": len(content),
+            "purpose": "batch",
+            "created_at": 1735689600,
+            "status": "processed",
+        }
+
+    def create(self, asked: Record) -> Record:
+        """Start a batch."""
+        lines = self.files[asked["input_file_id"]][1].splitlines()
+        batch = {
+            "id": f"batch-{len(self.batches):06d}",
+            "object": "batch",
+            "endpoint": asked["endpoint"],
+            "errors": None,
+            "input_file_id": asked["input_file_id"],
+            "completion_window": asked["completion_window"],
+            "status": "in_queue" if self.wrapped else "validating",
+            "output_file_id": None,
+            "error_file_id": None,
+            "created_at": 1735689600 + len(self.batches),
+            "request_counts": None,
+            "metadata": asked.get("metadata"),
+            "replace": asked.get("replace"),
+            "polls": self.polls,
+            "ending": self.endings.pop(0) if self.endings else "completed",
+        }
+        self.batches[batch["id"]] = batch
+        if batch["ending"] != "failed":
+            requests = [json.loads(line) for line in lines]
+            if batch["ending"] in ("expired", "cancelled"):
+                requests = requests[: len(requests) // 2]
+            batch["answers"] = [self.answer(request) for request in requests]
+            if batch["ending"] == "errors only":
+                batch["answers"] = [
+                    [failure(request["custom_id"], "500", random.Random(0))] for request in requests
+                ]
+        batch["total"] = len(lines)
+        return batch
+
+    def polled(self, batch: Record) -> Record:
+        """Let a batch go on by one step."""
+        batch["polls"] -= 1
+        counts = {"total": batch["total"], "completed": 0, "failed": 0}
+        if batch["polls"] > 0:
+            return batch | {"status": "in_progress", "request_counts": counts}
+        if batch["status"] not in ("failed", "expired", "cancelled", "completed"):
+            self.finish(batch, counts)
+        return batch
+
+    def finish(self, batch: Record, counts: dict[str, int]) -> None:
+        """End a batch: its answers in shuffled files, or the reason why there are none."""
+        batch["status"] = batch["ending"] if batch["ending"] != "errors only" else "completed"
+        if batch["ending"] == "failed":
+            told = {"code": "invalid_json_line", "line": 2, "message": "This line is not JSON."}
+            batch["errors"] = {"object": "list", "data": [told]}
+            return
+        records = [record for answers in batch.pop("answers") for record in answers]
+        random.Random(batch["id"]).shuffle(records)
+        good = [r for r in records if (r["response"] or {}).get("status_code") == 200]
+        bad = [r for r in records if r not in good] if len(good) < len(records) else []
+        counts |= {"completed": len(good), "failed": len(bad)}
+        batch["request_counts"] = counts
+        for key, part in (("output_file_id", good), ("error_file_id", bad)):
+            text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in part)
+            empty = "" if self.wrapped else None
+            batch[key] = self.store(f"{key}.jsonl", text.encode())["id"] if part else empty
+
+
+class Handler(BaseHTTPRequestHandler):
+    """A call to a `Provider`."""
+
+    protocol_version = "HTTP/1.1"
+    server: Provider
+
+    def do_GET(self) -> None:
+        self.call(self.get)
+
+    def do_POST(self) -> None:
+        self.call(self.post)
+
+    def call(self, serve: Callable[[str, bytes], Any]) -> None:
+        """Serve a call, or let it go wrong as was asked for."""
+        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        path = self.path.partition("?")[0]
+        action, _, seconds = self.server.fault_of(f"{self.command} {path}").partition(" ")
+        if action == "drop":
+            self.close_connection = True
+            return
+        if action.isdigit():
+            key = self.headers.get("Authorization", "")
+            told = {"message": f"status {action}; you sent {key}", "code": f"code_{action}"}
+            self.reply({"error": told}, int(action), {"Retry-After": seconds} if seconds else {})
+            return
+        if action == "slow":
+            time.sleep(float(seconds))
+        with self.server.lock:
+            result = serve(path, content)
+        if action == "drop after":
+            self.close_connection = True
+        elif result is None:
+            self.reply({"error": {"message": f"no {path} here", "code": "not_found"}}, 404)
+        else:
+            status = result.pop("status_code", 200) if isinstance(result, dict) else 200
+            if action == "short":
+                result = result[: len(result) // 2]
+            self.reply(result, status, cut=action == "cut")
+
+    def get(self, path: str, content: bytes) -> Any:
+        """Return what a GET asks for: a JSON value or a file's bytes."""
+        match path.split("/")[2:]:
+            case ["files"]:
+                return {"object": "list", "data": [*map(self.server.described, self.server.files)]}
+            case ["files", file_id, "content"] if file_id in self.server.files:
+                return self.server.files[file_id][1]
+            case ["batches"]:
+                return {
+                    "object": "list",
+                    "data": [public(batch) for batch in self.server.batches.values()],
+                    "has_more": False,
+                }
+            case ["batches", batch_id] if batch_id in self.server.batches:
+                return public(self.server.polled(self.server.batches[batch_id]))
+
+    def post(self, path: str, content: bytes) -> Any:
+        """Do what a POST asks for."""
+        match path.split("/")[2:]:
+            case ["files"]:
+                name, content = upload_of(content, self.headers["Content-Type"])
+                file = self.server.store(name, content)
+                return {"code": 20000, "data": file} if self.server.wrapped else file
+            case ["batches"]:
+                return public(self.server.create(json.loads(content)))
+            case ["chat", "completions"]:
+                body = json.loads(content)
+                message = body["messages"][-1]["content"]
+                request = {"custom_id": f"chat {message}", "body": body}
+                [*records] = self.server.answer(request)
+                record = records[0] if records else failure("", "500", random.Random(0))
+                response = record["response"] or {"status_code": 500, "body": {}}
+                return response["body"] | {"status_code": response["status_code"]}
+
+    def reply(
+        self, result: Any, status: int = 200, headers: dict | None = None, cut: bool = False
+    ) -> None:
+        """Send a JSON value or bytes; with `cut` the connection breaks in the middle."""
+        content = result if isinstance(result, bytes) else json.dumps(result).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content[: len(content) // 2] if cut else content)
+        self.close_connection = self.close_connection or cut
+
+    def log_message(self, *args) -> None:
+        """Keep quiet."""
+
+
+def public(batch: Record) -> Record:
+    """Return what the API tells of a batch."""
+    hidden = ("polls", "ending", "answers", "total")
+    return {key: value for key, value in batch.items() if key not in hidden}
+
+
+def upload_of(content: bytes, content_type: str) -> tuple[str, bytes]:
+    """Return name and content of the file in a multipart form."""
+    boundary = b"--" + content_type.partition("boundary=")[2].encode()
+    for part in content.split(boundary):
+        head, _, body = part.partition(b"\r\n\r\n")
+        if name := re.search(rb'filename="([^"]*)"', head):
+            return name[1].decode(), body.removesuffix(b"\r\n")
+    raise ValueError("no file in the form")
+
+
+if __name__ == "__main__":
+    run(main)

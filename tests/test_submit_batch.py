@@ -1,0 +1,576 @@
+"""Step 2b: every row is answered once, and paid for once, whatever goes wrong on the way."""
+
+import json
+import multiprocessing
+import os
+import random
+import resource
+import time
+from collections import Counter
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import pytest
+from conftest import answer_line, served
+
+import batch_infer_gen
+import jsonl_to_csv
+import submit_batch
+from pipeline.batch import write_shards
+from pipeline.cli import UserError
+from pipeline.files import read_csv
+from pipeline.ledger import Ledger
+from pre_process.sample.provider import always, teacher
+
+KEY = "sk-the-users-own-secret"
+DATAS = Path("pre_process/datas")
+ANSWERS = DATAS / "silver_label_v2.jsonl"
+STATE = DATAS / "submit_batch.json"
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.delenv("SILICONFLOW_API_KEY", raising=False)
+
+
+@pytest.fixture
+def requests(write_rows):
+    """Return a function that writes requests, five to a file, and returns their ids."""
+
+    def write(count=12, *argv):
+        rows = [(f"row-{n}", f"评论 {n}", -1) for n in range(2, count + 2)]
+        write_rows(DATAS / "simple.csv", rows)
+        batch_infer_gen.main(["--max-requests-per-file", "5", *argv])
+        return [custom_id for custom_id, _, _ in rows]
+
+    return write
+
+
+def submit(provider, *argv):
+    submit_batch.main(
+        ["--base-url", provider.url, "--poll-seconds", "0.01", "--max-retries", "3"]
+        + ["--timeout", "5", "--yes", *argv]
+    )
+
+
+def answered(path=ANSWERS):
+    return [json.loads(line)["custom_id"] for line in path.read_bytes().splitlines()]
+
+
+def jobs():
+    return json.loads(STATE.read_text())["jobs"]
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_the_answers_of_all_shards_stand_in_one_file_in_the_requests_order(
+    serve, requests, wrapped, capsys
+):
+    provider = serve(wrapped=wrapped, polls=3)
+    ids = requests()
+    submit(provider)
+    assert answered() == ids
+    assert provider.charged == Counter(ids)
+    assert [(job["first"], job["last"], job["status"]) for job in jobs()] == [
+        (1, 5, "collected"),
+        (1, 5, "collected"),
+        (1, 2, "collected"),
+    ]
+    out = capsys.readouterr().out
+    assert "12 of 12 requests were answered (100.00%)" in out
+    assert "output 36 tokens" in out
+
+
+def test_a_second_run_sends_nothing_and_changes_nothing(serve, requests, capsys):
+    provider = serve()
+    requests()
+    submit(provider)
+    before, calls = ANSWERS.read_bytes(), Counter(provider.calls)
+    submit(provider)
+    assert ANSWERS.read_bytes() == before and provider.calls == calls
+    assert "no request is left to send" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("call", "action"),
+    [
+        ("POST /v1/files", "500"),
+        ("POST /v1/files", "drop"),
+        ("POST /v1/files", "drop after"),
+        ("POST /v1/batches", "429 0.05"),
+        ("POST /v1/batches", "drop"),
+        ("POST /v1/batches", "drop after"),
+        ("GET /v1/batches", "500"),
+        ("GET /v1/batches/.*", "slow 0.2"),
+        ("GET /v1/batches/.*", "drop"),
+        ("GET /v1/files/.*/content", "cut"),
+        ("GET /v1/files/.*/content", "429 0.05"),
+    ],
+)
+def test_a_passing_fault_changes_neither_the_answers_nor_the_charge(serve, requests, call, action):
+    provider = serve()
+    ids = requests()
+    provider.fault("POST /v1/batches" if call == "GET /v1/batches" else call, "drop after")
+    provider.fault(call, action)
+    submit(provider)
+    assert answered() == ids
+    assert provider.charged == Counter(ids)
+    assert len(provider.batches) == 3
+    assert len([name for name, _ in provider.files.values() if "inf_batch" in name]) == 3
+
+
+def test_a_download_whose_last_line_is_cut_is_fetched_again(serve, requests):
+    provider = serve()
+    ids = requests(5)
+    provider.fault("GET /v1/files/.*/content", "short")
+    submit(provider)
+    assert answered() == ids
+    assert provider.calls["GET /v1/files/file/content"] == 2
+
+
+@pytest.mark.parametrize("mode", ["batch", "chat"])
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [("401", "refuses the key"), ("404", "no such address or model"), ("402", "answers 402")],
+)
+def test_a_refused_call_is_one_line_without_the_key_and_can_be_gone_on_from(
+    serve, requests, capsys, status, told, mode
+):
+    provider = serve()
+    ids = requests()
+    provider.fault("POST .*", status, times=1 if mode == "batch" else 16)
+    with pytest.raises(UserError, match=told) as error:
+        submit(provider, "--mode", mode)
+    assert KEY not in str(error.value) and "\n" not in str(error.value)
+    assert KEY not in STATE.read_text() and KEY not in "".join(capsys.readouterr())
+    provider.faults.clear()
+    submit(provider, "--mode", mode)
+    assert answered() == ids
+    assert set(provider.charged.values()) == {1}
+
+
+def test_no_key_is_told_before_anything_is_sent(serve, requests, monkeypatch):
+    requests()
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(UserError, match="export SILICONFLOW_API_KEY="):
+        submit_batch.main(["--yes"])
+    with pytest.raises(UserError, match="export OPENAI_API_KEY="):
+        submit_batch.main(["--yes", "--base-url", "https://api.openai.com/v1"])
+
+
+def test_the_key_of_one_provider_is_not_sent_to_another(monkeypatch):
+    from pipeline.provider import NO_KEY, key_for
+
+    monkeypatch.setenv("SILICONFLOW_API_KEY", "sf")
+    monkeypatch.setenv("OPENAI_API_KEY", "oa")
+    assert key_for("https://api.siliconflow.cn/v1") == "sf"
+    assert key_for("https://api.openai.com/v1") == "oa"
+    assert key_for("https://siliconflow.example.com/v1") == "oa"
+    monkeypatch.delenv("OPENAI_API_KEY")
+    assert key_for("http://localhost:8000/v1") == NO_KEY
+    with pytest.raises(UserError, match="no key"):
+        key_for("https://api.openai.com/v1")
+
+
+def test_a_batch_that_fails_validation_costs_nothing_and_is_sent_again(serve, requests):
+    provider = serve()
+    ids = requests()
+    provider.endings += ["completed", "failed"]
+    with pytest.raises(UserError, match="refused 1 batches.*line 2: This line is not JSON"):
+        submit(provider)
+    assert answered() == ids[:5] + ids[10:]
+    submit(provider)
+    assert answered() == ids
+    assert provider.charged == Counter(ids)
+
+
+@pytest.mark.parametrize("ending", ["expired", "cancelled"])
+def test_a_batch_that_ends_early_keeps_its_answers_and_the_rest_is_retried(
+    serve, requests, capsys, ending
+):
+    provider = serve()
+    ids = requests(10)
+    provider.endings += [ending]
+    submit(provider)
+    assert answered() == ids[:2] + ids[5:]
+    assert "3  came back without an answer" in capsys.readouterr().out
+    jsonl_to_csv.main([])
+    submit(provider, "--requests-file", str(DATAS / "retry_v2.jsonl"))
+    assert sorted(answered()) == sorted(ids)
+    assert provider.charged == Counter(ids)
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_completed_batch_with_only_an_error_file_is_all_failures(
+    serve, requests, capsys, wrapped
+):
+    provider = serve(wrapped=wrapped)
+    requests(5)
+    provider.endings += ["errors only"]
+    submit(provider)
+    assert "0 of 5 requests were answered" in (out := capsys.readouterr().out)
+    assert "5  failed: http 500" in out
+    assert len(answered()) == 5
+
+
+def test_lines_that_come_twice_count_once_and_strangers_are_kept_and_counted(
+    serve, requests, capsys
+):
+    def answers(request, times):
+        [record] = always(2)(request, times)
+        twice = record | {"id": "other"}
+        stranger = record | {"custom_id": "somebody else's"}
+        return [record, twice, *([stranger] if request["custom_id"] == "row-2" else [])]
+
+    provider = serve(answers)
+    ids = requests(5)
+    submit(provider)
+    assert answered() == ["somebody else's", *ids]
+    assert "1  answers belong to no request of these" in capsys.readouterr().out
+
+
+def test_requests_that_change_while_their_batches_run_are_refused(serve, requests):
+    provider = serve(polls=10**6)
+    ids = requests()
+    provider.fault("GET /v1/batches/.*", "401")
+    with pytest.raises(UserError, match="refuses the key"):
+        submit(provider)
+    requests(12, "--model", "another")
+    with pytest.raises(UserError, match="has changed since its requests 1 to 5 were sent"):
+        submit(provider)
+    requests()
+    provider.polls = 1
+    for batch in provider.batches.values():
+        batch["polls"] = 1
+    submit(provider)
+    assert answered() == ids and provider.charged == Counter(ids)
+
+
+def test_rows_with_a_label_are_not_paid_for_again(serve, requests):
+    provider = serve()
+    requests()
+    submit(provider)
+    requests(12, "--model", "another")
+    with pytest.raises(UserError, match="12 of these requests have a label"):
+        submit(provider)
+    STATE.unlink()
+    with pytest.raises(UserError, match="12 of these requests have a label"):
+        submit(provider)
+    assert set(provider.charged.values()) == {1}
+
+
+def test_open_batches_are_finished_before_other_requests_are_sent(serve, requests):
+    provider = serve()
+    requests()
+    provider.fault("GET /v1/batches/.*", "401")
+    with pytest.raises(UserError, match="refuses the key"):
+        submit(provider)
+    Path("other.jsonl").write_bytes((DATAS / "inf_batch_v2-00001-of-00003.jsonl").read_bytes())
+    with pytest.raises(UserError, match="are under way: run submit_batch.py for that file first"):
+        submit(provider, "--requests-file", "other.jsonl")
+    with pytest.raises(UserError, match="batches are under way at"):
+        submit(serve())
+
+
+def test_a_wrong_address_or_mode_can_be_corrected_before_anything_was_paid(serve, requests):
+    wrong, provider = serve(), serve()
+    ids = requests()
+    wrong.fault("POST /v1/files", "404")
+    with pytest.raises(UserError, match="no such address"):
+        submit(wrong)
+    provider.fault("POST /v1/files", "404")
+    with pytest.raises(UserError, match="no such address"):
+        submit(provider)
+    submit(provider, "--mode", "chat", "--limit", "7")
+    submit(provider, "--requests-file", str(DATAS / "inf_batch_v2.jsonl"))
+    assert answered() == ids
+    assert not wrong.charged and set(provider.charged.values()) == {1}
+
+
+def test_a_retry_sends_just_the_rows_without_a_label_and_merges(serve, requests):
+    truth = {f"row-{n}": n % 4 for n in range(2, 302)}
+    provider = serve(teacher(truth, 4, seed=3))
+    ids = requests(300, "--max-requests-per-file", "100")
+    submit(provider)
+    jsonl_to_csv.main([])
+    first = read_csv("pre_process/labeled_v2.csv", ["class"], "x").set_index("custom_id")
+    missing = set(first.index[first["class"] == "-1"])
+    assert missing
+    submit(provider, "--requests-file", str(DATAS / "retry_v2.jsonl"))
+    assert provider.charged == Counter(ids) + Counter(missing)
+    jsonl_to_csv.main([])
+    second = read_csv("pre_process/labeled_v2.csv", ["class"], "x").set_index("custom_id")
+    assert set(second.index[second["class"] == "-1"]) < missing
+    for _ in range(4):  # a retry of the retry, until all have a label
+        if (DATAS / "retry_v2.jsonl").stat().st_size:
+            submit(provider, "--requests-file", str(DATAS / "retry_v2.jsonl"))
+            jsonl_to_csv.main([])
+    final = read_csv("pre_process/labeled_v2.csv", ["class"], "x").set_index("custom_id")
+    assert final["class"].astype(int).to_dict() == truth
+
+
+def test_a_pilot_is_part_of_the_whole(serve, requests):
+    provider = serve()
+    ids = requests()
+    for _ in range(2):
+        submit(provider, "--limit", "7")
+    assert answered() == ids[:7]
+    submit(provider)
+    assert answered() == ids and provider.charged == Counter(ids)
+
+
+def test_a_dry_run_shows_request_and_price_and_sends_nothing(serve, requests, capsys):
+    provider = serve()
+    requests()
+    capsys.readouterr()
+    submit(provider, "--dry-run", "--price-per-million-output-tokens", "500000")
+    out = capsys.readouterr().out
+    assert '"custom_id": "row-2"' in out and "12 requests to send" in out
+    assert "output about 48 tokens, price 24.00 (at most 240 tokens, 120.00)" in out
+    assert not provider.calls and not STATE.exists()
+
+
+def test_nothing_is_sent_where_nobody_says_yes(serve, requests, monkeypatch):
+    provider = serve()
+    requests()
+    with pytest.raises(UserError, match="give --yes"):
+        submit(provider, "--no-yes")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda question: "n")
+    with pytest.raises(UserError, match="nothing was sent"):
+        submit(provider, "--no-yes")
+    assert not provider.charged
+
+
+def test_answers_that_were_deleted_are_fetched_again_and_not_paid_again(serve, requests):
+    provider = serve()
+    ids = requests()
+    submit(provider)
+    before = ANSWERS.read_bytes()
+    ANSWERS.unlink()
+    submit(provider)
+    assert ANSWERS.read_bytes() == before and provider.charged == Counter(ids)
+
+
+def test_the_model_is_replaced_where_the_provider_can(serve, requests):
+    provider = serve()
+    requests(5)
+    submit(provider, "--replace-model", "deepseek-ai/DeepSeek-V3.2")
+    [batch] = provider.batches.values()
+    assert batch["replace"] == {"model": "deepseek-ai/DeepSeek-V3.2"}
+
+
+def test_a_run_that_breaks_at_any_write_of_its_state_goes_on_without_loss(
+    serve, requests, monkeypatch
+):
+    ids, save, whole = requests(), Ledger.save, None
+    for fatal in range(1, 40):
+        provider = serve(polls=2)
+        saves = Counter()
+
+        def breaking(ledger, saves=saves, fatal=fatal):
+            saves["count"] += 1
+            if saves["count"] == fatal:
+                raise KeyboardInterrupt
+            save(ledger)
+
+        monkeypatch.setattr(Ledger, "save", breaking)
+        try:
+            submit(provider)
+        except KeyboardInterrupt:
+            submit(provider)
+        assert answered() == ids and provider.charged == Counter(ids)
+        whole = whole or ANSWERS.read_bytes()
+        assert ANSWERS.read_bytes() == whole
+        ANSWERS.unlink()
+        STATE.unlink()
+        if saves["count"] < fatal:
+            break
+    assert 15 < fatal < 39
+
+
+def killable(url, folder, argv, peak=None):
+    """Run the script in a process of its own; `peak` gets the most KiB that it held."""
+    os.chdir(folder)
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        submit_batch.main(
+            ["--base-url", url, "--poll-seconds", "0.02", "--max-retries", "3", "--yes", *argv]
+        )
+    if peak:
+        peak.value = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+@pytest.mark.parametrize(("mode", "kills"), [("batch", 30), ("chat", 10)])
+def test_kills_at_any_moment_lose_no_answer(serve, requests, mode, kills):
+    rng = random.Random(42)
+    provider = serve(polls=3)
+    ids = requests(240, "--max-requests-per-file", "4")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "pipeline.batch_mode", "pipeline.chat_mode"])
+    killed = 0
+    argv = ["--mode", mode, "--max-concurrency", "4"]
+    for call in ("POST /v1/files", "POST /v1/batches", "GET /v1/batches/.*", "POST /v1/chat/.*"):
+        provider.fault(call, "slow 0.02", times=10**6)
+    while True:
+        process = context.Process(target=killable, args=(provider.url, str(Path.cwd()), argv))
+        process.start()
+        process.join(rng.uniform(0.05, 0.4) if killed < kills else None)
+        if process.is_alive():
+            process.kill()
+            process.join()
+            killed += 1
+            time.sleep(0.05)
+        else:
+            assert process.exitcode == 0
+            break
+    assert answered() == ids
+    if mode == "batch":
+        assert provider.charged == Counter(ids)
+        uploads = [name for name, _ in provider.files.values() if "inf_batch" in name]
+        assert len(uploads) == len(set(uploads)) == 60
+    else:
+        assert sum(provider.charged.values()) <= len(ids) + 4 * killed
+    assert killed == kills
+
+
+def test_chat_mode_writes_the_batch_format_as_answers_come(serve, requests, capsys):
+    provider = serve(always(3))
+    ids = requests()
+    provider.fault("POST /v1/chat/completions", "429 0.05", times=2)
+    submit(provider, "--mode", "chat", "--max-concurrency", "3")
+    assert answered() == ids
+    assert "2  calls were tried again" in capsys.readouterr().out
+    jsonl_to_csv.main([])
+    labels = read_csv("pre_process/labeled_v2.csv", ["class"], "x")["class"]
+    assert labels.tolist() == ["3"] * 12
+
+
+def test_a_half_written_answer_is_cut_off_and_asked_for_again(serve, requests):
+    provider = serve()
+    ids = requests()
+    provider.fault("POST /v1/chat/completions", "401", times=1)
+    with pytest.raises(UserError, match="refuses the key"):
+        submit(provider, "--mode", "chat", "--max-concurrency", "1")
+    with ANSWERS.open("a") as file:
+        file.write(answer_line("row-2", "[1]") + "\n" + answer_line("row-3", "[1]")[:50])
+    submit(provider, "--mode", "chat", "--max-concurrency", "1")
+    assert answered() == ids
+    assert len(provider.charged) == 11
+
+
+def test_refused_parameters_stop_the_run_before_anything_else_is_sent(serve, requests):
+    provider = serve()
+    requests(200, "--top-logprobs", "5")
+    provider.fault("POST /v1/chat/completions", "400", times=10**6)
+    with pytest.raises(UserError, match="refuses the requests.*--top-logprobs"):
+        submit(provider, "--mode", "chat", "--max-concurrency", "2")
+    assert provider.calls["POST /v1/chat/completions"] <= 4 and not ANSWERS.read_bytes()
+
+
+def test_a_row_that_the_provider_refuses_is_a_failure_of_that_row(serve, requests, capsys):
+    provider = serve()
+    ids = requests()
+    submit(provider, "--mode", "chat", "--limit", "3")
+    provider.fault("POST /v1/chat/completions", "500", times=4)
+    submit(provider, "--mode", "chat", "--max-concurrency", "1")
+    assert answered() == ids
+    assert "1  failed: http 500" in capsys.readouterr().out
+    jsonl_to_csv.main([])
+    submit(provider, "--mode", "chat", "--requests-file", str(DATAS / "retry_v2.jsonl"))
+    jsonl_to_csv.main([])
+    assert not (DATAS / "retry_v2.jsonl").read_bytes()
+
+
+def test_a_provider_that_is_down_stops_chat_mode_and_keeps_what_came(serve, requests):
+    provider = serve()
+    ids = requests(60)
+    submit(provider, "--mode", "chat", "--limit", "5")
+    provider.fault("POST /v1/chat/completions", "503 0.01", times=10**6)
+    with pytest.raises(UserError, match="answers 503"):
+        submit(provider, "--mode", "chat")
+    provider.faults.clear()
+    submit(provider, "--mode", "chat")
+    assert answered() == ids
+    assert len(provider.charged) == 60
+
+
+def test_chat_mode_labels_by_a_model_on_the_user_s_own_machine(requests, tiny_qwen2, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY")
+    ids = requests(6, "--model", tiny_qwen2, "--max-tokens", "4")
+    with served(tiny_qwen2) as url:
+        submit_batch.main(["--base-url", f"{url}/v1", "--mode", "chat", "--yes"])
+    assert answered() == ids
+    for line in ANSWERS.read_bytes().splitlines():
+        body = json.loads(line)["response"]["body"]
+        assert body["object"] == "chat.completion" and body["usage"]["prompt_tokens"] > 100
+        assert isinstance(body["choices"][0]["message"]["content"], str)
+
+
+def test_two_processes_do_not_send_the_same_requests(serve, requests):
+    from pipeline.ledger import open_ledger
+
+    provider = serve()
+    requests()
+    with (
+        open_ledger(STATE, provider.url, f"./{ANSWERS}"),
+        pytest.raises(UserError, match="another submit_batch.py is at work"),
+    ):
+        submit(provider)
+
+
+def test_the_teacher_s_agreement_with_itself_is_reported_and_voted_on(serve, requests, capsys):
+    def answers(request, times):
+        again = "--repeat-" in request["custom_id"]
+        return always(2 if again and request["custom_id"].startswith("row-4-") else 1)(request, 1)
+
+    provider = serve(answers)
+    requests()
+    submit(provider)
+    submit(provider, "--repeat", "3", "--repeat-rows", "12")
+    assert len(provider.charged) == 12 + 36
+    jsonl_to_csv.main([])
+    out = capsys.readouterr().out
+    assert "12 rows were labelled more than once: all labels of 11 agree (91.7%), and 95.8%" in out
+    jsonl_to_csv.main(["--majority-vote"])
+    labels = read_csv("pre_process/labeled_v2.csv", ["class"], "x").set_index("custom_id")
+    assert labels["class"]["row-4"] == "2" and labels["class"]["row-3"] == "1"
+
+
+def test_75_000_requests_in_15_shards_with_two_kills_are_paid_once(serve, tmp_path, codebook):
+    ids = [f"row-{n}" for n in range(2, 75_002)]
+    template = json.dumps(
+        {
+            "custom_id": "ID",
+            "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": {
+                "model": "m",
+                "messages": [
+                    {"role": "system", "content": codebook.text},
+                    {"role": "user", "content": "一条评论" * 12 + " ID"},
+                ],
+                "max_tokens": 20,
+            },
+        },
+        ensure_ascii=False,
+    )
+    write_shards(
+        (template.replace("ID", i) for i in ids), DATAS / "inf_batch_v2.jsonl", 5000, 10**9
+    )
+    provider = serve(polls=2)
+    context = multiprocessing.get_context("forkserver")
+    peak = context.Value("q", 0)
+    for states in (["creating", "in_queue"], ["collected", "in_progress"], None):
+        process = context.Process(target=killable, args=(provider.url, str(tmp_path), [], peak))
+        process.start()
+        while states and process.is_alive():  # until the work is in the middle of this
+            seen = [job["status"] for job in jobs()] if STATE.exists() else []
+            if set(states) <= set(seen) or (seen and set(seen) == {"collected"}):
+                process.kill()
+            time.sleep(0.002)
+        process.join()
+    assert process.exitcode == 0
+    assert answered() == ids
+    assert provider.charged == Counter(ids)
+    assert len(provider.batches) == 15 and [job["last"] for job in jobs()] == [5000] * 15
+    assert peak.value < 400 * 2**10, f"{peak.value / 2**10:.0f} MiB"
