@@ -19,7 +19,15 @@ from pipeline.batch import REPEAT, answer_files, read_requests, request_files, w
 from pipeline.cli import UserError, at_least_one, parse_settings, run
 from pipeline.codebook import read_codebook
 from pipeline.files import check_outputs, clean_text, write_csv
-from pipeline.labels import MISSING, Outcome, majority, merge, read_answers, self_agreement
+from pipeline.labels import (
+    MISSING,
+    UNDECIDED,
+    Outcome,
+    majority,
+    merge,
+    read_answers,
+    self_agreement,
+)
 
 # ---------------------------------------------------------------------------------------------
 REQUESTS_FILE = "./pre_process/datas/inf_batch_v2.jsonl"  # also matches its numbered shards
@@ -76,17 +84,18 @@ def main(argv: list[str] | None = None) -> None:
         )
 
     labels = {custom_id: reduce(merge, answers) for custom_id, answers in outcomes.items()}
-    asked_again = {
-        custom_id: [labels.get(custom_id, MISSING), *repeats[custom_id]] for custom_id in repeats
+    together = {
+        custom_id: answers + repeats.get(custom_id, []) for custom_id, answers in outcomes.items()
     }
     if args.majority_vote:
-        labels |= {custom_id: majority(answers) for custom_id, answers in asked_again.items()}
+        labels |= {custom_id: majority(answers) for custom_id, answers in together.items()}
     rows = [(request, labels.get(request.custom_id, MISSING)) for request in requests.values()]
     table = pd.DataFrame(
         [(request.custom_id, clean_text(request.message), out.label) for request, out in rows],
         columns=["custom_id", "message", "class"],
     )
     failed = [(request, out) for request, out in rows if out.label < 0]
+    to_send = [(request, out) for request, out in failed if out.form not in UNDECIDED]
     errors = [(request.custom_id, out.form, out.reply) for request, out in failed] + strays
     errors = [(custom_id, reason, clean_text(reply)) for custom_id, reason, reply in errors]
     write_csv(table.assign(**{"class": -1}), args.unlabeled_file)
@@ -94,17 +103,17 @@ def main(argv: list[str] | None = None) -> None:
     write_csv(table[table["class"] >= 0], args.purged_file)
     write_csv(pd.DataFrame(errors, columns=["custom_id", "reason", "reply"]), args.errors_file)
     retries = write_shards(
-        (request.line for request, _ in failed),
+        (request.line for request, _ in to_send),
         args.retry_file,
         args.max_requests_per_file,
         args.max_bytes_per_file,
     )
-    print(f"wrote {', '.join(map(str, retries))}: {len(failed):,} requests")
+    print(f"wrote {', '.join(map(str, retries))}: {len(to_send):,} requests")
     if any(out.probabilities for _, out in rows):
         write_csv(confidence(rows, codebook.names), args.confidence_file)
     duplicates = sum(len(answers) - 1 for answers in outcomes.values())
     print_summary(rows, strays, duplicates, codebook.names)
-    print_agreement(asked_again)
+    print_agreement([together.get(custom_id, []) for custom_id in repeats])
 
 
 def confidence(rows, names: tuple[str, ...]) -> pd.DataFrame:
@@ -118,9 +127,9 @@ def confidence(rows, names: tuple[str, ...]) -> pd.DataFrame:
     return table
 
 
-def print_agreement(asked_again: dict[str, list[Outcome]]) -> None:
+def print_agreement(asked_again: list[list[Outcome]]) -> None:
     """Print how often the teacher agrees with itself, where rows were asked again."""
-    rows, agreed, pairs = self_agreement(asked_again.values())
+    rows, agreed, pairs = self_agreement(asked_again)
     if rows:
         print(
             f"{rows:,} rows were labelled more than once: all labels of {agreed:,} agree "

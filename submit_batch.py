@@ -2,12 +2,13 @@
 
 Reads   REQUESTS_FILE and its shards (from batch_infer_gen.py, or the retry file of jsonl_to_csv.py)
         the key, from the environment: SILICONFLOW_API_KEY or OPENAI_API_KEY
-Writes  ANSWERS_FILE: one answer a line, in the order of the requests
+Writes  ANSWERS_FILE: one answer a line, in the order of the requests, those of a retry at the end
         STATE_FILE: what was sent; stop the script at any moment and run it again to go on
 Run     python submit_batch.py --limit 100   (a pilot; then without --limit)
 """
 
 import sys
+from functools import cache
 from itertools import chain
 
 from pipeline.answers import mend_tail, order_answers
@@ -35,6 +36,8 @@ LIMIT = 0  # only the first so many requests; 0 = all
 REPEAT = 0  # so many times again a random sample, to see whether the teacher agrees with itself
 REPEAT_ROWS = 250  # rows in that sample
 SEED = 42  # of that sample
+MAX_REQUESTS_PER_FILE = 5_000  # of that sample; SiliconFlow's limit, OpenAI's is 50,000
+MAX_BYTES_PER_FILE = 200_000_000  # OpenAI's limit; SiliconFlow's is 1 GB
 PRICE_PER_MILLION_INPUT_TOKENS = 2.0  # CNY, DeepSeek-V3's list price in 2025; see your provider's
 PRICE_PER_MILLION_OUTPUT_TOKENS = 8.0  # the same
 DRY_RUN = False  # print the first request and the price, and stop
@@ -44,12 +47,17 @@ YES = False  # send without asking
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
-    at_least_one(vars(args), "max_concurrency", "repeat_rows")
+    at_least_one(
+        vars(args), "max_concurrency", "repeat_rows", "max_requests_per_file", "max_bytes_per_file"
+    )
     if args.mode not in ("batch", "chat"):
         raise UserError(f"--mode {args.mode}: give batch or chat")
+    if args.mode == "chat" and args.replace_model:
+        raise UserError("--replace-model is for batches: give batch_infer_gen.py --model")
     files = request_files(args.requests_file)
     if args.repeat:
-        files = [write_repeats(files, args.repeat, args.repeat_rows, args.seed)]
+        limits = (args.max_requests_per_file, args.max_bytes_per_file)
+        files = write_repeats(files, args.repeat, args.repeat_rows, args.seed, *limits)
     check_outputs([args.answers_file, args.state_file], inputs=files)
     requests = Requests(files)
     print(f"read {files[0]}{' and shards' * (len(files) > 1)}: {len(requests):,} requests")
@@ -57,26 +65,28 @@ def main(argv: list[str] | None = None) -> None:
     with open_ledger(args.state_file, args.base_url, args.answers_file) as ledger:
         if not args.dry_run:
             mend_tail(args.answers_file)
-        new = plan(ledger, requests, args.mode, args.limit)
-        refuse_labelled(new, requests, args.answers_file)
+        labelled = cache(lambda: labelled_ids(args.answers_file, requests.prompt))
+        new = plan(ledger, requests, args.mode, args.replace_model, args.limit, labelled)
+        if new:
+            refuse_labelled(new, requests, labelled(), args)
         jobs = [job for job in ledger.jobs if job.is_open]
         announce(new, jobs, requests, args)
         if args.dry_run:
             return
-        if jobs:
-            send(ledger, new, jobs, requests, args)
+        try:
+            if jobs:
+                send(ledger, new, jobs, requests, args)
+        finally:
+            order(ledger, requests)
         report(ledger, jobs, requests, args)
 
 
-def refuse_labelled(new: list[Job], requests: Requests, answers_file: str) -> None:
+def refuse_labelled(new: list[Job], requests: Requests, labelled: set[str], args) -> None:
     """Stop where rows that have a label already would be paid for again."""
-    if not new:
-        return
-    known = labelled_ids(answers_file, next(requests.read(new[0].file, 1, 1)).prompt)
-    again = sum(i in known for job in new for i in requests.ids[job.file][job.first - 1 : job.last])
+    again = sum(custom_id in labelled for job in new for custom_id in requests.ids_of(job))
     if again:
         raise UserError(
-            f"{again:,} of these requests have a label in {answers_file} already: run "
+            f"{again:,} of these requests have a label in {args.answers_file} already: run "
             "jsonl_to_csv.py and send its retry file, or give another --answers-file and "
             "--state-file"
         )
@@ -89,13 +99,12 @@ def announce(new: list[Job], jobs: list[Job], requests: Requests, args) -> None:
     if not new:
         print("no request is left to send")
         return
-    spans = [(job.file, job.first, job.last) for job in new]
-    print_request(next(requests.read(*spans[0])))
+    print_request(next(requests.read(new[0])))
     print(
         f"{sum(job.rows for job in new):,} requests to send to {args.base_url} ({args.mode} mode)"
     )
     print_estimate(
-        chain.from_iterable(requests.read(*span) for span in spans),
+        chain.from_iterable(map(requests.read, new)),
         args.price_per_million_input_tokens,
         args.price_per_million_output_tokens,
     )
@@ -114,17 +123,26 @@ def send(ledger: Ledger, new: list[Job], jobs: list[Job], requests: Requests, ar
     batches, chats = ([job for job in jobs if job.mode == mode] for mode in ("batch", "chat"))
     with told(client):
         if batches:
-            run_batches(client, ledger, batches, requests, args.replace_model, args.poll_seconds)
+            run_batches(client, ledger, batches, requests, args.poll_seconds)
         if chats:
             run_chat(client, ledger, chats, requests, args.max_concurrency)
-    order_answers(args.answers_file, lambda custom_id: requests.place.get(custom_id, -1))
+
+
+def order(ledger: Ledger, requests: Requests) -> None:
+    """Put the answers in the requests' order, unless a job still counts on where they stand."""
+    if not any(job.is_open and job.mode == "chat" for job in ledger.jobs):
+        order_answers(ledger.answers_file, lambda custom_id: requests.place.get(custom_id, -1))
 
 
 def ask(count: int) -> None:
     """Ask whether to spend the money; stop where the answer is no, or nobody is there to say."""
     if not sys.stdin.isatty():
         raise UserError("nobody is there to ask: give --yes to send the requests")
-    if input(f"Send {count:,} requests? [y/N] ").strip().lower() not in ("y", "yes"):
+    try:
+        reply = input(f"Send {count:,} requests? [y/N] ")
+    except EOFError:
+        reply = ""
+    if reply.strip().lower() not in ("y", "yes"):
         raise UserError("nothing was sent")
 
 

@@ -14,7 +14,6 @@ from itertools import islice
 from pathlib import Path
 
 from pipeline.cli import UserError
-from pipeline.files import write_text
 
 SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
 
@@ -133,7 +132,8 @@ def read_requests(files: Iterable[Path]) -> Iterator[Request]:
             record = json.loads(text)
             custom_id, turns = record["custom_id"], record["body"]["messages"]
             prompt, message = turns[0]["content"], turns[-1]["content"]
-            max_tokens = int(record["body"].get("max_tokens") or 0)
+            body = record["body"]
+            max_tokens = int(body.get("max_completion_tokens") or body.get("max_tokens") or 0)
             if not all(isinstance(value, str) for value in (custom_id, prompt, message)):
                 raise TypeError
         except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
@@ -169,9 +169,18 @@ class Requests:
     def __len__(self) -> int:
         return len(self.place)
 
-    def read(self, name: str, first: int, last: int) -> Iterator[Request]:
-        """Yield the requests `first` to `last` (from 1) of a file."""
-        return islice(read_requests([self.files[name]]), first - 1, last)
+    @property
+    def prompt(self) -> str:
+        """The system turn of the first request."""
+        return next(read_requests(self.files.values())).prompt
+
+    def ids_of(self, span) -> list[str]:
+        """Return the ids of the requests `span.first` to `span.last` (from 1) of `span.file`."""
+        return self.ids[span.file][span.first - 1 : span.last]
+
+    def read(self, span) -> Iterator[Request]:
+        """Yield the requests of a span, as in `ids_of`."""
+        return islice(read_requests([self.files[span.file]]), span.first - 1, span.last)
 
 
 def read_span(file: Path, first: int, last: int) -> bytes:
@@ -192,21 +201,26 @@ def read_lines(files: Iterable[Path]) -> Iterator[tuple[Path, int, bytes]]:
 REPEAT = "--repeat-"  # in the custom_id of a request that was sent again on purpose
 
 
-def write_repeats(files: list[Path], times: int, rows: int, seed: int) -> Path:
-    """Write the requests of a random sample of rows `times` more times; return the file.
+def write_repeats(
+    files: list[Path], times: int, rows: int, seed: int, max_requests: int, max_bytes: int
+) -> list[Path]:
+    """Write the requests of a random sample of rows `times` more times; return the files.
 
-    It stands beside the requests, and its ids are those of the rows with `--repeat-N` added.
+    They stand beside the requests, each time in a file of its own, cut as by `write_shards`; the
+    ids are those of the rows with `--repeat-N` added.
     """
     count = sum(1 for _ in read_requests(files))
     sample = set(random.Random(seed).sample(range(count), min(rows, count)))
-    lines = []
-    for n, request in enumerate(read_requests(files)):
-        if n in sample:
-            for time in range(1, times + 1):
-                record = json.loads(request.line)
-                record["custom_id"] = f"{request.custom_id}{REPEAT}{time}"
-                lines.append(json.dumps(record, ensure_ascii=False) + "\n")
-    stem = SHARD.sub("", files[0].stem)
-    path = files[0].with_name(f"{stem}-repeat{files[0].suffix}")
-    write_text("".join(lines), path)
-    return path
+    chosen = [request for n, request in enumerate(read_requests(files)) if n in sample]
+    stem, written = SHARD.sub("", files[0].stem), []
+    for time in range(1, times + 1):
+        records = [json.loads(request.line) for request in chosen]
+        lines = (
+            json.dumps(
+                record | {"custom_id": f"{record['custom_id']}{REPEAT}{time}"}, ensure_ascii=False
+            )
+            for record in records
+        )
+        path = files[0].with_name(f"repeat-{time}-{stem}{files[0].suffix}")
+        written += write_shards(lines, path, max_requests, max_bytes)
+    return written

@@ -30,6 +30,7 @@ class Outcome:
 
 
 MISSING = Outcome(-1, "missing", "")
+UNDECIDED = ("conflicting answers", "tie")  # another answer would not settle it
 
 
 def read_answers(files: Iterable[Path], codebook: Codebook) -> Iterator[tuple[str, Outcome]]:
@@ -73,7 +74,7 @@ def outcome_of(record: dict[str, Any], codebook: Codebook) -> Outcome:
     parsed = parse_reply(reply, codebook)
     cut = parsed.label < 0 and finish == "length"
     tokens = (choice.get("logprobs") or {}).get("content") or []
-    probabilities = class_probabilities(tokens, len(codebook.names))
+    probabilities = class_probabilities(tokens, parsed.label, len(codebook.names))
     return Outcome(parsed.label, "length" if cut else parsed.form, reply, probabilities)
 
 
@@ -86,9 +87,9 @@ def choice_of(record: dict[str, Any]) -> dict[str, Any]:
 def merge(first: Outcome, second: Outcome) -> Outcome:
     """Return what two answers to one request come to: a label beats a failure, two must agree."""
     if second.label < 0:
-        return first if first.label >= 0 or first.form == "conflicting answers" else second
-    if first.form == "conflicting answers" or first.label not in (-1, second.label):
-        return Outcome(-1, "conflicting answers", f"{first.reply} | {second.reply}")
+        return first if first.label >= 0 or first.form == UNDECIDED[0] else second
+    if first.form == UNDECIDED[0] or first.label not in (-1, second.label):
+        return Outcome(-1, UNDECIDED[0], f"{first.reply} | {second.reply}")
     return second if first.label < 0 else first
 
 
@@ -98,7 +99,7 @@ def majority(outcomes: list[Outcome]) -> Outcome:
     if not votes:
         return outcomes[0]
     if len(votes) > 1 and votes[0][1] == votes[1][1]:
-        return Outcome(-1, "tie", " | ".join(outcome.reply for outcome in outcomes))
+        return Outcome(-1, UNDECIDED[1], " | ".join(outcome.reply for outcome in outcomes))
     return next(outcome for outcome in outcomes if outcome.label == votes[0][0])
 
 
@@ -120,5 +121,8 @@ def labelled_ids(path: str | Path, prompt: str) -> set[str]:
     if not Path(path).is_file():
         return set()
     codebook = parse_codebook("the requests' codebook", prompt)
-    answers = read_answers(answer_files(path), codebook)
-    return {custom_id for custom_id, outcome in answers if outcome.label >= 0}
+    outcomes: dict[str, Outcome] = {}
+    for custom_id, outcome in read_answers(answer_files(path), codebook):
+        known = outcomes.get(custom_id)
+        outcomes[custom_id] = merge(known, outcome) if known else outcome
+    return {custom_id for custom_id, outcome in outcomes.items() if outcome.label >= 0}

@@ -3,7 +3,8 @@
 import fcntl
 import hashlib
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -32,12 +33,14 @@ class Job:
     sha256: str
     mode: str
     offset: int = 0  # bytes of the answers file when the job was planned
+    replace_model: str = ""  # what SiliconFlow puts in place of the requests' model
     token: str = field(default_factory=lambda: secrets.token_hex(8))
     planned: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     status: str = PLANNED
     input_file_id: str = ""
     batch_id: str = ""
     message: str = ""
+    ended: float = 0.0  # seconds since 1970
     counts: dict = field(default_factory=dict)
 
     @property
@@ -52,6 +55,10 @@ class Job:
     @property
     def rows(self) -> int:
         return self.last - self.first + 1
+
+    def end(self, message: str, counts: dict) -> None:
+        """Note that the answers are in the answers file."""
+        self.status, self.message, self.counts, self.ended = COLLECTED, message, counts, time.time()
 
     def __str__(self) -> str:
         return f"{self.file}, requests {self.first:,} to {self.last:,}"
@@ -81,14 +88,9 @@ class Ledger:
 
 @contextmanager
 def open_ledger(path: str | Path, base_url: str, answers_file: str) -> Iterator[Ledger]:
-    """Read the ledger, or begin one, and keep other processes from it meanwhile."""
+    """Read the ledger, or begin one, and keep other processes from it and from the answers."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.stem}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(f"another submit_batch.py is at work on {path}: wait for it") from error
+    with _locked(path), _locked(Path(answers_file)):
         ledger = Ledger(path, base_url, answers_file, [])
         if path.exists():
             cure = f"restore it, or look up at {base_url} what was sent before you delete it"
@@ -102,6 +104,17 @@ def open_ledger(path: str | Path, base_url: str, answers_file: str) -> Iterator[
         yield ledger
 
 
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.stem}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(f"another submit_batch.py is at work on {path}: wait for it") from error
+        yield
+
+
 def _check(ledger: Ledger, at: str, into: str) -> None:
     """Stop where the jobs belong to another provider or file, or their answers are gone."""
     kept = [job for job in ledger.jobs if job.status not in (FAILED, REPLACED)]
@@ -109,8 +122,7 @@ def _check(ledger: Ledger, at: str, into: str) -> None:
         if any(job.is_sent and job.mode == "batch" for job in kept):
             raise UserError(f"{ledger.path}: batches are under way at {at}: give --base-url {at}")
         for job in kept:
-            if job.status == UPLOADING:
-                job.status = REPLACED
+            job.status = REPLACED if job.status == UPLOADING else job.status
     if into != ledger.answers_file and kept:
         raise UserError(
             f"{ledger.path}: the answers so far are in {into}: give --answers-file {into}, or "
@@ -127,31 +139,50 @@ def _check(ledger: Ledger, at: str, into: str) -> None:
             job.status = "downloading"  # the provider still has the files
 
 
-def plan(ledger: Ledger, requests: Requests, mode: str, limit: int) -> list[Job]:
+def plan(
+    ledger: Ledger,
+    requests: Requests,
+    mode: str,
+    replace_model: str,
+    limit: int,
+    labelled: Callable[[], set[str]],
+) -> list[Job]:
     """Add a job for each span of requests that none covers yet; return these new jobs.
 
-    Jobs that an earlier run planned and did not begin to send are planned anew. `limit` (0 = none)
-    is how many requests may be sent in all, from the first on. Stops where the requests of a job
-    under way have changed or belong to another file.
+    Jobs of which nothing was sent or answered are planned anew, and so are those of a retry that
+    brought no label (`labelled()` are the ids that have one) once it is written again. `limit` (0 =
+    none) is how many requests may be sent in all, from the first on. Stops where the requests of
+    a job under way have changed or belong to another file.
     """
-    ledger.jobs = [job for job in ledger.jobs if job.status != PLANNED]
+    offset = _size(ledger.answers_file)
+    ledger.jobs = [
+        job
+        for job in ledger.jobs
+        if job.status != PLANNED and not (job.status == SENDING and job.offset == offset)
+    ]
     for job in ledger.jobs:
-        if job.status == UPLOADING and (job.mode != mode or job.file not in requests.files):
+        if job.status == UPLOADING and (
+            (job.mode, job.replace_model) != (mode, replace_model) or job.file not in requests.files
+        ):
             job.status = REPLACED
         if job.is_open and job.file not in requests.files:
             raise UserError(
                 f"{ledger.path}: {job} are under way: run submit_batch.py for that file first"
             )
-    offset = _size(ledger.answers_file)
     left = limit or len(requests)
     new: list[Job] = []
     for name, ids in requests.ids.items():
         start = 1  # the first request behind those that a job has
-        for job in [*_current(ledger, requests.files[name]), None]:
+        for job in [*_current(ledger, requests, name, labelled), None]:
+            if job and job.replace_model != replace_model:
+                raise UserError(
+                    f"{ledger.path}: {job} were sent with --replace-model "
+                    f"'{job.replace_model}': give the same for the rest"
+                )
             end = min(job.first - 1 if job else len(ids), start + left - 1)
             if start <= end:
                 digest = _digest(requests.files[name], start, end)
-                new.append(Job(name, start, end, digest, mode, offset))
+                new.append(Job(name, start, end, digest, mode, offset, replace_model))
                 left -= end - start + 1
             if job:
                 start, left = job.last + 1, max(0, left - job.rows)
@@ -159,19 +190,26 @@ def plan(ledger: Ledger, requests: Requests, mode: str, limit: int) -> list[Job]
     return new
 
 
-def _current(ledger: Ledger, file: Path) -> list[Job]:
+def _current(
+    ledger: Ledger, requests: Requests, name: str, labelled: Callable[[], set[str]]
+) -> list[Job]:
     """Return the jobs of a file as it is now, in its order; jobs of what it was are `replaced`."""
-    for job in ledger.jobs_of(file.name):
-        if _digest(file, job.first, job.last) == job.sha256:
+    file = requests.files[name]
+    for job in ledger.jobs_of(name):
+        if _digest(file, job.first, job.last) != job.sha256:
+            if job.is_sent:
+                raise UserError(
+                    f"{file} has changed since its requests {job.first:,} to {job.last:,} were "
+                    f"sent ({job.batch_id or job.mode}): restore it by the same run of "
+                    "batch_infer_gen.py, or give them up: cancel the batch at the provider and "
+                    f"delete {ledger.path}"
+                )
+            job.status = REPLACED
             continue
-        if job.is_sent:
-            raise UserError(
-                f"{file} has changed since its requests {job.first:,} to {job.last:,} were sent "
-                f"({job.batch_id or job.mode}): restore it by the same run of batch_infer_gen.py, "
-                f"or give them up: cancel the batch at the provider and delete {ledger.path}"
-            )
-        job.status = REPLACED
-    return ledger.jobs_of(file.name)
+        written_anew = job.status == COLLECTED and file.stat().st_mtime > job.ended
+        if written_anew and labelled().isdisjoint(requests.ids_of(job)):
+            job.status = REPLACED
+    return ledger.jobs_of(name)
 
 
 def _digest(file: Path, first: int, last: int) -> str:

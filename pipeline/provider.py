@@ -1,8 +1,10 @@
 """Calls to an OpenAI-compatible provider, made so that nothing is uploaded or paid twice."""
 
+import hashlib
 import ipaddress
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,8 +22,9 @@ from pipeline.ledger import CREATING, UPLOADING, Job, Ledger
 
 NO_KEY = "none"  # to a server on one's own machine, which asks for no key
 PASSING = (408, 409, 429)  # and 500 to 599: worth another try
-LONGEST_PAUSE = 60  # seconds between two tries, where the provider names none
-BROKEN_DOWNLOADS = 3  # of one file until the program gives up
+LONGEST_PAUSE = 60  # seconds between two tries
+LOOKS = 3  # for what a broken call may have made
+DOWNLOADS = 3  # of a batch's files until the program gives up
 
 Record = dict[str, Any]
 
@@ -40,7 +43,7 @@ def connect(base_url: str, max_retries: int, timeout: float) -> OpenAI:
 
 
 def key_for(base_url: str) -> str:
-    """Return the key for a provider, which no other provider gets to see."""
+    """Return the key for a provider: OPENAI_API_KEY, at SiliconFlow rather its own."""
     url = urlsplit(base_url)
     host = url.hostname or ""
     if url.scheme not in ("http", "https") or not host:
@@ -50,6 +53,11 @@ def key_for(base_url: str) -> str:
     key = next((os.environ[name].strip() for name in names if os.environ.get(name)), "")
     if not key and not _is_near(host):
         raise UserError(f"no key for {host}: give it by `export {names[0]}=...` in the shell")
+    if not re.fullmatch(r"[!-~]*", key):
+        raise UserError(
+            f"the key for {host} holds a space, a line break or a letter that no key has: copy it "
+            "again, without quotation marks of a text processor"
+        )
     return key or NO_KEY
 
 
@@ -100,38 +108,45 @@ def is_passing(error: APIError) -> bool:
     return status is None or status in PASSING or status >= 500
 
 
-def once(call: Callable[[], Any], find: Callable[[], Any], retries: int, sent: bool) -> Any:
+def once(
+    call: Callable[[], Any], find: Callable[[], Any], retries: int, sent: bool, settle: float
+) -> Any:
     """Make a call that must not count twice, and return what it made.
 
-    Where it may have been made before (`sent`, or a try that broke), `find` looks for that first.
+    Where it may have been made before (`sent`, or a try that broke), `find` looks for that first,
+    `LOOKS` times and `settle` seconds apart: the provider may still be at it.
     """
     for attempt in count():
-        if sent and (found := find()) is not None:
-            return found
+        for look in range(LOOKS if sent else 0):
+            if (found := find()) is not None:
+                return found
+            time.sleep(settle if look < LOOKS - 1 else 0)
         try:
             return call()
         except APIError as error:
             if attempt == retries or not is_passing(error):
                 raise
-            time.sleep(_pause(error, attempt))
+            time.sleep(pause(error, attempt))
             sent = True
 
 
-def _pause(error: APIError, attempt: int) -> float:
+def pause(error: APIError, attempt: int) -> float:
     """Return the seconds to wait: the provider's `Retry-After`, or twice as long each time."""
     response = getattr(error, "response", None)
     try:
-        return float(response.headers["retry-after"])
+        asked = float(response.headers["retry-after"])
+        return asked if 0 <= asked <= LONGEST_PAUSE else LONGEST_PAUSE
     except (AttributeError, KeyError, ValueError):
         return min(LONGEST_PAUSE, 0.5 * 2**attempt)
 
 
-def submit(client: OpenAI, ledger: Ledger, job: Job, content: bytes, model: str) -> None:
+def submit(client: OpenAI, ledger: Ledger, job: Job, content: bytes, settle: float) -> None:
     """Upload a job's requests and make its batch, each unless that is done.
 
-    The ledger is written before and after each call. `model` replaces the requests' model where
-    the provider can do that (SiliconFlow).
+    The ledger is written before and after each call; `settle` as in `once`.
     """
+    if hashlib.sha256(content).hexdigest() != job.sha256:
+        raise UserError(f"{job} have changed since the price was told: run submit_batch.py again")
     direct, retries = client.with_options(max_retries=0), client.max_retries
     if not job.input_file_id:
         name = f"{Path(job.file).stem}-{job.token}.jsonl"
@@ -141,13 +156,24 @@ def submit(client: OpenAI, ledger: Ledger, job: Job, content: bytes, model: str)
             lambda: _find_upload(client, name),
             retries,
             sent,
+            settle,
         )
         ledger.save()
     if not job.batch_id:
         sent = _enter(ledger, job, CREATING)
-        batch = once(
-            lambda: _create(direct, job, model), lambda: _find_batch(client, job), retries, sent
-        )
+        try:
+            batch = once(
+                lambda: _create(direct, job),
+                lambda: _find_batch(client, job),
+                retries,
+                sent,
+                settle,
+            )
+        except APIError as error:
+            if not is_passing(error):  # refused: there is no batch, and nothing to pay
+                job.status = UPLOADING
+                ledger.save()
+            raise
         job.batch_id, job.status = batch["id"], batch["status"]
         ledger.save()
 
@@ -160,17 +186,22 @@ def _enter(ledger: Ledger, job: Job, status: str) -> bool:
     return known
 
 
-def _record(client: OpenAI, response: Any) -> Record:
-    """Return the JSON of a raw response that describes a file or batch; SiliconFlow wraps it."""
+def _json(client: OpenAI, response: Any) -> Record:
+    """Return the JSON object of a raw response; SiliconFlow wraps some in `data`."""
     try:
         record = response.http_response.json()
-        record = record["data"] if isinstance(record.get("data"), dict) else record
-        if record.get("id"):
-            return record
-        said = record.get("message") or "no id"
+        return record["data"] if isinstance(record.get("data"), dict) else record
     except (ValueError, AttributeError):
-        said = "no JSON"
-    raise UserError(f"{client.base_url} answers, but with {said}: check --base-url")
+        raise UserError(f"{client.base_url} answers, but no JSON: check --base-url") from None
+
+
+def _record(client: OpenAI, response: Any) -> Record:
+    """Return what a raw response tells of a file or batch."""
+    record = _json(client, response)
+    if not record.get("id"):
+        told = hide_key(client, str(record.get("message") or "nothing"))
+        raise UserError(f"{client.base_url} gives no id, and says: {told}; check --base-url")
+    return record
 
 
 def _upload(client: OpenAI, name: str, content: bytes) -> str:
@@ -181,39 +212,43 @@ def _upload(client: OpenAI, name: str, content: bytes) -> str:
 def _find_upload(client: OpenAI, name: str) -> str | None:
     """Return the id of an upload by its name; None also where the provider lists no files."""
     try:
-        return next((file.id for file in _all(client.files.list()) if file.filename == name), None)
+        listed = _all(client, client.files, purpose="batch")
+        return next((file["id"] for file in listed if file.get("filename") == name), None)
     except NotFoundError:
         return None
 
 
-def _create(client: OpenAI, job: Job, model: str) -> Record:
+def _create(client: OpenAI, job: Job) -> Record:
     raw = client.batches.with_raw_response.create(
         input_file_id=job.input_file_id,
         endpoint="/v1/chat/completions",
         completion_window="24h",
         metadata={"token": job.token, "description": str(job)},
-        extra_body={"replace": {"model": model}} if model else None,
+        extra_body={"replace": {"model": job.replace_model}} if job.replace_model else None,
     )
     return _record(client, raw)
 
 
 def _find_batch(client: OpenAI, job: Job) -> Record | None:
     """Return the batch that was made of a job, None where there is none."""
-    for batch in _all(client.batches.list(limit=100)):
-        metadata = batch.metadata or {}
-        if metadata.get("token") == job.token or batch.input_file_id == job.input_file_id:
-            return {"id": batch.id, "status": batch.status}
+    for batch in _all(client, client.batches):
+        metadata = batch.get("metadata") or {}
+        if job.token == metadata.get("token") or job.input_file_id == batch.get("input_file_id"):
+            return batch
     return None
 
 
-def _all(page: Any) -> Iterator[Any]:
-    """Yield the items of all pages; some providers send the first page again and again."""
+def _all(client: OpenAI, resource: Any, **query: Any) -> Iterator[Record]:
+    """Yield the files or batches of all pages; some providers send the first again and again."""
     seen: set[str] = set()
-    for item in page:
-        if item.id in seen:
+    while True:
+        page = _json(client, resource.with_raw_response.list(limit=100, **query))
+        new = [item for item in page.get("data") or [] if item["id"] not in seen]
+        yield from new
+        if not new or page.get("has_more") is False:
             return
-        seen.add(item.id)
-        yield item
+        seen |= {item["id"] for item in new}
+        query["after"] = new[-1]["id"]
 
 
 def poll(client: OpenAI, job: Job) -> Record:
@@ -221,20 +256,44 @@ def poll(client: OpenAI, job: Job) -> Record:
     return _record(client, client.batches.with_raw_response.retrieve(job.batch_id))
 
 
-def download(client: OpenAI, file_id: str) -> bytes:
-    """Return the lines of an output or error file, given by its id or its address."""
-    for attempt in count(1):
-        try:
-            if file_id.startswith(("http://", "https://")):
-                with urlopen(file_id) as response:
-                    content = response.read()
-            else:
-                content = client.files.content(file_id).read()
-            json.loads(content.rstrip().rpartition(b"\n")[2] or b"{}")
-            return content
-        except (OSError, HTTPException, ValueError) as error:
-            if attempt == BROKEN_DOWNLOADS:
-                raise UserError(
-                    f"{file_id} arrived broken {attempt} times ({error}): run the same command "
-                    "again to go on"
-                ) from error
+def fetch(client: OpenAI, batch: Record) -> bytes:
+    """Return the lines of a batch's output and error file, fetched again where some are missing.
+
+    Raises UserError where a file stays empty or broken.
+    """
+    ids = [batch[key] for key in ("output_file_id", "error_file_id") if batch.get(key)]
+    counts = batch.get("request_counts") or {}
+    told = (counts.get("completed") or 0) + (counts.get("failed") or 0)
+    for attempt in range(DOWNLOADS):
+        parts = [_download(client, file_id) for file_id in ids]
+        lines = [line for part in parts for line in (part or b"").splitlines() if line.strip()]
+        ends = [part.rstrip().rpartition(b"\n")[2] for part in parts if part]
+        whole = None not in parts and all(map(is_answer, ends)) and bool(lines) == bool(ids)
+        if whole and len(lines) >= told:
+            break
+        time.sleep(min(LONGEST_PAUSE, 0.5 * 2**attempt))
+    if not whole:
+        raise UserError(
+            f"the answers of {batch['id']} arrived broken {DOWNLOADS} times: run the same command "
+            "again to go on"
+        )
+    return b"\n".join(lines)
+
+
+def is_answer(line: bytes) -> bool:
+    """Return whether a line is a whole answer."""
+    try:
+        return bool(json.loads(line)["custom_id"])
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _download(client: OpenAI, file_id: str) -> bytes | None:
+    """Return a file given by its id or its address, None where the address breaks off."""
+    if not file_id.startswith(("http://", "https://")):
+        return client.files.content(file_id).read()
+    try:
+        with urlopen(file_id, timeout=60) as response:
+            return response.read()
+    except (OSError, HTTPException):
+        return None

@@ -59,14 +59,19 @@ def tokens(*steps):
         ([{"[": 0.6, "[1": 0.4}, {"2": 1.0}], (None, 0.4, 0.6, None)),
         ([{"类别": 0.3}, {"：": 0.9}, {" [": 0.8, " 2": 0.2}, {"0": 0.9}], (0.9, None, None, None)),
         ([{"【": 1}, {"２": 0.5, "2": 0.25}, {"】": 1}], (None, None, 0.75, None)),
-        ([{"[": 1}, {"7": 0.6, "1": 0.4}, {"]": 1}], (None, 0.4, None, None)),
+        ([{"[": 1}, {"7": 0.6, "2": 0.4}, {"]": 1}], ()),
+        (
+            [{"<think>[0]": 1}, {"</think>": 1}, {"[": 1}, {"2": 0.8, "0": 0.2}],
+            (0.2, None, 0.8, None),
+        ),
         ([{"[": 0.5, "<": 0.5}, {" ": 1.0}, {"3": 1.0}], (None, None, None, 1.0)),
         ([{"2": 0.9, "1": 0.1}], ()),
         ([], ()),
     ],
 )
 def test_confidence_is_read_behind_the_bracket_whatever_the_tokens_are(steps, expected):
-    got = class_probabilities(tokens(*steps), 4)
+    label = max(range(4), key=lambda k: expected[k] or 0) if expected else 2
+    got = class_probabilities(tokens(*steps), label, 4)
     assert [p is None for p in got] == [p is None for p in expected]
     assert [p for p in got if p is not None] == pytest.approx(
         [p for p in expected if p is not None]
@@ -76,7 +81,22 @@ def test_confidence_is_read_behind_the_bracket_whatever_the_tokens_are(steps, ex
 def test_a_chosen_token_that_is_not_listed_counts():
     content = [{"token": "[", "logprob": 0.0, "top_logprobs": []}]
     content.append({"token": "1", "logprob": math.log(0.3), "top_logprobs": tokens({"2": 0.7})})
-    assert class_probabilities(content, 4) == pytest.approx((None, 0.3, 0.7, None))
+    assert class_probabilities(content, 1, 4) == pytest.approx((None, 0.3, 0.7, None))
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"token": "[2]", "logprob": None, "top_logprobs": None},
+        {"token": "[2]", "logprob": -9999.0},
+        {"token": "[2]"},
+    ],
+)
+def test_an_answer_without_usable_log_probabilities_is_still_a_label(codebook, step):
+    record = json.loads(answer_line("row-2", "[2]"))
+    record["response"]["body"]["choices"][0]["logprobs"] = {"content": [step]}
+    outcome = outcome_of(record, codebook)
+    assert (outcome.label, outcome.probabilities) == (2, ())
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,8 @@ class Provider(ThreadingHTTPServer):
 
         `action` is a status with or without the seconds of a `Retry-After` ("429 0.2"), "drop"
         (the connection, before anything is done), "drop after", "cut" (it breaks after half of the
-        answer), "short" (half of the answer as if it were all), or "slow" and seconds.
+        answer), "short" (half of the answer as if it were all), "empty", "html", or "slow" and
+        seconds.
         """
         self.faults.append([call, action, times])
 
@@ -273,15 +274,22 @@ class Handler(BaseHTTPRequestHandler):
             self.reply({"error": {"message": f"no {path} here", "code": "not_found"}}, 404)
         else:
             status = result.pop("status_code", 200) if isinstance(result, dict) else 200
-            if action == "short":
-                result = result[: len(result) // 2]
+            match action:
+                case "short":
+                    result = result[: len(result) // 2]
+                case "empty":
+                    result = b""
+                case "html":
+                    result = b"<html>welcome</html>"
             self.reply(result, status, cut=action == "cut")
 
     def get(self, path: str, content: bytes) -> Any:
         """Return what a GET asks for: a JSON value or a file's bytes."""
         match path.split("/")[2:]:
-            case ["files"]:
-                return {"object": "list", "data": [*map(self.server.described, self.server.files)]}
+            case ["files"] if not self.server.wrapped or "purpose=batch" in self.path:
+                files = [self.server.described(file) for file in self.server.files]
+                listed = {"object": "list", "data": files}
+                return {"code": 20000, "data": listed} if self.server.wrapped else listed
             case ["files", file_id, "content"] if file_id in self.server.files:
                 return self.server.files[file_id][1]
             case ["batches"]:
