@@ -67,8 +67,6 @@ def main(argv: list[str] | None = None) -> None:
             mend_tail(args.answers_file)
         labelled = cache(lambda: labelled_ids(args.answers_file, requests.prompt))
         new = plan(ledger, requests, args.mode, args.replace_model, args.limit, labelled)
-        if new:
-            refuse_labelled(new, requests, labelled(), args)
         jobs = [job for job in ledger.jobs if job.is_open]
         announce(new, jobs, requests, args)
         if args.dry_run:
@@ -79,17 +77,6 @@ def main(argv: list[str] | None = None) -> None:
         finally:
             order(ledger, requests)
         report(ledger, jobs, requests, args)
-
-
-def refuse_labelled(new: list[Job], requests: Requests, labelled: set[str], args) -> None:
-    """Stop where rows that have a label already would be paid for again."""
-    again = sum(custom_id in labelled for job in new for custom_id in requests.ids_of(job))
-    if again:
-        raise UserError(
-            f"{again:,} of these requests have a label in {args.answers_file} already: run "
-            "jsonl_to_csv.py and send its retry file, or give another --answers-file and "
-            "--state-file"
-        )
 
 
 def announce(new: list[Job], jobs: list[Job], requests: Requests, args) -> None:

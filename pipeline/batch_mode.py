@@ -47,9 +47,8 @@ def run_batches(
                         broken[job.token] = hide_key(client, gone(error, client, job))
             completed, failed = map(sum, zip(*states.values(), strict=True))
             ended = sum(not job.is_open for job in jobs)
-            bar.set_postfix_str(
-                f"{failed:,} failed, {len(jobs) - ended} of {len(jobs)} batches left"
-            )
+            left = f"{len(jobs) - ended} of {len(jobs)} batches left"
+            bar.set_postfix_str(f"{completed:,} completed, {failed:,} failed, {left}")
             bar.update(completed + failed - bar.n)
             if any(job.is_open and job.token not in broken for job in jobs):
                 time.sleep(poll_seconds)

@@ -152,7 +152,7 @@ def plan(
     Jobs of which nothing was sent or answered are planned anew, and so are those of a retry that
     brought no label (`labelled()` are the ids that have one) once it is written again. `limit` (0 =
     none) is how many requests may be sent in all, from the first on. Stops where the requests of
-    a job under way have changed or belong to another file.
+    a job under way have changed or belong to another file, and where one has a label already.
     """
     offset = _size(ledger.answers_file)
     ledger.jobs = [
@@ -186,6 +186,12 @@ def plan(
                 left -= end - start + 1
             if job:
                 start, left = job.last + 1, max(0, left - job.rows)
+    if new and (again := {i for job in new for i in requests.ids_of(job)} & labelled()):
+        raise UserError(
+            f"{len(again):,} of these requests have a label in {ledger.answers_file} already: run "
+            "jsonl_to_csv.py and send its retry file, or give another --answers-file and "
+            "--state-file"
+        )
     ledger.jobs += new
     return new
 
