@@ -92,7 +92,9 @@ def explain(error: APIError, base_url: str) -> str:
     if status in (401, 403):
         return f"{base_url} refuses the key ({message}): check the key and --base-url; {again}"
     if status == 404:
-        return f"{base_url} has no such address or model ({message}): check --base-url and --model"
+        return (
+            f"{base_url} has no such address or model ({message}): check --base-url and the model"
+        )
     return f"{base_url} answers {status} ({message}); {again}"
 
 
@@ -263,13 +265,13 @@ def fetch(client: OpenAI, batch: Record) -> bytes:
     """
     ids = [batch[key] for key in ("output_file_id", "error_file_id") if batch.get(key)]
     counts = batch.get("request_counts") or {}
-    told = (counts.get("completed") or 0) + (counts.get("failed") or 0)
+    expected = (counts.get("completed") or 0) + (counts.get("failed") or 0)
     for attempt in range(DOWNLOADS):
         parts = [_download(client, file_id) for file_id in ids]
         lines = [line for part in parts for line in (part or b"").splitlines() if line.strip()]
         ends = [part.rstrip().rpartition(b"\n")[2] for part in parts if part]
         whole = None not in parts and all(map(is_answer, ends)) and bool(lines) == bool(ids)
-        if whole and len(lines) >= told:
+        if whole and len(lines) >= expected:
             break
         time.sleep(min(LONGEST_PAUSE, 0.5 * 2**attempt))
     if not whole:

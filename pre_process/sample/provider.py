@@ -131,6 +131,9 @@ class Provider(ThreadingHTTPServer):
         self.calls: Counter[str] = Counter()
         self.lock = threading.RLock()
 
+    def handle_error(self, request, client_address) -> None:
+        """Keep quiet of callers that went away."""
+
     def fault(self, call: str, action: str, times: int = 1) -> None:
         """Let the next calls that match a pattern, such as `POST /v1/files`, go wrong.
 
