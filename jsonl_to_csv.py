@@ -63,18 +63,7 @@ def main(argv: list[str] | None = None) -> None:
     answers = answer_files(args.answers_file)
     check_outputs([*outputs, args.retry_file, args.confidence_file], inputs=[*files, *answers])
 
-    outcomes: dict[str, list[Outcome]] = defaultdict(list)
-    repeats: dict[str, list[Outcome]] = defaultdict(list)
-    strays: list[tuple[str, str, str]] = []
-    for custom_id, outcome in tqdm(read_answers(answers, codebook), unit="answer"):
-        asked, again, _ = custom_id.rpartition(REPEAT)
-        if custom_id in requests:
-            outcomes[custom_id].append(outcome)
-        elif again and asked in requests:
-            repeats[asked].append(outcome)
-        else:
-            broken = outcome.form.startswith("malformed")
-            strays.append((custom_id, outcome.form if broken else "unknown id", outcome.reply))
+    outcomes, repeats, strays = gather(read_answers(answers, codebook), requests)
     total = sum(map(len, [strays, *outcomes.values(), *repeats.values()]))
     print(f"read {', '.join(map(str, answers))}: {total:,} answers")
     if not outcomes:
@@ -83,12 +72,11 @@ def main(argv: list[str] | None = None) -> None:
             f"{args.requests_file}: check that both come from the same run of batch_infer_gen.py"
         )
 
-    labels = {custom_id: reduce(merge, answers) for custom_id, answers in outcomes.items()}
-    together = {
-        custom_id: answers + repeats.get(custom_id, []) for custom_id, answers in outcomes.items()
-    }
+    together = {custom_id: own + repeats.get(custom_id, []) for custom_id, own in outcomes.items()}
     if args.majority_vote:
-        labels |= {custom_id: majority(answers) for custom_id, answers in together.items()}
+        labels = {custom_id: majority(several) for custom_id, several in together.items()}
+    else:
+        labels = {custom_id: reduce(merge, own) for custom_id, own in outcomes.items()}
     rows = [(request, labels.get(request.custom_id, MISSING)) for request in requests.values()]
     table = pd.DataFrame(
         [(request.custom_id, clean_text(request.message), out.label) for request, out in rows],
@@ -111,9 +99,26 @@ def main(argv: list[str] | None = None) -> None:
     print(f"wrote {', '.join(map(str, retries))}: {len(to_send):,} requests")
     if any(out.probabilities for _, out in rows):
         write_csv(confidence(rows, codebook.names), args.confidence_file)
-    duplicates = sum(len(answers) - 1 for answers in outcomes.values())
+    duplicates = sum(len(own) - 1 for own in outcomes.values())
     print_summary(rows, strays, duplicates, codebook.names)
     print_agreement([together.get(custom_id, []) for custom_id in repeats])
+
+
+def gather(answers, requests: dict) -> tuple[dict, dict, list[tuple[str, str, str]]]:
+    """Return the outcomes of rows and of their repeats, by custom_id, and those of no row."""
+    outcomes: dict[str, list[Outcome]] = defaultdict(list)
+    repeats: dict[str, list[Outcome]] = defaultdict(list)
+    strays: list[tuple[str, str, str]] = []
+    for custom_id, outcome in tqdm(answers, unit="answer"):
+        asked, again, _ = custom_id.rpartition(REPEAT)
+        if custom_id in requests:
+            outcomes[custom_id].append(outcome)
+        elif again and asked in requests:
+            repeats[asked].append(outcome)
+        else:
+            broken = outcome.form.startswith("malformed")
+            strays.append((custom_id, outcome.form if broken else "unknown id", outcome.reply))
+    return outcomes, repeats, strays
 
 
 def confidence(rows, names: tuple[str, ...]) -> pd.DataFrame:
