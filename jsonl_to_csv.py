@@ -9,13 +9,13 @@ Writes  UNLABELED_FILE, LABELED_FILE, PURGED_FILE: custom_id, message, class (-1
 Run     python jsonl_to_csv.py
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from functools import reduce
 
 import pandas as pd
 from tqdm import tqdm
 
-from pipeline.batch import REPEAT, answer_files, read_requests, request_files, write_shards
+from pipeline.batch import answer_files, read_requests, request_files, write_shards
 from pipeline.cli import UserError, at_least_one, parse_settings, run
 from pipeline.codebook import read_codebook
 from pipeline.files import check_outputs, clean_text, write_csv
@@ -23,6 +23,7 @@ from pipeline.labels import (
     MISSING,
     UNDECIDED,
     Outcome,
+    gather,
     majority,
     merge,
     read_answers,
@@ -63,7 +64,8 @@ def main(argv: list[str] | None = None) -> None:
     answers = answer_files(args.answers_file)
     check_outputs([*outputs, args.retry_file, args.confidence_file], inputs=[*files, *answers])
 
-    outcomes, repeats, strays = gather(read_answers(answers, codebook), requests)
+    lines = tqdm(read_answers(answers, codebook), unit="answer")
+    outcomes, repeats, strays = gather(lines, requests)
     total = sum(map(len, [strays, *outcomes.values(), *repeats.values()]))
     print(f"read {', '.join(map(str, answers))}: {total:,} answers")
     if not outcomes:
@@ -102,23 +104,6 @@ def main(argv: list[str] | None = None) -> None:
     duplicates = sum(len(own) - 1 for own in outcomes.values())
     print_summary(rows, strays, duplicates, codebook.names)
     print_agreement([together.get(custom_id, []) for custom_id in repeats])
-
-
-def gather(answers, requests: dict) -> tuple[dict, dict, list[tuple[str, str, str]]]:
-    """Return the outcomes of rows and of their repeats, by custom_id, and those of no row."""
-    outcomes: dict[str, list[Outcome]] = defaultdict(list)
-    repeats: dict[str, list[Outcome]] = defaultdict(list)
-    strays: list[tuple[str, str, str]] = []
-    for custom_id, outcome in tqdm(answers, unit="answer"):
-        asked, again, _ = custom_id.rpartition(REPEAT)
-        if custom_id in requests:
-            outcomes[custom_id].append(outcome)
-        elif again and asked in requests:
-            repeats[asked].append(outcome)
-        else:
-            broken = outcome.form.startswith("malformed")
-            strays.append((custom_id, outcome.form if broken else "unknown id", outcome.reply))
-    return outcomes, repeats, strays
 
 
 def confidence(rows, names: tuple[str, ...]) -> pd.DataFrame:

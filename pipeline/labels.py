@@ -2,13 +2,13 @@
 
 import json
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.batch import answer_files, read_lines
+from pipeline.batch import REPEAT, answer_files, read_lines
 from pipeline.codebook import Codebook, parse_codebook, parse_reply
 from pipeline.confidence import class_probabilities
 
@@ -82,6 +82,25 @@ def choice_of(record: dict[str, Any]) -> dict[str, Any]:
     """Return the first choice of an answer record, {} where there is none."""
     body = (record.get("response") or {}).get("body") or {}
     return (body.get("choices") or [{}])[0]
+
+
+def gather(
+    answers: Iterable[tuple[str, Outcome]], requests: Container[str]
+) -> tuple[dict[str, list[Outcome]], dict[str, list[Outcome]], list[tuple[str, str, str]]]:
+    """Return the outcomes of rows and of their repeats, by custom_id, and those of no row."""
+    outcomes: dict[str, list[Outcome]] = defaultdict(list)
+    repeats: dict[str, list[Outcome]] = defaultdict(list)
+    strays: list[tuple[str, str, str]] = []
+    for custom_id, outcome in answers:
+        asked, again, _ = custom_id.rpartition(REPEAT)
+        if custom_id in requests:
+            outcomes[custom_id].append(outcome)
+        elif again and asked in requests:
+            repeats[asked].append(outcome)
+        else:
+            broken = outcome.form.startswith("malformed")
+            strays.append((custom_id, outcome.form if broken else "unknown id", outcome.reply))
+    return outcomes, repeats, strays
 
 
 def merge(first: Outcome, second: Outcome) -> Outcome:
