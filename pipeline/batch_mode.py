@@ -74,11 +74,11 @@ def collect(client: OpenAI, ledger: Ledger, job: Job, batch: Record, requests: R
         job.message = hide_key(client, reason_of(batch))
         job.status = FAILED
     else:
-        lines = distinct(fetch(client, batch))
+        lines = distinct(fetch(client, job, batch))
         add_answers(ledger.answers_file, lines)
         counts = count_answers(lines, set(requests.ids_of(job)))
         told = {reason: hide_key(client, message) for reason, message in counts["told"].items()}
-        job.end(batch["status"], counts | {"told": told})
+        job.end(batch["status"], counts | {"told": told, "retried": job.retried})
     ledger.save()
 
 

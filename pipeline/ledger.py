@@ -41,6 +41,7 @@ class Job:
     batch_id: str = ""
     message: str = ""
     ended: float = 0.0  # seconds since 1970
+    retried: int = 0  # calls that were tried again
     counts: dict = field(default_factory=dict)
 
     @property

@@ -111,9 +111,14 @@ def is_passing(error: APIError) -> bool:
 
 
 def once(
-    call: Callable[[], Any], find: Callable[[], Any], retries: int, sent: bool, settle: float
+    job: Job,
+    call: Callable[[], Any],
+    find: Callable[[], Any],
+    retries: int,
+    sent: bool,
+    settle: float,
 ) -> Any:
-    """Make a call that must not count twice, and return what it made.
+    """Make a call for a job that must not count twice, and return what it made.
 
     Where it may have been made before (`sent`, or a try that broke), `find` looks for that first,
     `LOOKS` times and `settle` seconds apart: the provider may still be at it.
@@ -129,6 +134,7 @@ def once(
             if attempt == retries or not is_passing(error):
                 raise
             time.sleep(pause(error, attempt))
+            job.retried += 1
             sent = True
 
 
@@ -154,6 +160,7 @@ def submit(client: OpenAI, ledger: Ledger, job: Job, content: bytes, settle: flo
         name = f"{Path(job.file).stem}-{job.token}.jsonl"
         sent = _enter(ledger, job, UPLOADING)
         job.input_file_id = once(
+            job,
             lambda: _upload(direct, name, content),
             lambda: _find_upload(client, name),
             retries,
@@ -165,6 +172,7 @@ def submit(client: OpenAI, ledger: Ledger, job: Job, content: bytes, settle: flo
         sent = _enter(ledger, job, CREATING)
         try:
             batch = once(
+                job,
                 lambda: _create(direct, job),
                 lambda: _find_batch(client, job),
                 retries,
@@ -255,11 +263,13 @@ def _all(client: OpenAI, resource: Any, **query: Any) -> Iterator[Record]:
 
 def poll(client: OpenAI, job: Job) -> Record:
     """Return what the provider says of a job's batch."""
-    return _record(client, client.batches.with_raw_response.retrieve(job.batch_id))
+    raw = client.batches.with_raw_response.retrieve(job.batch_id)
+    job.retried += raw.retries_taken
+    return _record(client, raw)
 
 
-def fetch(client: OpenAI, batch: Record) -> bytes:
-    """Return the lines of a batch's output and error file, fetched again where some are missing.
+def fetch(client: OpenAI, job: Job, batch: Record) -> bytes:
+    """Return the lines of a job's output and error file, fetched again where some are missing.
 
     Raises UserError where a file stays empty or broken.
     """
@@ -267,12 +277,13 @@ def fetch(client: OpenAI, batch: Record) -> bytes:
     counts = batch.get("request_counts") or {}
     expected = (counts.get("completed") or 0) + (counts.get("failed") or 0)
     for attempt in range(DOWNLOADS):
-        parts = [_download(client, file_id) for file_id in ids]
+        parts = [_download(client, job, file_id) for file_id in ids]
         lines = [line for part in parts for line in (part or b"").splitlines() if line.strip()]
         ends = [part.rstrip().rpartition(b"\n")[2] for part in parts if part]
         whole = None not in parts and all(map(is_answer, ends)) and bool(lines) == bool(ids)
         if whole and len(lines) >= expected:
             break
+        job.retried += 1
         time.sleep(min(LONGEST_PAUSE, 0.5 * 2**attempt))
     if not whole:
         raise UserError(
@@ -290,10 +301,12 @@ def is_answer(line: bytes) -> bool:
         return False
 
 
-def _download(client: OpenAI, file_id: str) -> bytes | None:
+def _download(client: OpenAI, job: Job, file_id: str) -> bytes | None:
     """Return a file given by its id or its address, None where the address breaks off."""
     if not file_id.startswith(("http://", "https://")):
-        return client.files.content(file_id).read()
+        raw = client.files.with_raw_response.content(file_id)
+        job.retried += raw.retries_taken
+        return raw.http_response.content
     try:
         with urlopen(file_id, timeout=60) as response:
             return response.read()

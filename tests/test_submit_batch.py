@@ -53,6 +53,13 @@ def submit(provider, *argv):
     )
 
 
+def break_off(provider):
+    """Send the requests, and stop while their batches run."""
+    provider.fault("GET /v1/batches/.*", "401", times=3)
+    with pytest.raises(UserError, match="refuses the key"):
+        submit(provider)
+
+
 def answered(path=ANSWERS):
     return [json.loads(line)["custom_id"] for line in path.read_bytes().splitlines()]
 
@@ -106,7 +113,9 @@ def test_a_second_run_sends_nothing_and_changes_nothing(serve, requests, capsys)
         ("GET /v1/files/.*/content", "429 0.05"),
     ],
 )
-def test_a_passing_fault_changes_neither_the_answers_nor_the_charge(serve, requests, call, action):
+def test_a_passing_fault_changes_neither_the_answers_nor_the_charge(
+    serve, requests, call, action, capsys
+):
     provider = serve()
     ids = requests()
     provider.fault("POST /v1/batches" if call == "GET /v1/batches" else call, "drop after")
@@ -116,6 +125,7 @@ def test_a_passing_fault_changes_neither_the_answers_nor_the_charge(serve, reque
     assert provider.charged == Counter(ids)
     assert len(provider.batches) == 3
     assert len([name for name, _ in provider.files.values() if "inf_batch" in name]) == 3
+    assert "calls were tried again" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("action", ["short", "empty", "html"])
@@ -241,9 +251,7 @@ def test_lines_that_come_twice_count_once_and_strangers_are_kept_and_counted(
 def test_requests_that_change_while_their_batches_run_are_refused(serve, requests):
     provider = serve(polls=10**6)
     ids = requests()
-    provider.fault("GET /v1/batches/.*", "401", times=3)
-    with pytest.raises(UserError, match="refuses the key"):
-        submit(provider)
+    break_off(provider)
     requests(12, "--model", "another")
     with pytest.raises(UserError, match="has changed since its requests 1 to 5 were sent"):
         submit(provider)
@@ -271,9 +279,7 @@ def test_rows_with_a_label_are_not_paid_for_again(serve, requests):
 def test_open_batches_are_finished_before_other_requests_are_sent(serve, requests):
     provider = serve()
     requests()
-    provider.fault("GET /v1/batches/.*", "401", times=3)
-    with pytest.raises(UserError, match="refuses the key"):
-        submit(provider)
+    break_off(provider)
     Path("other.jsonl").write_bytes((DATAS / "inf_batch_v2-00001-of-00003.jsonl").read_bytes())
     with pytest.raises(UserError, match="are under way: run submit_batch.py for that file first"):
         submit(provider, "--requests-file", "other.jsonl")
@@ -321,9 +327,7 @@ def test_rows_whose_answers_conflict_are_told_and_not_sent_again(serve, requests
 def test_a_batch_that_is_gone_does_not_keep_the_others_waiting(serve, requests):
     provider = serve(polls=10**6)
     ids = requests()
-    provider.fault("GET /v1/batches/.*", "401", times=3)
-    with pytest.raises(UserError, match="refuses the key"):
-        submit(provider)
+    break_off(provider)
     first, *others = provider.batches
     del provider.batches[first]
     for batch in others:
