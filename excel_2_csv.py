@@ -2,7 +2,8 @@
 
 Reads   EXCEL_FILE (.xlsx, .xls, .ods or .csv; the first row that holds anything names the columns)
 Writes  CSV_FILE, every column of the sheet
-        SIMPLE_FILE: custom_id (row-N, N the spreadsheet's row), message, class (-1 = no label)
+        SIMPLE_FILE: custom_id (row-N, N the spreadsheet's row), message, class (-1 = no label),
+        and with LABEL_COLUMN coded_by (human)
 Run     python excel_2_csv.py --text-column comment
 """
 
@@ -57,6 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.label_column:
         label = find_column(args.excel_file, header, args.label_column)
         simple["class"] = read_labels(args.excel_file, body, label, simple, args.prompt_file)
+        simple["coded_by"] = ["human" if k >= 0 else "" for k in simple["class"]]
     table = [[clean_text(cell_text(cell)) for cell in row[: len(header)]] for row in body.values()]
     write_csv(pd.DataFrame(table, columns=header), args.csv_file)
     write_csv(simple, args.simple_file)

@@ -18,6 +18,14 @@ from pipeline.codebook import Codebook
 from pipeline.files import check_outputs, clean_text, read_json, write_csv, write_json, write_text
 
 
+NUM_DRAWS = 2000  # bootstrap draws behind an interval
+LABEL_SOURCES = {  # what a score is against -> how the report calls it
+    "silver labels": "agreement with silver labels",
+    "human coders": "accuracy against human coders",
+    "silver labels and human coders": "agreement with labels by silver and by human coders",
+}
+
+
 def confusion(true: np.ndarray, predicted: np.ndarray, num_labels: int) -> np.ndarray:
     """Return counts of shape (k, k + 1): rows true, columns predicted, the last one "invalid".
 
@@ -26,6 +34,11 @@ def confusion(true: np.ndarray, predicted: np.ndarray, num_labels: int) -> np.nd
     columns = np.where(predicted < 0, num_labels, predicted)
     flat = np.bincount(true * (num_labels + 1) + columns, minlength=num_labels * (num_labels + 1))
     return flat.reshape(num_labels, num_labels + 1)
+
+
+def share_right(matrices: np.ndarray) -> np.ndarray:
+    """Return the accuracy of (..., k, k + 1) confusion matrices."""
+    return np.diagonal(matrices, axis1=-2, axis2=-1).sum(-1) / matrices.sum((-2, -1))
 
 
 def macro_f1(matrices: np.ndarray) -> np.ndarray:
@@ -38,7 +51,7 @@ def macro_f1(matrices: np.ndarray) -> np.ndarray:
 def cohen_kappa(matrices: np.ndarray) -> np.ndarray:
     """Return Cohen's kappa of (..., k, k + 1) confusion matrices, "invalid" being a category."""
     total = matrices.sum((-2, -1))
-    observed = np.diagonal(matrices, axis1=-2, axis2=-1).sum(-1) / total
+    observed = share_right(matrices)
     expected = (matrices.sum(-1) * matrices[..., :-1].sum(-2)).sum(-1) / total**2
     return np.where(
         expected < 1, (observed - expected) / np.where(expected < 1, 1 - expected, 1), 0
@@ -51,34 +64,53 @@ def accuracy_interval(hits: int, total: int) -> list[float]:
     return [float(interval.low), float(interval.high)]
 
 
-def compute_metrics(true: np.ndarray, predicted: np.ndarray, num_labels: int, seed: int) -> dict:
+def compute_metrics(
+    true: np.ndarray,
+    predicted: np.ndarray,
+    num_labels: int,
+    seed: int,
+    weights: np.ndarray | None = None,
+) -> dict:
     """Return the metrics of predictions, -1 being an invalid answer.
 
     `accuracy` is over the valid predictions, as in the report; all else over all rows, where an
-    invalid answer is wrong. Intervals are 95 %: Wilson's for accuracies, percentiles of 2,000
-    multinomial bootstrap draws for macro F1 and Cohen's kappa.
+    invalid answer is wrong. `weights` (rows,), one per stratum of a sample, are how many rows of
+    the data set a row stands for; they count in all but `total`, `valid`, `accuracy` and the
+    matrix. Intervals are 95 %: Wilson's for accuracies, percentiles of 2,000 multinomial bootstrap
+    draws, within strata, for macro F1, Cohen's kappa and a weighted accuracy.
     """
     matrix = confusion(true, predicted, num_labels)
     hits, total = int(np.trace(matrix)), int(matrix.sum())
     valid = total - int(matrix[:, -1].sum())
-    draws = np.random.default_rng(seed).multinomial(total, matrix.ravel() / total, size=2000)
-    draws = draws.reshape(-1, *matrix.shape)
-    majority = matrix.sum(1)
+    rng = np.random.default_rng(seed)
+    strata = np.ones(total) if weights is None else weights
+    table, draws = 0, 0
+    for weight in np.unique(strata):
+        inside = strata == weight
+        part = confusion(true[inside], predicted[inside], num_labels)
+        size = part.sum()
+        redrawn = rng.multinomial(size, part.ravel() / size, size=NUM_DRAWS)
+        table = table + weight * part
+        draws = draws + weight * redrawn.reshape(-1, *part.shape)
+    majority = table.sum(1) / table.sum()
     return {
         "total": total,
         "valid": valid,
         "valid_rate": valid / total,
         "accuracy": hits / valid if valid else 0.0,
         "accuracy_ci95": accuracy_interval(hits, valid) if valid else [0.0, 1.0],
-        "accuracy_all_rows": hits / total,
-        "accuracy_all_rows_ci95": accuracy_interval(hits, total),
-        "macro_f1": float(macro_f1(matrix)),
+        "accuracy_all_rows": float(share_right(table)),
+        "accuracy_all_rows_ci95": accuracy_interval(hits, total)
+        if weights is None
+        else np.percentile(share_right(draws), [2.5, 97.5]).tolist(),
+        "macro_f1": float(macro_f1(table)),
         "macro_f1_ci95": np.percentile(macro_f1(draws), [2.5, 97.5]).tolist(),
-        "cohen_kappa": float(cohen_kappa(matrix)),
+        "cohen_kappa": float(cohen_kappa(table)),
         "cohen_kappa_ci95": np.percentile(cohen_kappa(draws), [2.5, 97.5]).tolist(),
         "majority_class": int(majority.argmax()),
-        "majority_baseline": float(majority.max() / total),
+        "majority_baseline": float(majority.max()),
         "confusion_matrix": matrix.tolist(),
+        "weighted": weights is not None,
     }
 
 
@@ -118,6 +150,9 @@ def report_block(metrics: dict) -> str:
     )
 
 
+WEIGHTED = ", weighted to the data set that the sample stands for"
+
+
 def report_text(metrics: dict) -> str:
     """Return `report.txt`: the report's block, and below it what the report left out."""
     answers, classes = (
@@ -152,7 +187,8 @@ def report_text(metrics: dict) -> str:
         f"{report_block(metrics)}\n"
         f"Measured against: {metrics['measured_against']}\n"
         f"Accuracy of the valid predictions, 95 % interval: [{low:.4f}, {high:.4f}]\n"
-        f"Over all {metrics['total']} rows, an invalid answer being wrong, with 95 % intervals:\n"
+        f"Over all {metrics['total']} rows, an invalid answer being wrong"
+        f"{WEIGHTED if metrics['weighted'] else ''}, with 95 % intervals:\n"
         f"{body}"
         f"  {majority:<{width}}{metrics['majority_baseline']:.4f}\n"
         f"{calibration_text(metrics)}"
@@ -204,7 +240,7 @@ def save_results(
 ) -> dict:
     """Write predictions.csv, metrics.json, report.txt and confusion_matrix.png; return the metrics.
 
-    `rows` holds `custom_id,message,class`; `predictions`, in the same order, `predicted` (-1 =
+    `rows` is `read_messages`' table; `predictions`, in the same order, `predicted` (-1 =
     invalid), `reply`, `form` (strict, lenient, or why there is no label), `confidence` and `p_*`.
     Rows of class -1 are predicted, not scored. `run` is `run_record`'s; see `results_folder`.
     """
@@ -222,13 +258,20 @@ def save_results(
             name: int((predicted == k).sum()) for k, name in enumerate(codebook.names)
         },
         "answers": predictions["form"].value_counts().to_dict(),
-        "measured_against": f"the labels in {run['test_file']}",
     }
     picture = folder / "confusion_matrix.png"
     picture.unlink(missing_ok=True)
     if scored.any():
         seed = run["settings"]["seed"]
-        metrics |= compute_metrics(true[scored], predicted[scored], len(codebook.names), seed)
+        source = label_source(rows[scored])
+        metrics |= {
+            "label_source": source,
+            "measured_against": f"{LABEL_SOURCES[source]} ({run['test_file']})",
+        }
+        weights = rows["weight"].to_numpy()[scored] if "weight" in rows else None
+        metrics |= compute_metrics(
+            true[scored], predicted[scored], len(codebook.names), seed, weights
+        )
         scored_rows = rows.loc[scored, ["custom_id", "class"]].to_csv(index=False)
         shares = predictions.filter(regex="^p_").to_numpy(dtype=float)
         if shares.size:
@@ -240,7 +283,8 @@ def save_results(
             f"{metrics['model']}, {metrics['stage']} fine-tuning",
             picture,
         )
-    table = pd.concat([rows.reset_index(drop=True), predictions.drop(columns="form")], axis=1)
+    asked = rows[["custom_id", "message", "class"]].reset_index(drop=True)
+    table = pd.concat([asked, predictions.drop(columns="form")], axis=1)
     table["reply"] = table["reply"].map(clean_text)
     write_csv(table, folder / "predictions.csv")
     write_json(metrics, folder / "metrics.json")
@@ -249,6 +293,14 @@ def save_results(
     print(f"wrote {folder}: report.txt, metrics.json{drawn}\n")
     print(report_text(metrics))
     return metrics
+
+
+def label_source(rows: pd.DataFrame) -> str:
+    """Return who gave the rows their class: people where `coded_by` says human, else silver."""
+    human = rows["coded_by"] == "human" if "coded_by" in rows else pd.Series([False])
+    if human.all():
+        return "human coders"
+    return "silver labels and human coders" if human.any() else "silver labels"
 
 
 def results_folder(settings: dict, model_path: str) -> Path:

@@ -9,6 +9,9 @@ from pipeline.codebook import Codebook, parse_label
 from pipeline.files import clean_text, read_csv
 
 
+COLUMNS = ("custom_id", "message", "class", "coded_by", "weight")
+
+
 def read_messages(
     path: str | Path, made_by: str, codebook: Codebook, labelled: bool = False
 ) -> pd.DataFrame:
@@ -16,8 +19,10 @@ def read_messages(
 
     Only `message` must be there: rows without a `custom_id` are called `row-N`, N the row's number
     in a spreadsheet, and rows without a `class` get -1. With `labelled`, a -1 is refused. Rows with
-    an empty message are left out and counted, line breaks become spaces. Raises UserError for a
-    class that the codebook does not define.
+    an empty message are left out and counted, line breaks become spaces. Two columns more stay
+    where they are there: `coded_by` (human, or blank for a silver label) and `weight` (a float: the
+    rows of the data set that a row of a sample stands for). Raises UserError for a class that the
+    codebook does not define.
     """
     required = ["custom_id", "message", "class"] if labelled else ["message"]
     frame = read_csv(path, required, made_by)
@@ -25,7 +30,9 @@ def read_messages(
         frame["custom_id"] = [f"row-{number}" for number in frame.index]
     if "class" not in frame:
         frame["class"] = ""
-    frame = frame[["custom_id", "message", "class"]]
+    frame = frame[[name for name in COLUMNS if name in frame]]
+    if "weight" in frame:
+        frame["weight"] = read_weights(path, frame["weight"])
     repeated = frame["custom_id"].duplicated()
     if repeated.any():
         raise UserError(
@@ -56,6 +63,18 @@ def read_messages(
     if rows.empty:
         raise UserError(f"{path} holds no message: run {made_by} first")
     return rows
+
+
+def read_weights(path: str | Path, cells: pd.Series) -> pd.Series:
+    """Return a column of weights as floats above 0; raises UserError for another cell."""
+    weights = pd.to_numeric(cells, errors="coerce")
+    wrong = ~(weights > 0) | (weights == float("inf"))
+    if wrong.any():
+        raise UserError(
+            f"{path}, row {wrong.idxmax()}: weight {cells[wrong].iloc[0]!r} is no number above 0: "
+            "correct the cell, or remove the column"
+        )
+    return weights
 
 
 def read_training_rows(settings: dict, codebook: Codebook) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -132,7 +132,7 @@ def _choose_sheet(path: Path, visible: list[str], names: list[str], wanted: str)
     chosen = wanted or (visible or names or [""])[0]
     if not chosen:
         raise UserError(f"{path} has no sheet with cells: {SAVE_AGAIN}")
-    if len(names) > 1:
+    if len(names) > 1 and not wanted:
         print(f"sheet {chosen!r} of {', '.join(map(repr, names))}")
     return chosen
 

@@ -87,15 +87,22 @@ def test_the_accuracy_interval_is_wilson_s():
     assert accuracy_interval(81, 263) == list(binomtest(81, 263).proportion_ci(method="wilson"))
 
 
-def test_bootstrap_intervals_cover_the_truth_in_about_95_of_100_samples():
+def test_the_intervals_cover_the_truth_in_93_to_97_of_100_samples():
     shares = np.array([[0.20, 0.05, 0.02], [0.06, 0.30, 0.03], [0.04, 0.05, 0.25]])
-    truth = float(macro_f1(np.hstack([shares, np.zeros((3, 1))]) * 1e6))
-    rng, hits = np.random.default_rng(2), 0
-    for _ in range(200):
+    exact = np.hstack([shares, np.zeros((3, 1))]) * 1e6
+    truth = {
+        "accuracy_all_rows": float(np.trace(shares)),
+        "macro_f1": float(macro_f1(exact)),
+        "cohen_kappa": float(cohen_kappa(exact)),
+    }
+    rng, hits = np.random.default_rng(2), dict.fromkeys(truth, 0)
+    for _ in range(1000):
         true, predicted = vectors(rng.multinomial(500, shares.ravel()).reshape(3, 3))
-        low, high = compute_metrics(true, predicted, 3, seed=0)["macro_f1_ci95"]
-        hits += low <= truth <= high
-    assert 0.90 <= hits / 200 <= 0.99
+        metrics = compute_metrics(true, predicted, 3, seed=0)
+        for key, value in truth.items():
+            low, high = metrics[f"{key}_ci95"]
+            hits[key] += low <= value <= high
+    assert all(930 <= count <= 970 for count in hits.values()), hits
 
 
 def test_metrics_tell_valid_from_all_rows(labels):
@@ -171,3 +178,80 @@ def test_a_run_without_any_valid_prediction_has_a_report(codebook):
     metrics = results(codebook, [0, 1], [-1, -1])
     assert (metrics["accuracy"], metrics["valid"]) == (0.0, 0)
     assert "Valid predictions: 0 (0.00%)" in Path("results/m-before/report.txt").read_text()
+
+
+def human_rows(codebook, classes, weights, coded_by="human"):
+    rows = pd.DataFrame({"custom_id": [f"row-{n}" for n in range(len(classes))], "message": "评论"})
+    return rows.assign(**{"class": classes, "coded_by": coded_by, "weight": weights})
+
+
+def test_a_score_on_human_labels_is_called_accuracy_and_weighted_to_the_data_set(codebook):
+    rows = human_rows(codebook, [0, 0, 1, 1], [1.0, 1.0, 3.0, 3.0])
+    predicted = pd.DataFrame({"predicted": [0, 1, 1, 1], "form": "strict"})
+    metrics = save_results(rows, predicted.assign(reply="", confidence=""), codebook, run_of("m"))
+    assert metrics["label_source"] == "human coders"
+    assert metrics["measured_against"] == "accuracy against human coders (test.csv)"
+    assert metrics["accuracy"] == 0.75
+    assert metrics["accuracy_all_rows"] == pytest.approx(7 / 8)
+    report = Path("m/report.txt").read_text()
+    assert "Measured against: accuracy against human coders (test.csv)" in report
+    assert "weighted to the data set" in report
+    header = Path("m/predictions.csv").read_text().splitlines()[0]
+    assert header == '"custom_id","message","class","predicted","reply","confidence"'
+
+
+def test_a_score_on_silver_labels_is_called_agreement(codebook):
+    metrics = results(codebook, [0, 1], [0, 1])
+    assert metrics["label_source"] == "silver labels"
+    assert metrics["measured_against"] == "agreement with silver labels (test.csv)"
+    mixed = human_rows(codebook, [0, 1], 1.0, coded_by=["human", ""]).drop(columns="weight")
+    predicted = pd.DataFrame({"predicted": [0, 1], "form": "strict", "reply": "", "confidence": ""})
+    metrics = save_results(mixed, predicted, codebook, run_of("m"))
+    assert metrics["label_source"] == "silver labels and human coders"
+
+
+def test_weighted_metrics_are_scikit_learn_s(labels):
+    true, predicted = labels
+    weights = np.array([1.0, 2.5, 7.0, 0.5])[true]
+    metrics = compute_metrics(true, predicted, 4, seed=0, weights=weights)
+    expected = f1_score(true, predicted, labels=range(4), average="macro", sample_weight=weights)
+    assert metrics["macro_f1"] == pytest.approx(expected)
+    expected = cohen_kappa_score(true, predicted, sample_weight=weights)
+    assert metrics["cohen_kappa"] == pytest.approx(expected)
+    accuracy = np.average(true == predicted, weights=weights)
+    assert metrics["accuracy_all_rows"] == pytest.approx(accuracy)
+    assert metrics["confusion_matrix"] == confusion(true, predicted, 4).tolist()
+
+
+def test_weights_that_are_all_alike_change_nothing_but_the_accuracy_s_interval(labels):
+    plain = compute_metrics(*labels, 4, seed=0)
+    weighted = compute_metrics(*labels, 4, seed=0, weights=np.full(400, 5.0))
+    for key in ("accuracy_all_rows", "macro_f1", "macro_f1_ci95", "cohen_kappa_ci95"):
+        assert weighted[key] == pytest.approx(plain[key])
+    assert weighted["accuracy_all_rows_ci95"] == pytest.approx(
+        plain["accuracy_all_rows_ci95"], abs=0.01
+    )
+
+
+def test_weighted_intervals_cover_the_data_set_s_figures_in_93_to_97_of_100_samples():
+    # Two strata, one of which is drawn five times as densely, as a floor per class makes it.
+    rng, runs = np.random.default_rng(5), 1000
+    shares = [np.array([0.7, 0.1, 0.15, 0.05]), np.array([0.1, 0.1, 0.2, 0.6])]
+    sizes, drawn = [18_000, 2_000], [270, 150]
+    truth = sum(size * share for size, share in zip(sizes, shares, strict=True))
+    truth = np.hstack([truth.reshape(2, 2), np.zeros((2, 1))])
+    expected = {
+        "accuracy_all_rows": np.trace(truth) / truth.sum(),
+        "macro_f1": float(macro_f1(truth)),
+        "cohen_kappa": float(cohen_kappa(truth)),
+    }
+    hits = dict.fromkeys(expected, 0)
+    weights = np.repeat([size / n for size, n in zip(sizes, drawn, strict=True)], drawn)
+    for run in range(runs):
+        cells = [rng.choice(4, n, p=share) for n, share in zip(drawn, shares, strict=True)]
+        true, predicted = np.divmod(np.concatenate(cells), 2)
+        metrics = compute_metrics(true, predicted, 2, run, weights)
+        for key, value in expected.items():
+            low, high = metrics[f"{key}_ci95"]
+            hits[key] += low <= value <= high
+    assert all(0.93 <= count / runs <= 0.97 for count in hits.values()), hits

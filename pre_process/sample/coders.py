@@ -1,0 +1,93 @@
+"""Sample: simulated people who code the sheets of human_check.py, with known error rates.
+
+First they fill in `class` in their own sheets: the true class, or at their error rate one beside it;
+they leave some rows blank. Where there is an adjudication.xlsx, a third person fills in the true
+class. With --check, the corrected shares are compared with the true ones.
+
+Reads   SHEETS_DIR/sample.json, the sheets; TRUTH_FILE (from make_sample.py); PROMPT_FILE
+Writes  SHEETS_DIR/<coder>.xlsx, or adjudication.xlsx where there is one
+Run     python -m pre_process.sample.coders
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import openpyxl
+
+from pipeline.cli import UserError, parse_settings, run
+from pipeline.codebook import read_codebook
+from pipeline.files import read_json, replacing
+from pipeline.human_sample import ADJUDICATION, RECORD
+from pipeline.messages import read_messages
+from pre_process.sample.comments import NEIGHBOURS
+
+# --------------------------------------------------------------------------------------------
+SHEETS_DIR = "./demo/pre_process/human_check"  # where human_check.py --draw wrote the sheets
+TRUTH_FILE = "./demo/truth.csv"  # custom_id, message, class
+PROMPT_FILE = "./prompt.txt"  # the codebook
+ERROR_RATES = "0.06,0.10"  # share of wrong classes of each coder
+BLANK = 0.01  # share of rows that a coder leaves blank
+CHECK = False  # compare RESULT_FILE with the truth instead
+RESULT_FILE = "./demo/results/human_check/human_check.json"  # from human_check.py --score
+SEED = 42  # same seed, same codes
+# --------------------------------------------------------------------------------------------
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_settings(globals(), argv)
+    codebook = read_codebook(args.prompt_file)
+    truth = read_messages(args.truth_file, "make_sample.py", codebook, labelled=True)
+    if args.check:
+        check(read_json(args.result_file, "run human_check.py --score first"), truth["class"])
+        return
+    known = dict(zip(truth["custom_id"], truth["class"], strict=True))
+    folder = Path(args.sheets_dir)
+    coders = read_json(folder / RECORD, "run human_check.py --draw first")["coders"]
+    if (folder / ADJUDICATION).is_file():
+        fill_in(folder / ADJUDICATION, "adjudicated", lambda row: codebook.names[known[row]])
+        return
+    rates = [float(rate) for rate in args.error_rates.split(",")]
+    if len(rates) != len(coders):
+        raise UserError(f"--error-rates {args.error_rates}: give one for each of {len(coders)}")
+    for number, (coder, rate) in enumerate(zip(coders, rates, strict=True)):
+        rng = random.Random(f"{args.seed} {number}")
+
+        def code(row: str, rng=rng, rate=rate) -> str:
+            if rng.random() < args.blank:
+                return ""
+            label = known[row]
+            if rng.random() < rate:
+                label = rng.choice(NEIGHBOURS[label])
+            return rng.choice([codebook.names[label], str(label)])
+
+        fill_in(folder / f"{coder}.xlsx", "class", code)
+
+
+def fill_in(path: Path, column: str, value: Callable[[str], str]) -> None:
+    """Write `value(custom_id)` into a column of a sheet, as a person would in Excel."""
+    book = openpyxl.load_workbook(path)
+    sheet = book["comments"]
+    header = [cell.value for cell in sheet[1]]
+    place = header.index(column) + 1
+    for row in range(2, sheet.max_row + 1):
+        sheet.cell(row, place).value = value(sheet.cell(row, header.index("custom_id") + 1).value)
+    with replacing(path) as scratch:
+        book.save(scratch)
+    print(f"filled in {path}: {sheet.max_row - 1:,} rows")
+
+
+def check(result: dict, truth) -> None:
+    """Print the true share of each class beside the naive and the corrected one."""
+    for k, share in enumerate(result["shares"]):
+        true = (truth == k).mean()
+        low, high = share["corrected_ci95"]
+        verdict = "covers" if low <= true <= high else "MISSES"
+        print(
+            f"  {share['name']:<12} true {true:.4f}  naive {share['naive']:.4f}  corrected "
+            f"{share['corrected']:.4f} [{low:.4f}, {high:.4f}] {verdict} the truth"
+        )
+
+
+if __name__ == "__main__":
+    run(main)

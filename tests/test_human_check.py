@@ -1,0 +1,312 @@
+"""Step 13: the sample, the coders' sheets, the figures and the human test set."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import openpyxl
+import pandas as pd
+import pytest
+
+import human_check
+import split_dataset
+from pipeline.cli import UserError
+from pipeline.codebook import read_codebook
+from pipeline.files import write_csv
+from pipeline.sampling import allocate
+from pipeline.sheets import write_sheet
+from pre_process.sample import coders
+
+SHARES = [0.13, 0.43, 0.09, 0.35]
+SHEETS = Path("pre_process/human_check")
+SMALL = ["--sample-size", "60", "--min-per-class", "8"]
+
+
+@pytest.fixture
+def labelled():
+    """Write 1,000 silver rows, a tenth of them wrong, and their splits; return the true classes."""
+    rng = np.random.default_rng(0)
+    truth = rng.choice(4, 1000, p=SHARES)
+    silver = np.where(rng.random(1000) < 0.1, rng.integers(0, 4, 1000), truth)
+    messages = ["=SUM(A1)", "-1+1", "@home", "<b>粗</b>", *(f"评论 {n}" for n in range(4, 1000))]
+    table = pd.DataFrame({"custom_id": [f"row-{n}" for n in range(1000)], "message": messages})
+    write_csv(table.assign(**{"class": silver}), "pre_process/purged_labeled_v2.csv")
+    write_csv(table.assign(**{"class": truth}), "truth.csv")
+    split_dataset.main([])
+    return dict(zip(table["custom_id"], truth.tolist(), strict=True))
+
+
+def cells(path, sheet="comments"):
+    rows = list(openpyxl.load_workbook(path)[sheet].iter_rows(values_only=True))
+    return [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+
+
+def fill(path, value, column="class"):
+    coders.fill_in(path, column, value)
+
+
+def sampled(folder=SHEETS):
+    return pd.read_csv(folder / "sample.csv", dtype={"message": str})
+
+
+def result(folder="results/human_check"):
+    return json.loads(Path(folder, "human_check.json").read_text())
+
+
+def test_rows_are_drawn_in_proportion_with_a_floor_and_small_classes_whole():
+    assert allocate([130, 430, 90, 350], 100, floor=1).tolist() == [13, 43, 9, 35]
+    assert allocate([1000, 8000, 40, 960], 500, floor=50).tolist() == [50, 360, 40, 50]
+    assert allocate([5, 3], 100, floor=50).tolist() == [5, 3]
+    rng = np.random.default_rng(1)
+    for _ in range(200):
+        sizes = rng.integers(0, 400, 5)
+        floor = int(rng.integers(1, 30))
+        total = int(max(np.minimum(sizes, floor).sum(), rng.integers(1, 900)))
+        drawn = allocate(sizes, total, floor)
+        assert drawn.sum() == min(total, sizes.sum())
+        assert (np.minimum(sizes, floor) <= drawn).all() and (drawn <= sizes).all()
+
+
+def test_the_sample_is_drawn_from_the_held_out_rows_and_says_with_what_chance(labelled):
+    human_check.main(["--draw", *SMALL])
+    sample = sampled()
+    test = pd.read_csv("pre_process/evaluation/test.csv")
+    assert len(sample) == 60 and set(sample["custom_id"]) <= set(test["custom_id"])
+    everyone = pd.read_csv("pre_process/purged_labeled_v2.csv")["class"].value_counts()
+    drawn = sample["class"].value_counts()
+    assert drawn.min() >= 8
+    for row in sample.itertuples():
+        label = row[3]
+        assert row.inclusion_probability == pytest.approx(drawn[label] / everyone[label])
+
+
+def test_every_coder_gets_the_comments_in_an_order_of_their_own_and_no_silver_label(labelled):
+    human_check.main(["--draw", *SMALL, "--coders", "ann, ben,cy"])
+    sheets = [cells(SHEETS / f"{name}.xlsx") for name in ("ann", "ben", "cy")]
+    for rows in sheets:
+        assert list(rows[0]) == ["custom_id", "message", "class", "note"]
+        assert {row["class"] for row in rows} == {None}
+    orders = [[row["custom_id"] for row in rows] for rows in sheets]
+    assert len({tuple(order) for order in orders}) == 3
+    assert {tuple(sorted(order)) for order in orders} == {tuple(sorted(sampled()["custom_id"]))}
+    book = openpyxl.load_workbook(SHEETS / "ann.xlsx")
+    [rule] = book["comments"].data_validations.dataValidation
+    assert (rule.formula1, str(rule.sqref)) == ("codebook!$A$2:$A$5", "C2:C61")
+    codebook = [row[0].value for row in book["codebook"]]
+    assert codebook[1:5] == ["Positive", "Mild", "Negative", "Irrelevant"]
+    assert any(line and line.startswith("[2] Negative:") for line in codebook)
+
+
+def test_a_comment_that_looks_like_a_formula_stays_text(codebook):
+    texts = ["=1+1", "+SUM(A1:A9)", "-2", "@now", "001", "NA", '=HYPERLINK("x")']
+    frame = pd.DataFrame({"custom_id": [f"row-{n}" for n in range(7)], "message": texts})
+    write_sheet(frame.assign(**{"class": ""}), codebook, "class", "sheet.xlsx")
+    column = openpyxl.load_workbook("sheet.xlsx")["comments"]["B"][1:]
+    assert [cell.value for cell in column] == texts
+    assert {cell.data_type for cell in column} == {"s"}
+    assert all(cell.quotePrefix for cell in column)
+    with pytest.raises(UserError, match="row-0 has 40,000 characters and a cell holds 32,767"):
+        write_sheet(frame.assign(message="长" * 40_000), codebook, "", "sheet.xlsx")
+
+
+def test_the_same_seed_draws_the_same_sample_and_another_seed_another(labelled):
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        human_check.main(["--draw", *SMALL, "--sheets-dir", name, "--seed", seed])
+    ids = [sampled(Path(name))["custom_id"].tolist() for name in "abc"]
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_the_pilot_takes_neither_held_out_rows_nor_those_of_the_sample(labelled):
+    human_check.main(["--pilot", *SMALL])
+    human_check.main(["--draw", *SMALL])
+    pilot, sample = sampled(SHEETS / "pilot"), sampled()
+    test = set(pd.read_csv("pre_process/evaluation/test.csv")["custom_id"])
+    assert not set(pilot["custom_id"]) & test
+    assert len(sample) == len(pilot) == 60
+    for order in (["--pilot"], ["--draw"]):
+        human_check.main([*order, *SMALL, "--test-file", "", "--sheets-dir", "all"])
+    ids = [set(sampled(Path(name))["custom_id"]) for name in ("all", "all/pilot")]
+    assert not ids[0] & ids[1]
+
+
+def test_a_sample_that_people_may_have_coded_is_never_drawn_over(labelled):
+    human_check.main(["--draw", *SMALL])
+    before = (SHEETS / "coder1.xlsx").read_bytes()
+    with pytest.raises(UserError, match="holds a sample already"):
+        human_check.main(["--draw", *SMALL, "--seed", "7"])
+    assert (SHEETS / "coder1.xlsx").read_bytes() == before
+
+
+def test_coded_sheets_become_figures_disagreements_and_a_test_set(labelled, codebook):
+    human_check.main(["--draw", *SMALL])
+    ids = sampled()["custom_id"].tolist()
+    names = codebook.names
+    other = {row: (labelled[row] + 1) % 4 for row in ids}
+    fill(SHEETS / "coder1.xlsx", lambda row: names[labelled[row]])
+    fill(SHEETS / "coder2.xlsx", lambda row: other[row] if row in ids[:6] else labelled[row])
+    human_check.main(["--score"])
+    found = result()
+    assert found["coders"][1] == {"name": "coder2", "coded": 60, "blank": 0}
+    assert found["agreement"]["percent"] == pytest.approx(54 / 60)
+    assert (found["disagreements"], found["undecided"], found["adjudicated"]) == (6, 6, 0)
+    assert found["silver"]["rows"] == 54
+    disputes = cells(SHEETS / "adjudication.xlsx")
+    assert {row["custom_id"] for row in disputes} == set(ids[:6])
+    assert "silver" not in disputes[0]
+    first = disputes[0]
+    assert first["coder1"] == names[labelled[first["custom_id"]]]
+    assert first["coder2"] == names[other[first["custom_id"]]]
+    assert first["adjudicated"] is None
+
+    fill(SHEETS / "adjudication.xlsx", lambda row: names[labelled[row]], "adjudicated")
+    human_check.main(["--score"])
+    found = result()
+    assert (found["adjudicated"], found["undecided"], found["silver"]["rows"]) == (6, 0, 60)
+    test = pd.read_csv("pre_process/evaluation/human_test.csv", dtype=str)
+    assert list(test) == ["custom_id", "message", "class", "coded_by", "weight"]
+    assert dict(zip(test["custom_id"], test["class"].astype(int), strict=True)) == {
+        row: labelled[row] for row in ids
+    }
+    assert test["weight"].astype(float).sum() == pytest.approx(1000)
+    silver = dict(zip(sampled()["custom_id"], sampled()["class"], strict=True))
+    wrong = {row["custom_id"]: row for row in cells("results/human_check/silver_errors.xlsx")}
+    assert set(wrong) == {row for row in ids if silver[row] != labelled[row]}
+    for row, line in wrong.items():
+        assert (line["silver"], line["human"]) == (names[silver[row]], names[labelled[row]])
+
+
+def test_the_adjudicated_class_wins_over_what_coders_agree_on_and_is_kept(labelled):
+    human_check.main(["--draw", *SMALL, "--coders", "a,b,c"])
+    ids = sampled()["custom_id"].tolist()
+    fill(SHEETS / "a.xlsx", lambda row: 0 if row == ids[0] else labelled[row])
+    for name in "bc":
+        fill(SHEETS / f"{name}.xlsx", lambda row: 1 if row == ids[0] else labelled[row])
+    human_check.main(["--score"])
+    assert result()["undecided"] == 0, "two of three is a majority"
+    fill(SHEETS / "adjudication.xlsx", lambda row: "Irrelevant", "adjudicated")
+    fill(SHEETS / "c.xlsx", lambda row: (labelled[row] + (row == ids[1])) % 4)
+    for _ in range(2):
+        human_check.main(["--score"])
+        test = pd.read_csv("pre_process/evaluation/human_test.csv").set_index("custom_id")
+        assert test["class"][ids[0]] == 3
+        assert len(cells(SHEETS / "adjudication.xlsx")) == 2
+    before = (SHEETS / "adjudication.xlsx").read_bytes()
+    human_check.main(["--score"])
+    assert (SHEETS / "adjudication.xlsx").read_bytes() == before
+
+
+def test_blank_and_removed_rows_are_counted_and_left_out(labelled):
+    human_check.main(["--draw", *SMALL])
+    ids = sampled()["custom_id"].tolist()
+    for name in ("coder1", "coder2"):
+        fill(SHEETS / f"{name}.xlsx", lambda row: "" if row in ids[:2] else labelled[row])
+    book = openpyxl.load_workbook(SHEETS / "coder2.xlsx")
+    book["comments"].delete_rows(next(c.row for c in book["comments"]["A"] if c.value == ids[2]), 1)
+    book.save(SHEETS / "coder2.xlsx")
+    human_check.main(["--score"])
+    found = result()
+    assert [coder["blank"] for coder in found["coders"]] == [2, 3]
+    assert (found["unusable"], found["undecided"], found["silver"]["rows"]) == (2, 0, 58)
+    assert (
+        "2 rows without a human label are left out"
+        in Path("results/human_check/report.txt").read_text()
+    )
+
+
+def test_one_coder_alone_gives_figures_and_no_agreement(labelled):
+    human_check.main(["--draw", *SMALL, "--coders", "ann"])
+    fill(SHEETS / "ann.xlsx", lambda row: labelled[row])
+    human_check.main(["--score"])
+    assert result()["agreement"] is None
+    assert "no row was coded by two coders" in Path("results/human_check/report.txt").read_text()
+
+
+def test_the_pilot_is_scored_apart_and_makes_no_test_set(labelled):
+    human_check.main(["--pilot", *SMALL])
+    for name in ("coder1", "coder2"):
+        fill(SHEETS / "pilot" / f"{name}.xlsx", lambda row: labelled[row])
+    human_check.main(["--score", "--pilot"])
+    assert result("results/human_check/pilot")["silver"]["rows"] == 60
+    assert not Path("pre_process/evaluation/human_test.csv").exists()
+    assert not Path("results/human_check/human_check.json").exists()
+
+
+def mistakes():
+    draw = ["--draw", *SMALL]
+    return {
+        "nothing to do": ([], None, []),
+        "test.csv not found: run split_dataset.py first, or give": (
+            draw, lambda: Path("pre_process/evaluation/test.csv").unlink(), []),
+        "exceeds --sample-size 20": (["--draw", "--sample-size", "20"], None, []),
+        "give names that differ": ([*draw, "--coders", "a,a"], None, []),
+        "sample.json not found: run human_check.py --draw first": (["--score"], None, []),
+        "row 2: class 'Angry' is no class": (
+            ["--score"], lambda: fill(SHEETS / "coder1.xlsx", lambda row: "Angry"), draw),
+        "coder2.xlsx not found: put back the sheet of coder coder2": (
+            ["--score"], lambda: (SHEETS / "coder2.xlsx").unlink(), draw),
+        "custom_id 'row-x' is not in the sample": (
+            ["--score"], lambda: fill(SHEETS / "coder1.xlsx", strange_ids(), "custom_id"), draw),
+        "none of the 8 rows of silver class Positive has a human label": (["--score"], None, draw),
+        "drawn with another codebook": (
+            ["--score"], lambda: Path("prompt.txt").write_text("[0] a: b\n[1] c: d"), draw),
+    }  # fmt: skip
+
+
+def strange_ids():
+    seen = []
+
+    def value(row):
+        seen.append(row)
+        return "row-x" if len(seen) == 1 else row
+
+    return value
+
+
+@pytest.mark.parametrize("message", mistakes())
+def test_a_mistake_is_one_line_that_names_the_cure(labelled, message):
+    argv, prepare, first = mistakes()[message]
+    if first:
+        human_check.main(first)
+    if prepare:
+        prepare()
+    with pytest.raises(UserError) as error:
+        human_check.main(argv)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_labels_that_changed_after_the_split_are_pointed_out(labelled):
+    table = pd.read_csv("pre_process/purged_labeled_v2.csv", dtype=str)
+    table["class"] = (table["class"].astype(int) + 1) % 4
+    write_csv(table, "pre_process/purged_labeled_v2.csv")
+    with pytest.raises(UserError, match="run split_dataset.py again"):
+        human_check.main(["--draw", *SMALL])
+
+
+def test_simulated_coders_err_at_their_rates_and_the_corrected_shares_cover_the_truth(
+    labelled, capsys
+):
+    human_check.main(["--draw", "--sample-size", "200", "--min-per-class", "15"])
+    options = ["--sheets-dir", str(SHEETS), "--truth-file", "truth.csv"]
+    coders.main([*options, "--error-rates", "0.1,0.3", "--blank", "0"])
+    codebook = read_codebook("prompt.txt")
+    wrong = []
+    for name in ("coder1", "coder2"):
+        rows = cells(SHEETS / f"{name}.xlsx")
+        wrong.append(
+            np.mean(
+                [
+                    str(row["class"]) not in (str(labelled[i]), codebook.names[labelled[i]])
+                    for row in rows
+                    if (i := row["custom_id"])
+                ]
+            )
+        )
+    assert wrong == pytest.approx([0.1, 0.3], abs=0.07)
+    human_check.main(["--score"])
+    coders.main(options)
+    human_check.main(["--score"])
+    capsys.readouterr()
+    check = ["--check", "--result-file", "results/human_check/human_check.json"]
+    coders.main([*options, *check])
+    printed = capsys.readouterr().out
+    assert printed.count("covers the truth") == 4 and "MISSES" not in printed
