@@ -7,8 +7,6 @@ Writes  OUTPUT_DIR/checkpoint-*, loss_curve.png, training.json and final_model: 
 Run     python bert_tune.py   (--resume goes on from the last checkpoint)
 """
 
-import pandas as pd
-
 from pipeline.cli import at_least_one, parse_settings, run
 from pipeline.codebook import read_codebook
 from pipeline.messages import read_training_rows
@@ -55,73 +53,13 @@ def main(argv: list[str] | None = None) -> None:
     train, validation = read_training_rows(settings, codebook)
     check_model_folder(settings["model_path"], "encoder")
 
-    from transformers import DataCollatorWithPadding, EarlyStoppingCallback, Trainer
-
-    from pipeline.bert import load_classifier, load_tokenizer
-    from pipeline.training import (
-        claim_output,
-        class_weights,
-        train_and_save,
-        trainer_arguments,
-        training_record,
-    )
+    from pipeline.bert_training import bert_trainer
+    from pipeline.training import claim_output, train_and_save, training_record
 
     record = training_record(settings, codebook)
     checkpoint = claim_output(settings["output_dir"], record, settings["resume"])
-    tokenizer = load_tokenizer(settings["model_path"], settings["max_length"])
-    model = load_classifier(settings["model_path"], codebook, settings["seed"])
-    weights = class_weights(train["class"], len(codebook.names), settings["class_weights"])
-    trainer = Trainer(
-        model=model,
-        args=trainer_arguments(
-            settings,
-            train_sampling_strategy="group_by_length",
-            warmup_steps=settings["warmup_ratio"],
-            metric_for_best_model="weighted_f1",
-        ),
-        train_dataset=tokenize(tokenizer, train, settings["max_length"]),
-        eval_dataset=tokenize(tokenizer, validation, settings["max_length"]),
-        data_collator=DataCollatorWithPadding(tokenizer),
-        processing_class=tokenizer,
-        compute_loss_func=weighted_cross_entropy(weights),
-        compute_metrics=accuracy_and_f1,
-        callbacks=[EarlyStoppingCallback(settings["early_stopping_patience"])],
-    )
+    trainer = bert_trainer(settings, codebook, train, validation)
     train_and_save(trainer, checkpoint, record, f"Fine-tuning of {settings['model_path']}")
-
-
-def tokenize(tokenizer, rows: pd.DataFrame, max_length: int):
-    """Return a dataset of `input_ids` and `labels`."""
-    from datasets import Dataset
-
-    from pipeline.bert import encode
-
-    ids, shortened = encode(tokenizer, rows["message"].tolist(), max_length)
-    print(f"{len(rows):,} rows as tokens, {shortened:,} comments shortened to {max_length}")
-    return Dataset.from_dict({"input_ids": ids, "labels": rows["class"].tolist()})
-
-
-def weighted_cross_entropy(weights: list[float]):
-    """Return a loss for the Trainer: cross-entropy, each row weighted by its class."""
-    import torch
-
-    def loss(outputs, labels, num_items_in_batch=None):
-        weight = torch.tensor(weights, dtype=torch.float32, device=labels.device)
-        return torch.nn.functional.cross_entropy(outputs.logits.float(), labels, weight=weight)
-
-    return loss
-
-
-def accuracy_and_f1(prediction) -> dict[str, float]:
-    """Return what the Trainer reports of the validation rows each epoch."""
-    from sklearn.metrics import accuracy_score, f1_score
-
-    predicted = prediction.predictions.argmax(-1)
-    return {
-        "accuracy": accuracy_score(prediction.label_ids, predicted),
-        "weighted_f1": f1_score(prediction.label_ids, predicted, average="weighted"),
-        "macro_f1": f1_score(prediction.label_ids, predicted, average="macro"),
-    }
 
 
 if __name__ == "__main__":

@@ -3,13 +3,14 @@
 Reads   REQUESTS_FILE and its shards (from batch_infer_gen.py)
         ANSWERS_FILE and its siblings, such as silver_label_v2-2.jsonl (the provider's answers and
         errors, in any order and any number of files), PROMPT_FILE (the codebook)
+        CORRECTIONS, the sheet of human_check.py --audit once people filled in `corrected`
 Writes  UNLABELED_FILE, LABELED_FILE, PURGED_FILE: custom_id, message, class (-1 = no label)
         ERRORS_FILE, why rows have no label; RETRY_FILE, the requests to send again
         CONFIDENCE_FILE, the teacher's probability of each class, where the answers have it
+        RECORD_FILE, how the labels came about
 Run     python jsonl_to_csv.py
 """
 
-from collections import Counter
 from functools import reduce
 
 import pandas as pd
@@ -18,16 +19,17 @@ from tqdm import tqdm
 from pipeline.batch import answer_files, read_requests, request_files, write_shards
 from pipeline.cli import UserError, at_least_one, parse_settings, run
 from pipeline.codebook import read_codebook
-from pipeline.files import check_outputs, clean_text, write_csv
+from pipeline.files import check_outputs, clean_text, write_csv, write_json
 from pipeline.labels import (
     MISSING,
     UNDECIDED,
-    Outcome,
+    confidence_table,
+    correct,
+    describe_labels,
     gather,
     majority,
     merge,
     read_answers,
-    self_agreement,
 )
 
 # ---------------------------------------------------------------------------------------------
@@ -42,6 +44,8 @@ PURGED_FILE = "./pre_process/purged_labeled_v2.csv"  # the labelled rows
 ERRORS_FILE = "./pre_process/silver_errors.csv"  # custom_id, reason, reply
 RETRY_FILE = "./pre_process/datas/retry_v2.jsonl"  # requests of the rows without a label
 CONFIDENCE_FILE = "./pre_process/silver_confidence.csv"  # custom_id, p_<name> of each class
+RECORD_FILE = "./pre_process/silver_labels.json"  # teacher, dates, rows with and without a label
+CORRECTIONS = ""  # an audit.xlsx, whose `corrected` classes win; empty = none
 MAJORITY_VOTE = False  # the class that most answers give, where a row was asked again
 MAX_REQUESTS_PER_FILE = 5_000  # of a retry file; SiliconFlow's limit, OpenAI's is 50,000
 MAX_BYTES_PER_FILE = 200_000_000  # OpenAI's limit; SiliconFlow's is 1 GB
@@ -62,7 +66,8 @@ def main(argv: list[str] | None = None) -> None:
         )
     outputs = (args.unlabeled_file, args.labeled_file, args.purged_file, args.errors_file)
     answers = answer_files(args.answers_file)
-    check_outputs([*outputs, args.retry_file, args.confidence_file], inputs=[*files, *answers])
+    outputs += (args.retry_file, args.confidence_file, args.record_file)
+    check_outputs(outputs, inputs=[*files, *answers, args.corrections])
 
     lines = tqdm(read_answers(answers, codebook), unit="answer")
     outcomes, repeats, strays = gather(lines, requests)
@@ -79,6 +84,7 @@ def main(argv: list[str] | None = None) -> None:
         labels = {custom_id: majority(several) for custom_id, several in together.items()}
     else:
         labels = {custom_id: reduce(merge, own) for custom_id, own in outcomes.items()}
+    corrected = correct(labels, requests, args.corrections, codebook) if args.corrections else 0
     rows = [(request, labels.get(request.custom_id, MISSING)) for request in requests.values()]
     table = pd.DataFrame(
         [(request.custom_id, clean_text(request.message), out.label) for request, out in rows],
@@ -100,49 +106,45 @@ def main(argv: list[str] | None = None) -> None:
     )
     print(f"wrote {', '.join(map(str, retries))}: {len(to_send):,} requests")
     if any(out.probabilities for _, out in rows):
-        write_csv(confidence(rows, codebook.names), args.confidence_file)
-    duplicates = sum(len(own) - 1 for own in outcomes.values())
-    print_summary(rows, strays, duplicates, codebook.names)
-    print_agreement([together.get(custom_id, []) for custom_id in repeats])
+        sure = confidence_table(requests, [out for _, out in rows], codebook.names)
+        write_csv(sure, args.confidence_file)
+    asked_again = [together.get(custom_id, []) for custom_id in repeats]
+    record = describe_labels([out for _, out in rows], next(iter(requests.values())), asked_again)
+    counts = table["class"].value_counts()
+    record |= {
+        "classes": {name: int(counts.get(k, 0)) for k, name in enumerate(codebook.names)},
+        "corrected": corrected,
+        "duplicates": sum(len(own) - 1 for own in outcomes.values()),
+        "strays": len(strays),
+        "codebook_sha256": codebook.sha256,
+        "class_names": list(codebook.names),
+    }
+    write_json(record, args.record_file)
+    print_summary(record)
 
 
-def confidence(rows, names: tuple[str, ...]) -> pd.DataFrame:
-    """Return the teacher's probability of each class, blank where the provider gave none."""
-    blank = ("",) * len(names)
-    cells = [
-        ["" if p is None else f"{p:.6f}" for p in out.probabilities] or blank for _, out in rows
-    ]
-    table = pd.DataFrame(cells, columns=[f"p_{name}" for name in names])
-    table.insert(0, "custom_id", [request.custom_id for request, _ in rows])
-    return table
-
-
-def print_agreement(asked_again: list[list[Outcome]]) -> None:
-    """Print how often the teacher agrees with itself, where rows were asked again."""
-    rows, agreed, pairs = self_agreement(asked_again)
-    if rows:
-        print(
-            f"{rows:,} rows were labelled more than once: all labels of {agreed:,} agree "
-            f"({agreed / rows:.1%}), and {pairs:.1%} of the pairs of labels"
-        )
-
-
-def print_summary(rows, strays, duplicates: int, names: tuple[str, ...]) -> None:
+def print_summary(record: dict) -> None:
     """Print how many rows each class and each reason has; a row is counted once."""
-    forms = Counter(out.form for _, out in rows)
-    labels = Counter(out.label for _, out in rows)
-    labelled = len(rows) - labels[-1]
-    print(f"{labelled:,} of {len(rows):,} rows have a label ({labelled / len(rows):.2%}):")
-    for k, name in enumerate(names):
-        print(f"  {labels[k]:>9,}  [{k}] {name} ({labels[k] / max(labelled, 1):.1%})")
-    print(f"  {forms['strict']:>9,}  answered exactly [k]; {forms['lenient']:,} in another dress")
-    reasons = Counter(out.form.split(" line ")[0] for _, out in rows if out.label < 0)
-    print(f"{labels[-1]:,} rows have none:")
-    for reason, count in reasons.most_common():
+    labelled, total = record["labelled"], record["requests"]
+    print(f"{labelled:,} of {total:,} rows have a label ({labelled / total:.2%}):")
+    for k, (name, count) in enumerate(record["classes"].items()):
+        print(f"  {count:>9,}  [{k}] {name} ({count / max(labelled, 1):.1%})")
+    print(f"  {record['strict']:>9,}  answered exactly [k]; {record['lenient']:,} in another dress")
+    if record["corrected"]:
+        print(f"  {record['corrected']:>9,}  corrected by hand")
+    print(f"{total - labelled:,} rows have none:")
+    for reason, count in record["reasons"].items():
         print(f"  {count:>9,}  {reason}")
     print(
-        f"{duplicates:,} answers came twice; {len(strays):,} belong to no row (in the errors file)"
+        f"{record['duplicates']:,} answers came twice; {record['strays']:,} belong to no row (in "
+        "the errors file)"
     )
+    if rows := record["asked_again"]:
+        print(
+            f"{rows:,} rows were labelled more than once: all labels of {record['all_agree']:,} "
+            f"agree ({record['all_agree'] / rows:.1%}), and {record['self_agreement']:.1%} of the "
+            "pairs of labels"
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Step 3b: split the labelled rows into train, validation and test, 70/10/20, stratified by class.
 
 Reads   INPUT_FILE (from jsonl_to_csv.py, or any CSV with custom_id, message, class)
-Writes  OUTPUT_DIR/train.csv, validation.csv, test.csv
+Writes  OUTPUT_DIR/train.csv, validation.csv, test.csv, splits.json
 Run     python split_dataset.py
 """
 
@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 
 from pipeline.cli import UserError, parse_settings, run
 from pipeline.codebook import Codebook, read_codebook
-from pipeline.files import check_outputs, write_csv
+from pipeline.files import check_outputs, write_csv, write_json
 from pipeline.messages import read_messages
 
 # ---------------------------------------------------------------------------------------------
@@ -41,7 +41,8 @@ def main(argv: list[str] | None = None) -> None:
     paths = {
         name: Path(args.output_dir) / f"{name}.csv" for name in ("train", "validation", "test")
     }
-    check_outputs(paths.values(), inputs=[args.input_file])
+    record_file = Path(args.output_dir) / "splits.json"
+    check_outputs([*paths.values(), record_file], inputs=[args.input_file])
     splits = split(pool, args.test_size, args.validation_size, args.seed)
     if args.group_duplicates:
         splits = {
@@ -49,7 +50,18 @@ def main(argv: list[str] | None = None) -> None:
         }
     for name, part in splits.items():
         write_csv(part, paths[name])
-    print_shares(splits, codebook)
+    messages = pd.concat([part["message"].drop_duplicates() for part in splits.values()])
+    shared = messages[messages.duplicated()].nunique()
+    record = {name: len(part) for name, part in splits.items()} | {
+        "input_file": args.input_file,
+        "rows": len(rows),
+        "seed": args.seed,
+        "group_duplicates": args.group_duplicates,
+        "shared_messages": shared,
+        "codebook_sha256": codebook.sha256,
+    }
+    write_json(record, record_file)
+    print_shares(splits, shared, codebook)
 
 
 def refuse_small_classes(
@@ -83,7 +95,7 @@ def split(
     return {"train": train, "validation": validation, "test": test}
 
 
-def print_shares(splits: dict[str, pd.DataFrame], codebook: Codebook) -> None:
+def print_shares(splits: dict[str, pd.DataFrame], shared: int, codebook: Codebook) -> None:
     """Print the classes of each split, and the messages that stand in more than one."""
     for k, name in enumerate(codebook.names):
         counts = [
@@ -91,8 +103,6 @@ def print_shares(splits: dict[str, pd.DataFrame], codebook: Codebook) -> None:
             for split_name, part in splits.items()
         ]
         print(f"  [{k}] {name}: {', '.join(counts)}")
-    messages = pd.concat([part["message"].drop_duplicates() for part in splits.values()])
-    shared = messages[messages.duplicated()].nunique()
     print(
         f"  {shared:,} messages stand in more than one split (--group-duplicates keeps each in one)"
     )

@@ -28,6 +28,7 @@ import bert_tune_eval
 from benchmarks import common
 from benchmarks.train_speed import arguments, timed, trainer_of
 from pipeline.bert import forward, softmax_of_logits, spare_last_layer
+from pipeline.bert_training import weighted_cross_entropy
 from pipeline.cli import parse_settings, run
 from pipeline.runtime import compute_dtype, device
 
@@ -168,7 +169,7 @@ def train_ours(layers: int, tokenizer: BertTokenizerFast, rows: list[dict]) -> T
         ),
         train_dataset=rows,
         data_collator=DataCollatorWithPadding(tokenizer),
-        compute_loss_func=bert_tune.weighted_cross_entropy([1.0] * common.NUM_CLASSES),
+        compute_loss_func=weighted_cross_entropy([1.0] * common.NUM_CLASSES),
     )
 
 

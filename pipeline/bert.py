@@ -39,6 +39,16 @@ def load_tokenizer(path: str, max_length: int) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def load_encoder(path: str) -> PreTrainedModel:
+    """Load an encoder as it was pre-trained, without a head."""
+    return AutoModel.from_pretrained(
+        check_model_folder(path, "encoder"),
+        dtype=torch.float32,
+        use_safetensors=True,
+        local_files_only=True,
+    )
+
+
 def load_classifier(path: str, codebook: Codebook, seed: int) -> PreTrainedModel:
     """Load an encoder with a classification head, a fresh one where the folder has none."""
     set_seed(seed)
@@ -137,13 +147,7 @@ def predict_with_probe(
 
     The features are the mean of the last hidden states. The seconds are those of the prediction.
     """
-    tokenizer = load_tokenizer(path, max_length)
-    model = AutoModel.from_pretrained(
-        check_model_folder(path, "encoder"),
-        dtype=torch.float32,
-        use_safetensors=True,
-        local_files_only=True,
-    )
+    tokenizer, model = load_tokenizer(path, max_length), load_encoder(path)
     print(f"fitting a linear probe on {len(train):,} rows")
     known, _ = encode(tokenizer, train["message"].tolist(), max_length)
     probe = fit_probe(

@@ -17,6 +17,7 @@ import bert_inference_compare
 import bert_tune
 import bert_tune_eval
 from pipeline import bert
+from pipeline.bert_training import weighted_cross_entropy
 from pipeline.cli import UserError
 from pipeline.codebook import read_codebook
 from pipeline.files import write_csv
@@ -120,7 +121,7 @@ def test_class_weights_balance_the_classes():
     assert class_weights(labels, 4, True) == pytest.approx([10 / 24, 10 / 12, 1, 2.5])
     assert class_weights(labels, 4, False) == [1, 1, 1, 1]
     logits, target = torch.randn(10, 4), torch.tensor(labels.to_numpy())
-    loss = bert_tune.weighted_cross_entropy([10 / 24, 10 / 12, 1, 2.5])
+    loss = weighted_cross_entropy([10 / 24, 10 / 12, 1, 2.5])
     rows = torch.nn.functional.cross_entropy(logits, target, reduction="none")
     weights = torch.tensor([10 / 24, 10 / 12, 1, 2.5])[target]
     outputs = type("Outputs", (), {"logits": logits})

@@ -1,0 +1,212 @@
+"""The audit of the labels: improbable ones, duplicates that disagree, corrections read back."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import openpyxl
+import pandas as pd
+import pytest
+from conftest import answer_line
+from test_human_check import cells
+
+import batch_infer_gen
+import bert_tune
+import human_check
+import jsonl_to_csv
+import split_dataset
+from pipeline.cli import UserError
+from pipeline.files import write_csv
+from pipeline.near_duplicates import near_duplicates, plain
+from pre_process.sample.coders import fill_in
+from pre_process.sample.comments import generate_comments
+
+SHEET = "results/audit/audit.xlsx"
+
+
+@pytest.fixture
+def flipped(tiny_bert):
+    """Write 300 labelled rows, 15 of them wrong, and two near-duplicates that disagree."""
+    comments = generate_comments(300, seed=3)
+    rows = [(f"row-{n}", text, label) for n, (text, label) in enumerate(comments)]
+    wrong = np.random.default_rng(0).choice(300, 15, replace=False)
+    for n in wrong:
+        custom_id, text, label = rows[n]
+        rows[n] = (custom_id, text, 3 if label != 3 else 0)
+    text = "这个公司招聘的时候只要男生，女生连简历都不收，真的让人生气"
+    rows += [("row-300", text, 0), ("row-301", f"@小明 {text}！！", 2)]
+    table = pd.DataFrame(rows, columns=["custom_id", "message", "class"])
+    write_csv(table, "pre_process/purged_labeled_v2.csv")
+    return {f"row-{n}" for n in wrong}
+
+
+def audit(tiny_bert, *more):
+    human_check.main(["--audit", "--model-path", tiny_bert, "--max-length", "64", *more])
+    return json.loads(Path("results/audit/audit.json").read_text()), cells(SHEET)
+
+
+def test_improbable_labels_and_duplicates_that_disagree_are_listed(flipped, tiny_bert):
+    result, rows = audit(tiny_bert)
+    assert (result["rows"], result["folds"]) == (302, 5)
+    assert result["near_duplicates"] >= 1
+    assert list(rows[0]) == [
+        "custom_id",
+        "message",
+        "label",
+        "p_label",
+        "suggested",
+        "p_suggested",
+        "near_duplicates",
+        "corrected",
+    ]
+    listed = [row["custom_id"] for row in rows]
+    found = len(flipped & set(listed)) / len(flipped)
+    chance = len(listed) / result["rows"]
+    assert found > 2 * chance, "planted errors are found far more often than by chance"
+    places = [listed.index(name) for name in ("row-300", "row-301")]
+    assert abs(places[0] - places[1]) == 1, "near-duplicates stand together"
+    assert len({rows[place]["near_duplicates"] for place in places}) == 1
+    assert result["top"][0]["custom_id"] in listed
+    assert len(result["top"]) == min(20, result["issues"])
+
+
+def test_no_row_is_judged_by_a_model_that_saw_a_duplicate_of_it(flipped, tiny_bert, codebook):
+    from pipeline.audit import folds
+
+    rows = pd.read_csv("pre_process/purged_labeled_v2.csv")
+    groups = near_duplicates(rows["message"].tolist(), 0.9)
+    seen = np.zeros(len(rows), int)
+    for known, unseen in folds({"folds": 5, "seed": 0}, rows, groups):
+        assert not set(groups[known]) & set(groups[unseen])
+        seen[unseen] += 1
+    assert (seen == 1).all()
+
+
+def test_bert_can_be_tuned_once_a_fold_with_the_settings_of_the_tuned_model(flipped, tiny_bert):
+    split_dataset.main([])
+    options = ["--learning-rate", "2e-3", "--num-train-epochs", "1", "--max-length", "64"]
+    bert_tune.main(["--model-path", tiny_bert, *options])
+    result, _ = audit(tiny_bert, "--audit-method", "tune", "--folds", "2")
+    assert "fine-tuned with the settings of ./bert_checkpoints/final_model" in result["method"]
+    for row in result["top"]:
+        assert row["p_suggested"] >= row["p_class"]
+        assert row["suggested"] != row["class"]
+
+
+def test_an_audit_never_overwrites_what_people_filled_in(flipped, tiny_bert):
+    audit(tiny_bert)
+    audit(tiny_bert)  # nothing is filled in yet
+    fill_in(Path(SHEET), "corrected", lambda row: "Mild" if row == "row-300" else "")
+    with pytest.raises(UserError, match="audit.xlsx holds people's corrections"):
+        audit(tiny_bert)
+
+
+def test_a_class_of_fewer_rows_than_folds_is_refused(flipped, tiny_bert):
+    rows = pd.read_csv("pre_process/purged_labeled_v2.csv")
+    few = rows[rows["class"] == 2].head(3)
+    write_csv(pd.concat([rows[rows["class"] != 2], few]), "pre_process/purged_labeled_v2.csv")
+    with pytest.raises(UserError, match="class Negative has 3 rows, and 5 folds need"):
+        audit(tiny_bert)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--audit-method", "guess"], "give probe or tune"),
+        (["--folds", "1"], "at least 2"),
+        (["--similarity", "0"], "above 0"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused(option, message):
+    with pytest.raises(UserError, match=message):
+        human_check.main(["--audit", *option])
+
+
+def test_near_duplicates_differ_in_names_links_width_and_punctuation_but_not_in_words():
+    text = "我们公司招聘的时候就是只要男生，女生连简历都不会收，大家说说这到底合理吗"
+    messages = [
+        text,
+        f"@小红 {text}!!!",
+        f"{text} https://t.cn/A1b2",
+        text.replace("，", " "),
+        text.replace("公司", "单位"),
+        "今天天气真好，适合出去走走",
+        "今天天气不好，不要出去走走",
+        "😀😀",
+        "🙄",
+        "😀😀",
+    ]
+    groups = near_duplicates(messages, 0.85)
+    assert len(set(groups[:5])) == 1
+    assert len(set(groups[4:7])) == 3
+    assert groups[7] == groups[9] != groups[8]
+    assert len(set(near_duplicates(messages, 1.0)[[0, 4]])) == 2
+
+
+def test_near_duplicates_are_those_of_all_pairs_compared_one_by_one(monkeypatch):
+    rng = np.random.default_rng(1)
+    messages = []
+    for text, _ in generate_comments(60, seed=9):
+        letters = list(text)
+        for _ in range(3):
+            messages.append("".join(letters))
+            letters[rng.integers(len(letters))] = "换"
+    monkeypatch.setattr("pipeline.near_duplicates.BLOCK", 7)
+    groups = near_duplicates(messages, 0.8)
+    grams = [{plain(m)[i : i + 3] for i in range(len(plain(m)) - 2)} for m in messages]
+    expected = np.arange(len(messages))
+    for i, a in enumerate(grams):
+        for j, b in enumerate(grams[:i]):
+            close = a and b and len(a & b) / np.sqrt(len(a) * len(b)) >= 0.8 - 1e-9
+            if close or plain(messages[i]) == plain(messages[j]):
+                expected[expected == expected[i]] = expected[j]
+    pairs = [np.equal.outer(values, values) for values in (groups, expected)]
+    assert (pairs[0] == pairs[1]).all()
+
+
+@pytest.fixture
+def answered(write_rows):
+    """Write six requests and their answers, one of them without a label."""
+    rows = [(f"row-{n}", f"评论 {n}", -1) for n in range(2, 8)]
+    write_rows("pre_process/datas/simple.csv", rows)
+    batch_infer_gen.main([])
+    lines = [answer_line(f"row-{n}", "[1]") for n in range(2, 7)] + [answer_line("row-7", "?")]
+    Path("pre_process/datas/silver_label_v2.jsonl").write_text("\n".join(lines))
+
+
+def corrections(*rows):
+    book = openpyxl.Workbook()
+    book.active.title = "comments"
+    book.active.append(["custom_id", "message", "corrected"])
+    for row in rows:
+        book.active.append(row)
+    book.save("corrections.xlsx")
+    jsonl_to_csv.main(["--corrections", "corrections.xlsx"])
+
+
+def test_corrections_are_read_back_into_the_labels(answered):
+    corrections(
+        ("row-2", "", "Negative"), ("row-3", "", 1), ("row-4", "", None), ("row-7", "", "3")
+    )
+    labelled = pd.read_csv("pre_process/labeled_v2.csv").set_index("custom_id")["class"]
+    assert labelled.tolist() == [2, 1, 1, 1, 1, 3]
+    assert len(pd.read_csv("pre_process/purged_labeled_v2.csv")) == 6
+    assert Path("pre_process/datas/retry_v2.jsonl").read_text() == ""
+    record = json.loads(Path("pre_process/silver_labels.json").read_text())
+    assert (record["corrected"], record["labelled"], record["strict"]) == (2, 6, 4)
+
+
+def test_a_correction_of_another_row_is_refused(answered):
+    with pytest.raises(UserError, match="custom_id 'row-99' is none of the requests"):
+        corrections(("row-99", "", 1))
+
+
+def test_the_record_says_how_the_labels_came_about(answered):
+    jsonl_to_csv.main([])
+    record = json.loads(Path("pre_process/silver_labels.json").read_text())
+    assert record["teachers"] == ["deepseek-ai/DeepSeek-V3"]
+    assert (record["requests"], record["labelled"], record["corrected"]) == (6, 5, 0)
+    assert record["classes"] == {"Positive": 0, "Mild": 5, "Negative": 0, "Irrelevant": 0}
+    assert record["reasons"] == {"no_label": 1}
+    assert (record["temperature"], record["max_tokens"]) == (0.0, 20)
+    assert (record["first_answer"], record["last_answer"], record["asked_again"]) == ("", "", 0)
