@@ -8,12 +8,18 @@ Run     python bert_inference_compare.py
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 
 from pipeline.bert_evaluation import predict_after, predict_before, read_test
 from pipeline.cli import UserError, parse_settings, run
 from pipeline.codebook import read_codebook
-from pipeline.evaluation import compute_metrics, report_block, results_folder
+from pipeline.comparison import mcnemar_exact
+from pipeline.evaluation import (
+    LABEL_SOURCES,
+    compute_metrics,
+    label_source,
+    report_block,
+    results_folder,
+)
 from pipeline.files import write_csv, write_json, write_text
 
 # ---------------------------------------------------------------------------------------------
@@ -50,11 +56,18 @@ def main(argv: list[str] | None = None) -> None:
         metrics[stage] |= compute_metrics(true, predicted, len(codebook.names), settings["seed"])
 
     right = {stage: predictions[stage]["predicted"] == rows["class"] for stage in predictions}
-    test = mcnemar_exact(right["before"], right["after"])
-    comparison = {"before": metrics["before"], "after": metrics["after"], "mcnemar": test}
+    test = {
+        "only_before_right": int((right["before"] & ~right["after"]).sum()),
+        "only_after_right": int((right["after"] & ~right["before"]).sum()),
+    }
+    test["p_value"] = mcnemar_exact(*test.values())
+    against = f"{LABEL_SOURCES[label_source(rows)]} ({settings['test_file']})"
+    comparison = {"measured_against": against}
+    comparison |= {"before": metrics["before"], "after": metrics["after"], "mcnemar": test}
     folder = results_folder(settings, settings["model_path"])
     columns = {f"predicted_{stage}": predictions[stage]["predicted"] for stage in right}
-    write_csv(pd.concat([rows, pd.DataFrame(columns)], axis=1), folder / "predictions.csv")
+    asked = rows[["custom_id", "message", "class"]]
+    write_csv(pd.concat([asked, pd.DataFrame(columns)], axis=1), folder / "predictions.csv")
     write_json(comparison, folder / "comparison.json")
     write_text(comparison_text(comparison), folder / "comparison.txt")
 
@@ -70,23 +83,12 @@ def main(argv: list[str] | None = None) -> None:
     print(comparison_text(comparison))
 
 
-def mcnemar_exact(before: pd.Series, after: pd.Series) -> dict:
-    """Return McNemar's exact test of two models that are right or wrong on the same rows.
-
-    Under the null hypothesis the rows that only one model got right are split evenly between the
-    two (McNemar 1947); the p-value is the two-sided binomial one.
-    """
-    only_before, only_after = int((before & ~after).sum()), int((after & ~before).sum())
-    pairs = only_before + only_after
-    p_value = float(binomtest(only_before, pairs, 0.5).pvalue) if pairs else 1.0
-    return {"only_before_right": only_before, "only_after_right": only_after, "p_value": p_value}
-
-
 def comparison_text(comparison: dict) -> str:
     """Return both blocks, the disagreements with their test, and the speeds."""
     before, after, test = (comparison[key] for key in ("before", "after", "mcnemar"))
     return (
         f"{report_block(before)}\n{report_block(after)}\n"
+        f"Measured against: {comparison['measured_against']}\n"
         f"On the same {before['total']} rows:\n"
         f"  right only after fine-tuning   {test['only_after_right']}\n"
         f"  right only before fine-tuning  {test['only_before_right']}\n"

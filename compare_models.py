@@ -1,7 +1,9 @@
 """Step 12: all models side by side.
 
-Reads   RESULTS_DIR/*/metrics.json (from the evaluation steps 5, 7, 8 and 10)
-Writes  RESULTS_DIR/summary.csv, summary.md and figure1.png
+Reads   RESULTS_DIR/*/metrics.json and predictions.csv (from the evaluation steps 5, 7, 8 and 10);
+        TRAIN_FILE and PROMPT_FILE for the keyword baseline
+Writes  RESULTS_DIR/comparison.json, summary.csv, summary.md, errors.csv, figure1.png; and where a
+        run has probabilities calibration.png and coverage.png
 Run     python compare_models.py
 """
 
@@ -9,43 +11,51 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipeline.baselines import baselines
 from pipeline.cli import UserError, parse_settings, run
-from pipeline.files import read_json, write_csv, write_text
+from pipeline.codebook import read_codebook
+from pipeline.comparison import compare_runs, read_predictions, same_rows
+from pipeline.comparison_text import comparison_text, error_table
+from pipeline.files import read_json, write_csv, write_json, write_text
+from pipeline.messages import read_messages
 
 # ---------------------------------------------------------------------------------------------
 RESULTS_DIR = "./results"  # a folder per run
+TRAIN_FILE = "./pre_process/evaluation/train.csv"  # for the keyword baseline; absent = without it
+PROMPT_FILE = "./prompt.txt"  # the codebook, to read TRAIN_FILE
+SEED = 42  # of the bootstrap intervals
 # ---------------------------------------------------------------------------------------------
 
-COLUMNS = {
-    "model": "Model",
-    "stage": "Fine-tuning",
-    "total": "Rows",
-    "valid_rate": "Valid",
-    "accuracy": "Accuracy (valid)",
-    "accuracy_all_rows": "Accuracy (all rows)",
-    "macro_f1": "Macro F1",
-    "cohen_kappa": "Kappa",
-    "rows_per_second": "Rows/s",
-}
-NEEDED = (*COLUMNS, "family", "test_file", "accuracy_all_rows_ci95", "scored_rows_sha256")
+MEASURES = (
+    *("total", "valid_rate", "accuracy", "accuracy_ci95", "accuracy_all_rows"),
+    *("accuracy_all_rows_ci95", "macro_f1", "macro_f1_ci95", "cohen_kappa", "rows_per_second"),
+)
+NEEDED = ("model", "stage", "family", *MEASURES, "test_file", "scored_rows_sha256", "class_names")
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
-    runs = read_runs(args.results_dir)
     folder = Path(args.results_dir)
-    write_csv(pd.DataFrame(runs), folder / "summary.csv")
-    write_text(markdown(runs), folder / "summary.md")
+    runs = read_runs(args.results_dir)
+    predictions = {name: read_predictions(folder / name, runs[name]) for name in runs}
+    reference = max((group[0] for group in same_rows(runs)), key=lambda name: runs[name]["total"])
+    names = runs[reference]["class_names"]
+    train = read_training(args.train_file, args.prompt_file, names)
+    scores, keywords = baselines(predictions[reference], train, names, args.seed)
+    comparison = {"runs": summary(runs), **compare_runs(runs, predictions, args.seed)}
+    comparison |= {"baselines": scores, "keywords": keywords}
 
-    from pipeline.plots import plot_comparison
-
-    plot_comparison(runs, "Model performance before and after fine-tuning", folder / "figure1.png")
-    print(f"\n{markdown(runs)}")
+    write_json(comparison, folder / "comparison.json")
+    write_csv(pd.DataFrame(map(flat, comparison["runs"])), folder / "summary.csv")
+    write_csv(error_table(comparison["errors"], runs), folder / "errors.csv")
+    write_text(comparison_text(comparison, runs), folder / "summary.md")
+    draw(comparison, folder)
+    print(f"\n{comparison_text(comparison, runs)}")
     print(f"Figure 1: {folder / 'figure1.png'}")
 
 
-def read_runs(results_dir: str) -> list[dict]:
-    """Return a summary per scored run, the models together and "before" first."""
+def read_runs(results_dir: str) -> dict[str, dict]:
+    """Return the metrics of each scored run, the models together and "before" first."""
     files = sorted(Path(results_dir).glob("*/metrics.json"))
     runs = [(file, read_json(file, "run its evaluation step again")) for file in files]
     scored = [(file, metrics) for file, metrics in runs if "accuracy" in metrics]
@@ -61,15 +71,8 @@ def read_runs(results_dir: str) -> list[dict]:
         print("the runs were scored on different rows; they do not compare:")
         for file, metrics in scored:
             print(f"  {file.parent.name}: {metrics['total']:,} rows of {metrics['test_file']}")
-    rows, seen = [], set()
-    for file, metrics in sorted(scored, key=lambda run: order(run[1])):
-        row = {"run": file.parent.name} | {key: metrics[key] for key in COLUMNS}
-        if (row["model"], row["stage"]) in seen:
-            row["model"] += f" ({file.parent.name})"
-        seen.add((row["model"], row["stage"]))
-        low, high = metrics["accuracy_all_rows_ci95"]
-        rows.append(row | {"accuracy_all_rows_low": low, "accuracy_all_rows_high": high})
-    return rows
+    scored.sort(key=lambda run: order(run[1]))
+    return {file.parent.name: metrics for file, metrics in scored}
 
 
 def order(metrics: dict) -> tuple:
@@ -77,21 +80,53 @@ def order(metrics: dict) -> tuple:
     return metrics["family"] != "llm", metrics["model"], metrics["stage"] == "after"
 
 
-def markdown(runs: list[dict]) -> str:
-    """Return the runs as a Markdown table; shares in per cent."""
-    percent = ("valid_rate", "accuracy", "accuracy_all_rows")
-    lines = ["| " + " | ".join(COLUMNS.values()) + " |", "| --- " * len(COLUMNS) + "|"]
-    for one in runs:
-        cells = []
-        for key in COLUMNS:
-            value = one[key]
-            if key in percent:
-                value = f"{value:.2%}"
-            elif isinstance(value, float):
-                value = f"{value:.1f}" if key == "rows_per_second" else f"{value:.3f}"
-            cells.append(str(value))
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+def read_training(path: str, prompt_file: str, names: list[str]) -> pd.DataFrame | None:
+    """Return the training rows, or None, and say why, where the keyword baseline is left out."""
+    if not Path(path).is_file():
+        print(f"no keyword baseline: {path} not found (split_dataset.py writes it)")
+        return None
+    codebook = read_codebook(prompt_file)
+    if list(codebook.names) != names:
+        print(f"no keyword baseline: {prompt_file} names other classes than the runs")
+        return None
+    return read_messages(path, "split_dataset.py", codebook, labelled=True)
+
+
+def summary(runs: dict[str, dict]) -> list[dict]:
+    """Return what the table and Figure 1 show of each run; models at the same stage told apart."""
+    rows, seen = [], set()
+    for name, metrics in runs.items():
+        row = {"run": name} | {key: metrics[key] for key in ("model", "stage", "family")}
+        if (row["model"], row["stage"]) in seen:
+            row["model"] += f" ({name})"
+        seen.add((row["model"], row["stage"]))
+        row["label_source"] = metrics.get("label_source", "silver labels")
+        row |= {key: metrics[key] for key in MEASURES}
+        rows.append(row | ({"ece": metrics["ece"]} if "ece" in metrics else {}))
+    return rows
+
+
+def flat(row: dict) -> dict:
+    """Return a row of summary.csv: the two ends of an interval in columns of their own."""
+    cells = {}
+    for key, value in row.items():
+        name = key.removesuffix("ci95")
+        cells |= {key: value} if name == key else {f"{name}low": value[0], f"{name}high": value[1]}
+    return cells
+
+
+def draw(comparison: dict, folder: Path) -> None:
+    """Draw the figures; those of an earlier comparison go where no run has probabilities."""
+    from pipeline.plots import plot_calibration, plot_comparison, plot_coverage
+
+    runs = comparison["runs"]
+    title = "Model performance before and after fine-tuning"
+    plot_comparison(runs, comparison["baselines"], title, folder / "figure1.png")
+    for name, plot in (("calibration", plot_calibration), ("coverage", plot_coverage)):
+        path = folder / f"{name}.png"
+        path.unlink(missing_ok=True)
+        if comparison[name]:
+            plot(runs, comparison[name], path)
 
 
 if __name__ == "__main__":

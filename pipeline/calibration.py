@@ -1,6 +1,7 @@
 """Probabilities that mean what they say: temperature scaling and its measure (Guo et al., 2017)."""
 
 import numpy as np
+import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
@@ -21,11 +22,21 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(negative_log_likelihood, bounds=bounds).x))
 
 
-def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
-    """Return the mean distance of confidence from accuracy over 15 bins of equal width.
+def reliability_bins(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
+    """Return mean `confidence`, `accuracy` and `rows` of each of 15 bins of equal width with rows.
 
     `confidence` (rows,) is the probability of the predicted class, `correct` (rows,) a bool.
     """
     bins = np.minimum((confidence * NUM_BINS).astype(int), NUM_BINS - 1)
-    gap = np.bincount(bins, confidence - correct, minlength=NUM_BINS)
-    return float(np.abs(gap).sum() / len(confidence))
+    rows = np.bincount(bins, minlength=NUM_BINS)
+    sums = {"confidence": confidence, "accuracy": correct}
+    with np.errstate(invalid="ignore"):
+        means = {name: np.bincount(bins, of, NUM_BINS) / rows for name, of in sums.items()}
+    return pd.DataFrame(means | {"rows": rows})[rows > 0].reset_index(drop=True)
+
+
+def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
+    """Return the mean distance of confidence from accuracy over the bins of `reliability_bins`."""
+    bins = reliability_bins(confidence, correct)
+    gaps = (bins["confidence"] - bins["accuracy"]).abs()
+    return float((gaps * bins["rows"]).sum() / len(confidence))
