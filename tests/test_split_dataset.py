@@ -1,5 +1,6 @@
 """Step 3b: the report's splits, to the row."""
 
+import pandas as pd
 import pytest
 
 import split_dataset
@@ -82,3 +83,25 @@ def test_sizes_that_leave_a_split_empty_are_refused(sizes, write_rows):
     path = write_rows("rows.csv", labelled_rows(100))
     with pytest.raises(UserError, match="--test-size and --validation-size"):
         split(path, "--test-size", sizes[0], "--validation-size", sizes[1])
+
+
+@pytest.mark.parametrize("group", ["--group-duplicates", "--no-group-duplicates"])
+def test_rows_that_people_coded_stay_test_rows_in_another_split(write_rows, group):
+    rows = [(f"row-{n}", f"评论 {n % 190}", n % 190 % 4) for n in range(200)]
+    path = write_rows("rows.csv", rows)
+    plain = split(path, group)
+    coded = (
+        plain["train"].head(9)["custom_id"].tolist() + plain["test"].head(5)["custom_id"].tolist()
+    )
+    messages = {custom_id: message for custom_id, message, _ in rows}
+    write_rows("pre_process/human_check/sample.csv", [(i, messages[i], 0) for i in coded])
+    splits = split(path, group)
+    assert set(coded) <= set(splits["test"]["custom_id"])
+    if group == "--group-duplicates":
+        texts = [set(part["message"]) for part in splits.values()]
+        assert not texts[0] & texts[2] and not texts[1] & texts[2]
+    else:
+        for name, part in splits.items():
+            assert sorted(part["class"]) == sorted(plain[name]["class"])
+    everyone = pd.concat(splits.values())["custom_id"]
+    assert sorted(everyone) == sorted(custom_id for custom_id, _, _ in rows)
