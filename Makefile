@@ -1,6 +1,6 @@
 # `make` prints the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench
+.PHONY: help install demo test browser lint bench
 
 PYTHON := ./.venv/bin/python
 
@@ -13,8 +13,20 @@ install:  ## make the environment in ./.venv; quick when nothing changed
 demo: install  ## run every step on a small sample, in ./demo; again, only what is out of date
 	@$(MAKE) --no-print-directory -f pre_process/sample/demo.mk
 
-test: lint  ## lint, then run all tests
+test: lint browser  ## lint, then run all tests
 	$(PYTHON) -m pytest
+
+browser:  ## install Chromium for the report page's tests, where root can by apt-get
+	@has() { for name; do command -v $$name >/dev/null && return; done; return 1; }; \
+	if has chromium chromium-browser google-chrome google-chrome-stable && has chromedriver; then \
+		exit 0; \
+	elif [ "$$(id -u)" = 0 ] && has apt-get; then \
+		echo "installing chromium and chromium-driver for the report page's tests"; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		apt-get -qq update && apt-get -qq install --yes --no-install-recommends \
+			chromium chromium-driver >/dev/null && exit 0; \
+	fi; \
+	echo "no chromium or chromedriver: the report page's browser tests will skip"
 
 lint: install  ## check the code's style
 	$(PYTHON) -m ruff check .

@@ -17,7 +17,6 @@ from pipeline.cli import UserError
 from pipeline.codebook import Codebook
 from pipeline.files import check_outputs, clean_text, read_json, write_csv, write_json, write_text
 
-
 NUM_DRAWS = 2000  # bootstrap draws behind an interval
 LABEL_SOURCES = {  # what a score is against -> how the report calls it
     "silver labels": "agreement with silver labels",

@@ -8,7 +8,6 @@ from pipeline.cli import UserError
 from pipeline.codebook import Codebook, parse_label
 from pipeline.files import clean_text, read_csv
 
-
 COLUMNS = ("custom_id", "message", "class", "coded_by", "weight")
 
 

@@ -1,8 +1,8 @@
 """Sample: simulated people who code the sheets of human_check.py, with known error rates.
 
-First they fill in `class` in their own sheets: the true class, or at their error rate one beside it;
-they leave some rows blank. Where there is an adjudication.xlsx, a third person fills in the true
-class. With --check, the corrected shares are compared with the true ones.
+First they fill in `class` in their own sheets: the true class, or at their error rate one beside
+it; they leave some rows blank. Where there is an adjudication.xlsx, a third person fills in the
+true class. With --check, the corrected shares are compared with the true ones.
 
 Reads   SHEETS_DIR/sample.json, the sheets; TRUTH_FILE (from make_sample.py); PROMPT_FILE
 Writes  SHEETS_DIR/<coder>.xlsx, or adjudication.xlsx where there is one

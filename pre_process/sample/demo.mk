@@ -15,17 +15,22 @@ BERT := bert-tiny-chinese
 RESULTS := $(foreach model,$(QWENS) $(BERT),$(D)/results/$(model)-before $(D)/results/$(model)-after)
 SHARED := $(wildcard pipeline/*.py) prompt.txt
 SAMPLE := $(filter-out %/build_models.py %/tiny_qwen2.py %/tiny_bert.py,$(wildcard pre_process/sample/*.py))
+CHECK := $(D)/results/human_check
+LABELS := --labeled-file $(DATA)/purged_labeled_v2.csv
 TRAIN := --train-file $(SPLITS)/train.csv --validation-file $(SPLITS)/validation.csv
+SHEETS := --sheets-dir $(DATA)/human_check
+SCORES := --output-dir $(CHECK) --human-test-file $(SPLITS)/human_test.csv
 TEST := --test-file $(SPLITS)/test.csv
 BERT_SIZE := --max-length 256
 
 , := ,
 say = @printf '\n== %s\n' '$(1)'
 
-tables: $(RESULTS:=/report.txt) $(D)/results/$(BERT)-compare/comparison.txt $(D)/results/figure1.png
+tables: $(RESULTS:=/report.txt) $(D)/results/$(BERT)-compare/comparison.txt $(D)/results/report.html
 	@for run in $(RESULTS); do printf '\n-- %s/report.txt\n\n' $$run; sed '/^Measured against/,$$d' $$run/report.txt; done
 	@printf -- '-- $(D)/results/summary.md\n\n'; cat $(D)/results/summary.md
-	@printf '\nFigure 1: $(D)/results/figure1.png\n'
+	@printf '\n-- $(CHECK)/report.txt\n\n'; cat $(CHECK)/report.txt
+	@printf '\nFigure 1: $(D)/results/figure1.png\nEverything on one page: $(D)/results/report.html\n'
 
 $(D)/weibo_data.xlsx: $(SAMPLE) prompt.txt
 	$(call say,The sample: a spreadsheet of comments)
@@ -53,7 +58,8 @@ $(DATA)/purged_labeled_v2.csv: $(DATA)/datas/silver_label_v2.jsonl jsonl_to_csv.
 	$(PYTHON) jsonl_to_csv.py --requests-file $(DATA)/datas/inf_batch_v2.jsonl --answers-file $< \
 		--unlabeled-file $(DATA)/unlabeled_v2.csv --labeled-file $(DATA)/labeled_v2.csv \
 		--purged-file $@ --errors-file $(DATA)/silver_errors.csv \
-		--retry-file $(DATA)/datas/retry_v2.jsonl --confidence-file $(DATA)/silver_confidence.csv
+		--retry-file $(DATA)/datas/retry_v2.jsonl --confidence-file $(DATA)/silver_confidence.csv \
+		--record-file $(DATA)/silver_labels.json
 
 $(SPLITS)/test.csv: $(DATA)/purged_labeled_v2.csv split_dataset.py $(SHARED)
 	$(call say,Step 3b: train$(,) validation and test splits)
@@ -105,6 +111,33 @@ $(D)/results/$(BERT)-compare/comparison.txt: $(D)/results/$(BERT)-after/report.t
 		--tuned-path $(D)/bert_checkpoints/final_model --train-file $(SPLITS)/train.csv $(TEST) \
 		--output-dir $(@D) $(BERT_SIZE)
 
-$(D)/results/figure1.png: $(RESULTS:=/report.txt) compare_models.py
+# The test rows that people coded, as the test set of the tuned BERT.
+$(D)/results/$(BERT)-human/report.txt: $(CHECK)/human_check.json $(D)/bert_checkpoints/final_model/training.json
+	$(call say,Step 10 again: $(BERT) against the human coders)
+	$(PYTHON) bert_tune_eval.py --tuned-path $(D)/bert_checkpoints/final_model \
+		--test-file $(SPLITS)/human_test.csv --output-dir $(@D) $(BERT_SIZE)
+
+$(D)/results/figure1.png: $(RESULTS:=/report.txt) $(D)/results/$(BERT)-human/report.txt compare_models.py $(SHARED)
 	$(call say,Step 12: all models)
-	$(PYTHON) compare_models.py --results-dir $(D)/results
+	$(PYTHON) compare_models.py --results-dir $(D)/results --train-file $(SPLITS)/train.csv
+
+# Two simulated coders fill in their sheets, and a third person settles what they disagree on.
+$(CHECK)/human_check.json: $(SPLITS)/test.csv human_check.py $(SHARED) $(SAMPLE)
+	$(call say,Step 13: silver labels against human coders)
+	@rm -rf $(DATA)/human_check
+	$(PYTHON) human_check.py --draw $(LABELS) $(TEST) $(SHEETS) --sample-size 400
+	$(PYTHON) -m pre_process.sample.coders $(SHEETS) --truth-file $(D)/truth.csv
+	$(PYTHON) human_check.py --score $(SHEETS) $(SCORES)
+	$(PYTHON) -m pre_process.sample.coders $(SHEETS) --truth-file $(D)/truth.csv
+	$(PYTHON) human_check.py --score $(SHEETS) $(SCORES)
+	$(PYTHON) -m pre_process.sample.coders --check --result-file $@ --truth-file $(D)/truth.csv
+
+$(D)/results/audit/audit.json: $(DATA)/purged_labeled_v2.csv $(MODELS)/built human_check.py $(SHARED)
+	$(call say,Step 13: labels that are probably wrong)
+	$(PYTHON) human_check.py --audit $(LABELS) --model-path $(MODELS)/$(BERT) \
+		--audit-dir $(@D) $(BERT_SIZE)
+
+$(D)/results/report.html: $(D)/results/figure1.png $(CHECK)/human_check.json $(D)/results/audit/audit.json write_report.py $(wildcard pipeline/report_page.*)
+	$(call say,Step 14: the methods paragraph and the page)
+	$(PYTHON) write_report.py --results-dir $(D)/results --labels-record $(DATA)/silver_labels.json \
+		--splits-record $(SPLITS)/splits.json

@@ -1,0 +1,169 @@
+"use strict";
+
+// The predictions' table. All text from the data goes through textContent, never through markup.
+const data = JSON.parse(document.getElementById("data").textContent);
+const controls = Object.fromEntries(
+  ["run", "q", "label", "predicted", "verdict", "order"].map((id) => [id, document.getElementById(id)]),
+);
+const body = document.getElementById("rows");
+const more = document.getElementById("more");
+const count = document.getElementById("count");
+const MARK = "#predictions?";  // begins a fragment that holds a view
+const STEP = 100;  // rows drawn at a time
+const INVALID = -1;
+
+const number = (value) => value.toLocaleString("en-US");
+const chosenRun = () => data.runs.find((run) => run.run === controls.run.value);
+const className = (k) => (k === INVALID ? "invalid" : data.classes[k]);
+let found = [];  // the rows that match
+let total = 0;  // the rows of the run
+let drawn = 0;
+let searchable;  // the rows in lower case, made at the first search
+
+function element(tag, text, attributes = {}) {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  return made;
+}
+
+function fillControls() {
+  data.runs.forEach((run) => controls.run.append(element("option", run.title, { value: run.run })));
+  data.classes.forEach((name, k) => {
+    controls.label.append(element("option", name, { value: k }));
+    controls.predicted.append(element("option", name, { value: k }));
+  });
+  controls.run.value = data.best;
+  controls.predicted.append(element("option", "invalid", { value: INVALID }));
+  if (data.rows.some((row) => row[2] < 0)) {
+    controls.label.append(element("option", "no label", { value: -1 }));
+  }
+}
+
+function verdict(label, predicted) {
+  if (label < 0) return "unscored";
+  return label === predicted ? "right" : "wrong";
+}
+
+function select() {
+  const run = chosenRun();
+  const words = controls.q.value.trim().toLowerCase();
+  if (words && !searchable) {
+    searchable = data.rows.map(([id, message]) => `${id}\n${message}`.toLowerCase());
+  }
+  const wanted = (control, value) => control.value === "" || control.value === String(value);
+  total = 0;
+  found = [];
+  data.rows.forEach(([, , label], place) => {
+    const predicted = run.predicted[place];
+    if (predicted === null) return;
+    total += 1;
+    if (
+      wanted(controls.label, label) &&
+      wanted(controls.predicted, predicted) &&
+      wanted(controls.verdict, verdict(label, predicted)) &&
+      (!words || searchable[place].includes(words))
+    ) {
+      found.push(place);
+    }
+  });
+  if (controls.order.value) {
+    const sign = controls.order.value === "highest" ? -1 : 1;
+    // Rows without a confidence come last, either way.
+    const sure = (place) => (run.confidence[place] === null ? Infinity : sign * run.confidence[place]);
+    found.sort((a, b) => (sure(a) === sure(b) ? a - b : sure(a) - sure(b)));
+  }
+  body.replaceChildren();
+  drawn = 0;
+  draw();
+  tell();
+  document.getElementById("against").textContent = run.against;
+}
+
+function draw() {
+  const run = chosenRun();
+  const fragment = document.createDocumentFragment();
+  for (const place of found.slice(drawn, drawn + STEP)) {
+    const [id, message, label] = data.rows[place];
+    const predicted = run.predicted[place];
+    const sure = run.confidence[place];
+    const outcome = verdict(label, predicted);
+    const row = element("tr", "", { role: "row" });
+    const guess = element("td", className(predicted), { role: "cell", "data-name": "predicted" });
+    if (run.replies[place]) guess.append(element("small", run.replies[place], { dir: "auto" }));
+    row.append(
+      element("th", id, { scope: "row", role: "rowheader" }),
+      element("td", message, { class: "text", role: "cell", dir: "auto", lang: "" }),
+      element("td", label < 0 ? "–" : className(label), { role: "cell", "data-name": "label" }),
+      guess,
+      element("td", { right: "✓ right", wrong: "✗ wrong", unscored: "–" }[outcome], {
+        class: `verdict ${outcome}`,
+        role: "cell",
+      }),
+      element("td", sure === null ? "–" : `${(sure / 100).toFixed(1)}%`, {
+        class: "number",
+        role: "cell",
+        "data-name": "confidence",
+      }),
+    );
+    fragment.append(row);
+  }
+  body.append(fragment);
+  drawn = Math.min(drawn + STEP, found.length);
+  more.hidden = drawn >= found.length;
+  more.textContent = `Show ${number(Math.min(STEP, found.length - drawn))} more`;
+}
+
+function tell() {
+  const part = drawn < found.length ? `; the first ${number(drawn)} are shown` : "";
+  count.textContent = `${number(found.length)} of ${number(total)} rows${part}`;
+}
+
+function keepInFragment() {
+  const view = new URLSearchParams();
+  for (const [id, control] of Object.entries(controls)) {
+    if (control.value !== "") view.set(id, control.value);
+  }
+  history.replaceState(null, "", MARK + view);
+}
+
+function readFragment() {
+  if (!location.hash.startsWith(MARK)) return false;
+  const view = new URLSearchParams(location.hash.slice(MARK.length));
+  for (const [id, control] of Object.entries(controls)) {
+    control.value = view.get(id) ?? "";
+    if (control.selectedIndex === -1) control.value = control === controls.run ? data.best : "";
+  }
+  return true;
+}
+
+fillControls();
+if (data.runs.length) {
+  document.getElementById("browser").hidden = false;
+  let waiting;
+  for (const control of Object.values(controls)) {
+    const typed = control === controls.q;
+    control.addEventListener(typed ? "input" : "change", () => {
+      clearTimeout(waiting);
+      // A pause in typing: browsers refuse hundreds of changes of the address in a row.
+      waiting = setTimeout(() => { select(); keepInFragment(); }, typed ? 150 : 0);
+    });
+  }
+  more.addEventListener("click", () => {
+    const first = drawn;
+    draw();
+    tell();
+    if (more.hidden) {  // the button that had the focus is gone
+      body.rows[first].cells[0].tabIndex = -1;
+      body.rows[first].cells[0].focus();
+    }
+  });
+  addEventListener("hashchange", () => { if (readFragment()) select(); });
+  const given = readFragment();
+  select();
+  if (given) document.getElementById("predictions").scrollIntoView();
+}
+
+addEventListener("beforeprint", () => {
+  document.querySelectorAll("details").forEach((one) => { one.open = true; });
+});

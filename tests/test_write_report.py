@@ -1,0 +1,476 @@
+"""Step 14: the methods paragraph and the page's data, without a browser."""
+
+import base64
+import copy
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import report_fixture
+from report_fixture import (
+    AUDIT,
+    CLASSIFIER,
+    COMPARISON,
+    HOSTILE,
+    HUMAN_CHECK,
+    LABELS,
+    LORA,
+    SPLITS,
+    arguments,
+    write_study,
+)
+
+import write_report
+from pipeline.cli import UserError
+from pipeline.codebook import read_codebook
+from pipeline.evaluation import compute_metrics, report_table
+from pipeline.files import write_json
+from pipeline.methods import REFERENCES, Study, fill, methods_markdown, not_done, shown
+from pipeline.page import class_scores, embedded, prediction_data, read_predictions, render_page
+
+
+def run_report(folder):
+    """Run the script on a study; return methods.md and report.html."""
+    write_report.main(arguments(folder))
+    results = folder / "results"
+    return tuple((results / name).read_text("utf-8") for name in ("methods.md", "report.html"))
+
+
+@pytest.fixture
+def study():
+    """Return a study in memory: two runs, and the records of every step."""
+    true, predicted = [0, 1, 2, 3] * 25, [0, 1, 2, 2] * 25
+    codebook = read_codebook("prompt.txt")
+    runs = []
+    for name, family, training in (("qwen", "llm", LORA), ("bert", "bert", CLASSIFIER)):
+        run = {"run": name, "model": name, "family": family, "stage": "after", "method": "scored"}
+        run |= report_fixture.common("test.csv", name) | {"label_source": "silver labels"}
+        run |= compute_metrics(*map(report_fixture.np.array, (true, predicted)), 4, 0)
+        run |= {"short_title": "after fine-tuning", "title": f"{name} after fine-tuning"}
+        runs.append(run | {"against": "agreement with silver labels", "training": training})
+    compared = [{key: run[key] for key in ("run", "accuracy_all_rows")} for run in runs]
+    record = Study(
+        codebook=codebook,
+        runs=runs,
+        unscored=[],
+        comparison={"runs": compared} | COMPARISON,
+        human_check=HUMAN_CHECK,
+        audit=AUDIT,
+        labels=LABELS,
+        splits=SPLITS,
+    )
+    return copy.deepcopy(record)
+
+
+def page_of(study):
+    columns = ["custom_id", "message", "class", "predicted", "reply", "confidence"]
+    empty = report_fixture.pd.DataFrame(columns=columns)
+    return render_page(study, {run["run"]: empty for run in study.runs}, {}, "A study")
+
+
+def figures(record, path=()):
+    """Return the paths of the numbers in nested dicts and lists."""
+    if isinstance(record, dict | list):
+        parts = record.items() if isinstance(record, dict) else enumerate(record)
+        return [found for key, part in parts for found in figures(part, (*path, key))]
+    return [path] if isinstance(record, int | float) and not isinstance(record, bool) else []
+
+
+def unmoved(render, study, record):
+    """Return the paths of the numbers that can change without a change in what is rendered."""
+    before, still = render(study), set()
+    for path in figures(record):
+        *way, last = path
+        holder = record
+        for key in way:
+            holder = holder[key]
+        value = holder[last]
+        holder[last] = value + (1 if isinstance(value, int) or value > 1 else 0.02)
+        if render(study) == before:
+            still.add(path)
+        holder[last] = value
+    return {tuple("*" if isinstance(key, int) else key for key in path) for path in still}
+
+
+@pytest.mark.parametrize("name", ["labels", "splits"])
+def test_every_figure_of_a_record_stands_in_the_paragraph(study, name):
+    assert unmoved(methods_markdown, study, getattr(study, name)) == set()
+
+
+def test_every_figure_of_the_human_check_stands_in_the_paragraph_but_those_by_class(study):
+    by_class = {("silver", "confusion_matrix", "*", "*"), ("silver", "classes", "*", "rows")}
+    for key in ("precision", "recall", "f1"):
+        by_class |= {
+            ("silver", "classes", "*", key),
+            ("silver", "classes", "*", f"{key}_ci95", "*"),
+        }
+    rest = {("sample", "strata", "*", "class"), ("sample", "strata", "*", "coded")}
+    rest |= {("settings", key) for key in HUMAN_CHECK["settings"]}
+    assert unmoved(methods_markdown, study, study.human_check) == by_class | rest
+
+
+def test_every_figure_of_the_human_check_stands_on_the_page(study):
+    del study.runs[1:]  # their tables take most of the time
+    assert unmoved(page_of, study, study.human_check) == {("sample", "strata", "*", "class")}
+
+
+def test_every_figure_of_the_audit_stands_on_the_page(study):
+    del study.runs[1:]
+    assert unmoved(page_of, study, study.audit) == set()
+
+
+def test_every_figure_of_the_comparison_stands_on_the_page_or_in_a_picture(study):
+    drawn = {("coverage", "*", "*", "rows"), ("coverage", "*", "*", "threshold")}
+    drawn |= {("calibration", "*", "*", key) for key in ("confidence", "accuracy", "rows")}
+    # Descriptions of pictures that are not there are not rendered.
+    pictured = {("coverage", "*", "*", "coverage"), ("coverage", "*", "*", "accuracy")}
+    still = unmoved(page_of, study, study.comparison)
+    assert {
+        tuple("*" if key in ("qwen-after", "bert-after") else key for key in p) for p in still
+    } == (drawn | pictured)
+
+
+@pytest.mark.parametrize(("place", "unused"), [(0, set()), (1, {("validation", "accuracy")})])
+def test_every_figure_of_a_training_stands_in_the_paragraph(study, place, unused):
+    assert unmoved(methods_markdown, study, study.runs[place]["training"]) == unused
+
+
+def test_every_score_of_a_run_stands_in_the_paragraph(study):
+    scores = {"total", "valid", "valid_rate", "ece"}
+    scores |= {"accuracy_all_rows", "accuracy_all_rows_ci95", "macro_f1", "macro_f1_ci95"}
+    scores |= {"cohen_kappa", "cohen_kappa_ci95"}
+    study.runs[0]["ece"] = 0.0432
+    assert not scores & {path[0] for path in unmoved(methods_markdown, study, study.runs[0])}
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "text"),
+    [
+        (0.8451, "%", "84.5%"),
+        ([0.1, 0.25], "%", "[10.0%, 25.0%]"),
+        (-0.0269, "points", "−2.7"),
+        (0.4846, "points", "+48.5"),
+        (1e-9, "p", "p < 0.001"),
+        (0.04, "p", "p = 0.040"),
+        (1, "row|rows", "1 row"),
+        (0, "row|rows", "0 rows"),
+        (51969, "row|rows", "51,969 rows"),
+        (3e-5, "", "0.00003"),
+        (2e-4, "", "0.0002"),
+        (3.0, "", "3"),
+        (14849, "", "14,849"),
+        (2026, "d", "2026"),
+        (-0.009, ".3f", "−0.009"),
+        (None, "%", "–"),
+        (True, "", "True"),
+    ],
+)
+def test_a_figure_is_shown_as_a_paper_writes_it(value, form, text):
+    assert shown(value, form) == text
+
+
+def test_a_sentence_without_its_figure_is_left_out():
+    assert fill("{rows:row|rows} of {total:,}.", {"rows": 1, "total": 2000}) == "1 row of 2,000."
+    assert fill("{rows:row|rows} of {total:,}.", {"rows": 1}) == ""
+    assert fill("{rows:row|rows} of {total:,}.", {"rows": 1, "total": None}) == ""
+
+
+def test_a_brace_in_a_name_is_text(study):
+    study.human_check["coders"][0]["name"] = "{x}"
+    study.human_check["agreement"]["kappa"][0]["coders"] = ["{x}", "{0}"]
+    study.runs[0] |= {"run": "qwen-after", "title": "{title} after fine-tuning"}
+    text = methods_markdown(study)
+    assert "{x} (498 rows, 5 blank)" in text and "of {x} and {0} is 0.771" in text
+    assert "against {title} after fine-tuning" in text
+
+
+def test_only_references_that_are_cited_are_listed(study):
+    text, references = methods_markdown(study).split("## References")
+    cited = [key for key in REFERENCES if key in text]
+    assert references.split("## Appendix")[0].count("\n- ") == len(cited) == len(REFERENCES) - 2
+    assert "Guo" not in references and "Hu, E. J." not in references  # no ECE, no LoRA of 16 bits
+    study.human_check.clear()
+    assert "Krippendorff" not in methods_markdown(study)
+
+
+def test_an_adapter_on_an_unquantized_base_is_lora_and_not_qlora(study):
+    study.runs[0]["training"]["settings"]["load_in_4bit"] = False
+    text = methods_markdown(study)
+    assert "LoRA (Hu et al., 2022), the base not quantized" in text and "QLoRA" not in text
+
+
+def test_dates_are_told_as_one_as_two_or_as_unknown(study):
+    assert "given between 2026-10-30 and 2026-11-02" in methods_markdown(study)
+    study.labels["last_answer"] = "2026-10-30"
+    assert "given on 2026-10-30" in methods_markdown(study)
+    study.labels["first_answer"] = study.labels["last_answer"] = ""
+    assert "The dates of the answers are not on record." in methods_markdown(study)
+
+
+def test_one_row_is_a_row(study):
+    study.labels.update(requests=2, labelled=1, reasons={"empty": 1}, asked_again=1)
+    study.labels.update(corrected=1, strict=1)
+    study.splits["shared_messages"] = 1
+    text = methods_markdown(study)
+    for sentence in (
+        "No label was obtained for 1 row (50.0%)",
+        "1 row was labelled more than once",
+        "1 label was corrected by hand",
+        "1 answer had exactly",
+        "1 message stands in more than one split",
+    ):
+        assert sentence in text
+
+
+def test_a_codebook_cannot_end_the_block_that_quotes_it(study):
+    codebook = read_codebook("prompt.txt")
+    text = codebook.text + "\n```\n# a heading\n````"
+    object.__setattr__(study, "codebook", type(codebook)("prompt.txt", text, codebook.names))
+    assert methods_markdown(study).endswith(f"\n`````\n{text}\n`````\n")
+
+
+@pytest.mark.parametrize(
+    ("files", "section", "sentence"),
+    [
+        ("silver_labels.json", None, "The silver labelling is not on record"),
+        ("splits.json", None, "The splits are not on record (split_dataset.py)."),
+        ("results/comparison.json", "comparison", "nor against baselines (compare_models.py)."),
+        ("results/human_check/human_check.json", "human-check", "(human_check.py --draw, then"),
+        ("results/audit/audit.json", "audit", "not searched for errors (human_check.py --audit)."),
+        ("qlora/final_model/training.json", None, "The training of Qwen2.5-3B after fine-tuning"),
+        ("results/qwen-*/metrics.json", None, "before fine-tuning (local_inference.py)."),
+        ("results/qwen-*/metrics.json", None, "(finetune.py, then posttune_eval.py)."),
+        ("results/bert-*/metrics.json", None, "before fine-tuning (bert_eval.py)."),
+        ("results/bert-*/metrics.json", None, "(bert_tune.py, then bert_tune_eval.py)."),
+        ("results/bert-human/metrics.json", "human-check", "No model was scored against human"),
+    ],
+)
+def test_a_step_without_its_file_is_named_as_not_done(tmp_path, files, section, sentence):
+    write_study(tmp_path)
+    for path in tmp_path.glob(files):
+        path.unlink()
+    methods, page = run_report(tmp_path)
+    assert sentence in methods.split("## Not done")[1].split("## References")[0]
+    if section:
+        page = re.search(rf'<section id="{section}">.*?</section>', page, re.DOTALL)[0]
+    assert sentence in page
+
+
+def test_of_a_whole_study_nothing_is_named_as_not_done(tmp_path):
+    write_study(tmp_path)
+    methods, page = run_report(tmp_path)
+    assert "## Not done\n\nEvery step left its record.\n" in methods
+    assert "Not done. " not in page
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda s: s.labels.update(asked_again=0, self_agreement=0), "agrees with itself"),
+        (lambda s: s.labels.update(corrected=0), "No silver labels were corrected by hand"),
+        (lambda s: s.human_check.update(agreement=None), "Agreement between coders was not"),
+        (lambda s: s.human_check.update(adjudicated=0), "were not adjudicated"),
+        (lambda s: s.comparison.update(pairs=[]), "No two models could be tested"),
+        (lambda s: s.comparison.update(keywords={}), "No keyword baseline was computed"),
+    ],
+)
+def test_a_part_of_a_step_that_was_not_done_is_named(study, change, sentence):
+    assert not any(sentence in text for text in not_done(study).values())
+    change(study)
+    assert sentence in methods_markdown(study).split("## Not done")[1]
+    page_of(study)
+
+
+def test_without_any_human_label_the_scores_are_called_agreement_only(study):
+    study.human_check.clear()
+    assert "all scores are agreement with silver labels only" in not_done(study)["human_check"]
+    study.runs[0]["label_source"] = "human coders"
+    assert "agreement with silver labels only" not in not_done(study)["human_check"]
+
+
+def test_one_old_run_alone_makes_a_page(tmp_path):
+    results = write_study(tmp_path)
+    old = json.loads((results / "qwen-after/metrics.json").read_text("utf-8"))
+    for key in (
+        *("label_source", "weighted", "ece", "versions", "device", "dtype", "seconds", "shortened"),
+        *("rows_per_second", "scored_rows_sha256", "codebook_sha256", "adapter_path"),
+        *("macro_f1_ci95", "majority_class", "majority_baseline", "accuracy_ci95"),
+    ):
+        old.pop(key)
+    old["measured_against"] = "the labels in test.csv"
+    write_json(old, Path("alone/results/old/metrics.json"))
+    methods, page = run_report(Path("alone"))
+    assert "agreement with silver labels (silver labels.csv)" in methods
+    assert "No predictions.csv was found" in page and "Not drawn: run compare_models.py" in page
+    assert shown(old["accuracy_all_rows"], "%") in methods
+
+
+def test_records_without_any_figure_make_a_page(study):
+    for name in ("labels", "splits", "human_check", "audit", "comparison"):
+        record = getattr(study, name)
+        record.clear()
+        record["settings"] = {}
+    page_of(study)
+    assert "{" not in methods_markdown(study)
+
+
+def test_a_folder_without_a_scored_run_is_refused(tmp_path):
+    results = write_study(tmp_path)
+    for path in results.glob("*-*/metrics.json"):
+        path.unlink()
+    with pytest.raises(UserError, match=r"holds no scored run .* or bert_tune_eval.py first"):
+        run_report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"class_names": ["a", "b"]}, "has the classes a, b, and ./prompt.txt has Positive, Mild"),
+        ({"total": None}, "lacks total: run its evaluation step again"),
+    ],
+)
+def test_metrics_that_the_page_cannot_show_are_refused(tmp_path, change, message):
+    path = write_study(tmp_path) / "qwen-after/metrics.json"
+    metrics = json.loads(path.read_text("utf-8")) | change
+    write_json({key: value for key, value in metrics.items() if value is not None}, path)
+    with pytest.raises(UserError, match=re.escape(message)):
+        run_report(tmp_path)
+
+
+def test_a_prediction_that_is_no_class_is_refused(tmp_path):
+    path = write_study(tmp_path) / "bert-after/predictions.csv"
+    text = path.read_text("utf-8")
+    path.write_text(re.sub(r'"[0-3]","","0', '"9","","0', text, count=1), encoding="utf-8")
+    with pytest.raises(UserError, match="predicted '9' is none .* run bert_tune_eval.py again"):
+        run_report(tmp_path)
+
+
+def test_what_does_not_belong_together_is_said_first(tmp_path, capsys):
+    results = write_study(tmp_path)
+    for name, change in (
+        ("audit/audit.json", {"codebook_sha256": "0" * 64}),
+        ("comparison.json", {"runs": [{"run": "qwen-after", "accuracy_all_rows": 0.1}]}),
+    ):
+        record = json.loads((results / name).read_text("utf-8"))
+        write_json(record | change, results / name)
+    methods, page = run_report(tmp_path)
+    for sentence in (
+        "The label audit was made with another codebook (000000000000) than",
+        "comparison.json is of other scores: run compare_models.py again.",
+    ):
+        assert sentence in methods.partition("## Data")[0]
+        assert sentence in page.partition('<section id="figure1">')[0]
+        assert f"to be mended: {sentence}" in capsys.readouterr().out or sentence in methods
+
+
+def test_a_comment_cannot_leave_the_data_that_holds_it():
+    texts = [*HOSTILE, "a\u2028b\u2029c", '"\\', "]]>", "<!--<script>", "\U0001f600"]
+    told = str(embedded({"rows": texts}))
+    assert json.loads(told) == {"rows": texts}
+    assert not set("<>&\u2028\u2029") & set(told)
+
+
+def test_a_number_that_json_does_not_have_is_not_embedded():
+    with pytest.raises(ValueError):
+        embedded([float("nan")])
+
+
+class Elements(HTMLParser):
+    """Collects the start tags of a page, each with its attributes."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+
+def test_nothing_of_a_comment_becomes_an_element_and_nothing_is_fetched(tmp_path):
+    write_study(tmp_path)
+    _, page = run_report(tmp_path)
+    elements = Elements(page).found
+    assert [tag for tag, _ in elements].count("script") == 2
+    assert [attributes["alt"] != "" for tag, attributes in elements if tag == "img"] == [True] * 3
+    for _, attributes in elements:
+        assert not [name for name in attributes if name.startswith("on")]
+        for name in {"src", "href", "action", "srcset", "data"} & set(attributes):
+            assert attributes[name].startswith(("data:", "#"))
+    assert "@import" not in page and "url(" not in page
+    for text in HOSTILE:
+        assert text not in page
+
+
+def test_the_policy_names_the_one_script_by_its_hash(tmp_path):
+    write_study(tmp_path)
+    _, page = run_report(tmp_path)
+    script = re.search(r"<script>(.*?)</script>", page, re.DOTALL)[1]
+    told = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = next(a["content"] for tag, a in Elements(page).found if "http-equiv" in a)
+    assert f"script-src 'sha256-{told}'" in policy
+    assert policy.startswith("default-src 'none'; img-src data:;")
+
+
+def test_the_runs_share_their_rows(tmp_path):
+    results = write_study(tmp_path)
+    codebook = read_codebook("prompt.txt")
+    runs, _ = write_report.read_runs(results, codebook)
+    frames = {run["run"]: read_predictions(results, run, codebook) for run in runs}
+    empty = Study(codebook, runs, [], {}, {}, {}, {}, {})
+    data = prediction_data(empty, frames)
+    assert len(data["rows"]) < report_fixture.NUM_ROWS + 60  # four runs on the same, one on some
+    assert len({tuple(row) for row in data["rows"]}) == len(data["rows"])
+    for run in data["runs"]:
+        frame = frames[run["run"]].set_index("custom_id")
+        places = [place for place, value in enumerate(run["predicted"]) if value is not None]
+        assert len(places) == len(frame)
+        for place in places:
+            custom_id, message, label = data["rows"][place]
+            row = frame.loc[custom_id]
+            assert (row["message"], row["class"]) == (message, label)
+            assert row["predicted"] == run["predicted"][place]
+            if run["confidence"][place] is not None:
+                assert run["confidence"][place] == round(row["confidence"] * 10_000)
+            assert run["replies"].get(place, "") == (row["reply"] if row["predicted"] < 0 else "")
+    assert set(data["runs"][0]["confidence"]) == {None} and data["runs"][0]["replies"]
+    assert data["best"] == max(runs, key=lambda run: run["accuracy_all_rows"])["run"]
+
+
+def test_the_table_by_class_is_the_report_s():
+    names = ["Positive", "Mild", "Negative", "Irrelevant"]
+    matrix = [[30, 17, 0, 0, 29], [46, 84, 0, 0, 116], [16, 17, 0, 0, 23], [4, 97, 0, 0, 102]]
+    expected = [line.split() for line in report_table(matrix, names).splitlines()[1:] if line]
+    rows = [
+        [*name.split(), *(f"{value:.2f}" for value in scores if value is not None), str(count)]
+        for name, *scores, count in class_scores(matrix, names)
+    ]
+    assert rows == [[word for word in line if word != "avg"] for line in expected]
+    assert class_scores([[0, 0, 5], [0, 0, 2]], ["a", "b"]) == []
+
+
+def test_the_text_of_either_scheme_stands_out_from_its_ground():
+    style = (Path(write_report.__file__).parent / "pipeline/report_page.css").read_text("utf-8")
+    light, dark = (
+        dict(re.findall(r"--(paper|ink|muted|soft|accent): (#[0-9a-f]{6});", block))
+        for block in re.findall(r":root \{(.*?)\}", style, re.DOTALL)[:2]
+    )
+    for colours in (light, dark):
+        for ground in ("paper", "soft"):
+            for text in ("ink", "muted", "accent"):
+                assert contrast(colours[text], colours[ground]) >= 4.5
+
+
+def contrast(first, second):
+    """Return the contrast ratio of two colours (WCAG 2.2)."""
+
+    def luminance(colour):
+        parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return sum(weight * p for weight, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    low, high = sorted((luminance(first), luminance(second)))
+    return (high + 0.05) / (low + 0.05)
