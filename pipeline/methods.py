@@ -460,10 +460,10 @@ def human_sentences(check: dict) -> tuple[list[str], list[str]]:
         text.append(
             "Below are the shares of the classes in the whole data set, corrected for the silver "
             "labels' errors by stratified prediction-powered inference (Angelopoulos et al., "
-            "2023), beside the naive shares of the silver labels, with 95% intervals. All "
-            "intervals of the human check but those of the agreement (bootstrap) and of the naive shares "
-            "(Wilson, 1927) are quantiles of draws of each stratum's shares from a Dirichlet "
-            "distribution (Perks, 1947), with the finite population correction."
+            "2023), beside the naive shares of the silver labels, with 95% intervals. The "
+            "intervals of the agreement are a bootstrap's, those of the naive shares Wilson's "
+            "(Wilson, 1927); all others are quantiles of draws of each stratum's shares from a "
+            "Dirichlet distribution (Perks, 1947), with the finite population correction."
         )
     return text, shares
 
