@@ -97,10 +97,12 @@ def summary(runs: dict[str, dict]) -> list[dict]:
     rows, seen = [], set()
     for name, metrics in runs.items():
         row = {"run": name} | {key: metrics[key] for key in ("model", "stage", "family")}
+        row["label_source"] = metrics.get("label_source", "silver labels")
+        if row["label_source"] != "silver labels":
+            row["model"] += f" ({row['label_source']})"
         if (row["model"], row["stage"]) in seen:
             row["model"] += f" ({name})"
         seen.add((row["model"], row["stage"]))
-        row["label_source"] = metrics.get("label_source", "silver labels")
         row |= {key: metrics[key] for key in MEASURES}
         rows.append(row | ({"ece": metrics["ece"]} if "ece" in metrics else {}))
     return rows

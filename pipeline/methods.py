@@ -391,14 +391,16 @@ def comparison_sentences(study: Study) -> tuple[list[str], list[str]]:
         "them; differences are in accuracy over all rows, with 95% intervals."
     ] * bool(pairs)
     for run, targets in study.comparison.get("by_hand", {}).items():
-        reached = fill_all_of(targets, "{accuracy:%} from {share:%} on")
+        reached = fill_all_of(targets, "{accuracy:%} when people code {share:%}")
         missed = [shown(target["accuracy"], "%") for target in targets if target["share"] is None]
-        told = [f"right on {listed(reached)}"] * bool(reached)
-        told += [f"never on {listed(missed)}"] * bool(missed)
+        told = [f"it is right on {listed(reached)}"] * bool(reached)
+        told += [f"{listed(missed)} {'is' if len(missed) == 1 else 'are'} never reached"] * bool(
+            missed
+        )
         if told:
             items.append(
-                f"{titles.get(run, run)}, when people code its least confident rows: of the others "
-                f"{', '.join(told)}."
+                f"{titles.get(run, run)}, its least confident rows being left to people: of the "
+                f"others {'; '.join(told)}."
             )
     return text if text or not items else ["Coding by hand:"], items
 
