@@ -454,6 +454,12 @@ def human_sentences(check: dict) -> tuple[list[str], list[str]]:
         "{macro_f1:.3f} {macro_f1_ci95:.3f} and a kappa of {cohen_kappa:.3f} "
         "{cohen_kappa_ci95:.3f} ({rows:row|rows}).",
     )
+    classes = fill_all_of(
+        silver.get("classes", []),
+        "{name} {precision:.2f} {precision_ci95:.2f} and {recall:.2f} {recall_ci95:.2f}",
+    )
+    if classes:
+        text.append(f"Their precision and recall are {listed(classes)}.")
     shares = fill_all_of(
         check.get("shares", []),
         "{name}: {corrected:%} {corrected_ci95:%}; naive {naive:%} {naive_ci95:%}.",
