@@ -16,8 +16,6 @@ Run     python human_check.py --draw
 
 from pipeline.cli import UserError, at_least_one, parse_settings, run
 from pipeline.codebook import read_codebook
-from pipeline.human_sample import draw
-from pipeline.human_score import score
 
 # ---------------------------------------------------------------------------------------------
 # what to do
@@ -30,6 +28,7 @@ LABELED_FILE = "./pre_process/purged_labeled_v2.csv"  # the data set: custom_id,
 TEST_FILE = "./pre_process/evaluation/test.csv"  # held-out rows to draw from; empty = all rows
 PROMPT_FILE = "./prompt.txt"  # the codebook
 SHEETS_DIR = "./pre_process/human_check"  # the sample and the coders' sheets
+EXCLUDE = "./pre_process/human_check*/**/sample.csv"  # earlier samples, not to be drawn again
 CODERS = "coder1,coder2"  # names, a sheet each
 SAMPLE_SIZE = 500  # rows
 MIN_PER_CLASS = 50  # rows of each silver class, or all that it has
@@ -52,16 +51,23 @@ def main(argv: list[str] | None = None) -> None:
     settings = vars(parse_settings(globals(), argv))
     at_least_one(settings, "sample_size", "min_per_class", "batch_size")
     codebook = read_codebook(settings["prompt_file"])
-    if settings["audit"]:
+    chosen = [name for name in ("draw", "score", "audit") if settings[name]]
+    if not chosen and settings["pilot"]:
+        chosen = ["draw"]
+    if len(chosen) != 1:
+        raise UserError("give one of --draw, --pilot, --score and --audit")
+    if chosen == ["draw"]:
+        from pipeline.human_sample import draw
+
+        draw(settings, codebook)
+    elif chosen == ["score"]:
+        from pipeline.human_score import score
+
+        score(settings, codebook)
+    else:
         from pipeline.audit import audit
 
         audit(settings, codebook)
-    elif settings["score"]:
-        score(settings, codebook)
-    elif settings["draw"] or settings["pilot"]:
-        draw(settings, codebook)
-    else:
-        raise UserError("nothing to do: give --draw, --pilot, --score or --audit")
 
 
 if __name__ == "__main__":

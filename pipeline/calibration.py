@@ -22,21 +22,30 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(negative_log_likelihood, bounds=bounds).x))
 
 
-def reliability_bins(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
+def reliability_bins(
+    confidence: np.ndarray, correct: np.ndarray, weights: np.ndarray | None = None
+) -> pd.DataFrame:
     """Return mean `confidence`, `accuracy` and `rows` of each of 15 bins of equal width with rows.
 
-    `confidence` (rows,) is the probability of the predicted class, `correct` (rows,) a bool.
+    `confidence` (rows,) is the probability of the predicted class, `correct` (rows,) a bool, and
+    `weights` (rows,) count in the means; `share` is a bin's share of all weights.
     """
+    weights = np.ones(len(confidence)) if weights is None else weights
     bins = np.minimum((confidence * NUM_BINS).astype(int), NUM_BINS - 1)
+    mass = np.bincount(bins, weights, NUM_BINS)
     rows = np.bincount(bins, minlength=NUM_BINS)
     sums = {"confidence": confidence, "accuracy": correct}
     with np.errstate(invalid="ignore"):
-        means = {name: np.bincount(bins, of, NUM_BINS) / rows for name, of in sums.items()}
-    return pd.DataFrame(means | {"rows": rows})[rows > 0].reset_index(drop=True)
+        means = {
+            name: np.bincount(bins, weights * of, NUM_BINS) / mass for name, of in sums.items()
+        }
+    table = pd.DataFrame(means | {"rows": rows, "share": mass / weights.sum()})
+    return table[rows > 0].reset_index(drop=True)
 
 
-def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
+def expected_calibration_error(
+    confidence: np.ndarray, correct: np.ndarray, weights: np.ndarray | None = None
+) -> float:
     """Return the mean distance of confidence from accuracy over the bins of `reliability_bins`."""
-    bins = reliability_bins(confidence, correct)
-    gaps = (bins["confidence"] - bins["accuracy"]).abs()
-    return float((gaps * bins["rows"]).sum() / len(confidence))
+    bins = reliability_bins(confidence, correct, weights)
+    return float(((bins["confidence"] - bins["accuracy"]).abs() * bins["share"]).sum())

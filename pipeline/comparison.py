@@ -29,11 +29,14 @@ def read_predictions(folder: Path, metrics: dict) -> pd.DataFrame:
     """Return the scored rows of a run's predictions.csv, one per custom_id, which is the index.
 
     The columns are `message`, `class` and `predicted` (ints, -1 = invalid) and `confidence` (NaN
-    where the run generated text). Raises UserError where `metrics` is not of these rows.
+    where the run generated text), and `weight`, 1 where the file has none. Raises UserError where
+    `metrics` is not of these rows.
     """
     made_by = MADE_BY.get((metrics["family"], metrics["stage"]), "its evaluation step")
     columns = ["custom_id", "message", "class", "predicted", "confidence"]
-    frame = read_csv(folder / "predictions.csv", columns, made_by)[columns]
+    frame = read_csv(folder / "predictions.csv", columns, made_by)
+    weights = pd.to_numeric(frame["weight"]) if "weight" in frame else 1.0
+    frame = frame[columns].assign(weight=weights)
     blank = frame["confidence"] == ""
     for name in columns[2:]:
         frame[name] = pd.to_numeric(frame[name], errors="coerce")
@@ -64,6 +67,8 @@ def compare_runs(
     pairs = []
     for group in same_rows(runs):
         pairs += compare_pairs({name: predictions[name] for name in group}, seed)
+    for pair, p_holm in zip(pairs, holm([pair["p_value"] for pair in pairs]), strict=True):
+        pair["p_holm"] = p_holm
     sure = {name: rows for name, rows in predictions.items() if rows["confidence"].notna().all()}
     return {
         "pairs": pairs,
@@ -71,7 +76,7 @@ def compare_runs(
         "by_hand": {name: by_hand(rows) for name, rows in sure.items()},
         "calibration": {
             name: reliability_bins(
-                rows["confidence"].to_numpy(), is_right(rows).to_numpy()
+                rows["confidence"].to_numpy(), is_right(rows).to_numpy(), rows["weight"].to_numpy()
             ).to_dict("records")
             for name, rows in sure.items()
         },
@@ -111,21 +116,30 @@ def holm(p_values: list[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def difference_interval(only_first: int, only_second: int, rows: int, seed: int) -> list[float]:
+def difference_interval(
+    only_first: np.ndarray, only_second: np.ndarray, weights: np.ndarray, seed: int
+) -> list[float]:
     """Return the 95 % interval of the second model's accuracy minus the first's, over all rows.
 
-    Percentiles of bootstrap draws of whole rows: what counts of a row is whether one model
-    alone got it right, so that a draw is one from a multinomial.
+    Percentiles of bootstrap draws of whole rows, within the strata that the weights are: what
+    counts of a row is whether one model alone got it right, so that a draw is one from a
+    multinomial. All three arrays have an entry per row, the first two are bools.
     """
-    shares = np.array([only_first, only_second, rows - only_first - only_second]) / rows
-    draws = np.random.default_rng(seed).multinomial(rows, shares, size=NUM_DRAWS)
-    return np.percentile((draws[:, 1] - draws[:, 0]) / rows, [2.5, 97.5]).tolist()
+    rng, total = np.random.default_rng(seed), 0
+    for weight in np.unique(weights):
+        inside = weights == weight
+        counts = np.array([(only_first & inside).sum(), (only_second & inside).sum()])
+        rest = inside.sum() - counts.sum()
+        draws = rng.multinomial(inside.sum(), [*counts, rest] / inside.sum(), size=NUM_DRAWS)
+        total = total + weight * (draws[:, 1] - draws[:, 0])
+    return np.percentile(total / weights.sum(), [2.5, 97.5]).tolist()
 
 
 def compare_pairs(predictions: dict[str, pd.DataFrame], seed: int) -> list[dict]:
-    """Return each pair of runs on the same rows: difference, interval, McNemar's test, Holm's p.
+    """Return each pair of runs on the same rows: difference, its interval and McNemar's test.
 
-    Rows are joined by custom_id. Raises UserError where two runs do not hold the same ones.
+    The difference is weighted, the test counts rows. Rows are joined by custom_id. Raises
+    UserError where two runs do not hold the same ones.
     """
     pairs = []
     for first, second in combinations(predictions, 2):
@@ -136,32 +150,35 @@ def compare_pairs(predictions: dict[str, pd.DataFrame], seed: int) -> list[dict]
                 "their metrics.json do not: run the evaluation step of both again"
             )
         b = b.reindex(a.index)
-        only_first, only_second = int((a & ~b).sum()), int((b & ~a).sum())
+        only_first, only_second = (a & ~b).to_numpy(), (b & ~a).to_numpy()
+        weights = predictions[first]["weight"].to_numpy()
+        counts = int(only_first.sum()), int(only_second.sum())
         pairs.append(
             {
                 "first": first,
                 "second": second,
                 "rows": len(a),
-                "only_first_right": only_first,
-                "only_second_right": only_second,
-                "difference": (only_second - only_first) / len(a),
-                "difference_ci95": difference_interval(only_first, only_second, len(a), seed),
-                "p_value": mcnemar_exact(only_first, only_second),
+                "only_first_right": counts[0],
+                "only_second_right": counts[1],
+                "difference": float(
+                    np.average(only_second.astype(int) - only_first, weights=weights)
+                ),
+                "difference_ci95": difference_interval(only_first, only_second, weights, seed),
+                "p_value": mcnemar_exact(*counts),
             }
         )
-    for pair, p_holm in zip(pairs, holm([pair["p_value"] for pair in pairs]), strict=True):
-        pair["p_holm"] = p_holm
     return pairs
 
 
-def most_confident_first(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return confidence, correctness and whether a threshold can cut behind a row, sorted.
+def most_confident_first(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of equal confidence together, the most confident first.
 
-    A threshold cannot part rows of equal confidence.
+    A threshold cannot part them. The columns are `confidence`, `rows`, `weight`, the sum of their
+    weights, and `right`, that of the right ones.
     """
-    rows = rows.sort_values("confidence", ascending=False, kind="stable")
-    confidence = rows["confidence"].to_numpy()
-    return confidence, is_right(rows).to_numpy(), np.append(np.diff(confidence) != 0, True)
+    right = rows["weight"] * is_right(rows)
+    table = rows[["confidence", "weight"]].assign(rows=1, right=right)
+    return table.groupby("confidence").sum().sort_index(ascending=False).reset_index()
 
 
 def coverage_curve(rows: pd.DataFrame) -> list[dict]:
@@ -169,20 +186,22 @@ def coverage_curve(rows: pd.DataFrame) -> list[dict]:
 
     Where rows of equal confidence are cut, each counts with the mean accuracy of all of them: what
     a random order gives on average, whatever the order of the file. `threshold` is the confidence
-    of the last row.
+    of the last row. Shares and accuracies are weighted.
     """
-    confidence, right, ends = most_confident_first(rows)
-    tied = np.append(0, np.cumsum(ends)[:-1])
-    hits = np.cumsum((np.bincount(tied, right) / np.bincount(tied))[tied])
+    ties = most_confident_first(rows)
+    weight, right = (np.append(0, ties[name].cumsum()) for name in ("weight", "right"))
+    counts = np.append(0, ties["rows"].cumsum())
     curve = []
     for percent in range(5, 101, 5):
         count = -(-len(rows) * percent // 100)
+        last = int(np.searchsorted(counts, count)) - 1
+        kept, hits = np.interp(count, counts, weight), np.interp(count, counts, right)
         curve.append(
             {
-                "coverage": percent / 100,
+                "coverage": float(kept / weight[-1]),
                 "rows": count,
-                "accuracy": float(hits[count - 1] / count),
-                "threshold": float(confidence[count - 1]),
+                "accuracy": float(hits / kept),
+                "threshold": float(ties["confidence"][last]),
             }
         )
     return curve
@@ -192,15 +211,16 @@ def by_hand(rows: pd.DataFrame) -> list[dict]:
     """Return the smallest share of rows to leave to people for each target accuracy on the rest.
 
     The rest are the rows from some confidence upwards, 30 or more; `share` is None where no such
-    rest reaches the target.
+    rest reaches the target. It is chosen on the rows that it is measured on, and so is too small by
+    chance more often than too large.
     """
-    _, right, ends = most_confident_first(rows)
-    kept = np.arange(1, len(right) + 1)
-    accuracy = np.cumsum(right) / kept
+    ties = most_confident_first(rows)
+    kept, weight = ties["rows"].cumsum(), ties["weight"].cumsum()
+    accuracy = ties["right"].cumsum() / weight
     shares = []
     for target in TARGETS:
-        reached = kept[ends & (kept >= MIN_ROWS) & (accuracy >= target)]
-        share = float(1 - reached[-1] / len(right)) if len(reached) else None
+        reached = weight[(kept >= MIN_ROWS) & (accuracy >= target)]
+        share = float(1 - reached.iloc[-1] / weight.iloc[-1]) if len(reached) else None
         shares.append({"accuracy": target, "share": share})
     return shares
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
+from scipy.stats import norm
 from sklearn.metrics import classification_report
 
 from pipeline.calibration import expected_calibration_error
@@ -18,6 +18,7 @@ from pipeline.codebook import Codebook
 from pipeline.files import check_outputs, clean_text, read_json, write_csv, write_json, write_text
 
 NUM_DRAWS = 2000  # bootstrap draws behind an interval
+WEIGHTED = ", weighted to the data set that the sample stands for"
 LABEL_SOURCES = {  # what a score is against -> how the report calls it
     "silver labels": "agreement with silver labels",
     "human coders": "accuracy against human coders",
@@ -35,6 +36,11 @@ def confusion(true: np.ndarray, predicted: np.ndarray, num_labels: int) -> np.nd
     return flat.reshape(num_labels, num_labels + 1)
 
 
+def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Return part / whole, 0 where the whole is 0 or less."""
+    return np.where(whole > 0, part / np.where(whole > 0, whole, 1), 0)
+
+
 def share_right(matrices: np.ndarray) -> np.ndarray:
     """Return the accuracy of (..., k, k + 1) confusion matrices."""
     return np.diagonal(matrices, axis1=-2, axis2=-1).sum(-1) / matrices.sum((-2, -1))
@@ -44,7 +50,7 @@ def macro_f1(matrices: np.ndarray) -> np.ndarray:
     """Return the macro F1 of (..., k, k + 1) confusion matrices; a class without F1 counts as 0."""
     hits = np.diagonal(matrices, axis1=-2, axis2=-1)
     margins = matrices.sum(-1) + matrices[..., :-1].sum(-2)
-    return (2 * hits / np.maximum(margins, 1)).mean(-1)
+    return ratio(2 * hits, margins).mean(-1)
 
 
 def cohen_kappa(matrices: np.ndarray) -> np.ndarray:
@@ -52,15 +58,24 @@ def cohen_kappa(matrices: np.ndarray) -> np.ndarray:
     total = matrices.sum((-2, -1))
     observed = share_right(matrices)
     expected = (matrices.sum(-1) * matrices[..., :-1].sum(-2)).sum(-1) / total**2
-    return np.where(
-        expected < 1, (observed - expected) / np.where(expected < 1, 1 - expected, 1), 0
-    )
+    return ratio(observed - expected, 1 - expected)
 
 
-def accuracy_interval(hits: int, total: int) -> list[float]:
-    """Return the 95 % Wilson interval of a share."""
-    interval = binomtest(int(hits), int(total)).proportion_ci(0.95, method="wilson")
-    return [float(interval.low), float(interval.high)]
+def wilson_interval(hits: float, total: float) -> list[float]:
+    """Return the 95 % interval of a share (Wilson 1927).
+
+    `total` may be an effective sample size.
+    """
+    share, z2 = hits / total, norm.ppf(0.975) ** 2
+    middle = share + z2 / (2 * total)
+    half = np.sqrt(z2 * (share * (1 - share) / total + z2 / (4 * total**2)))
+    return [float(end / (1 + z2 / total)) for end in (middle - half, middle + half)]
+
+
+def weighted_interval(right: np.ndarray, weights: np.ndarray) -> list[float]:
+    """Return the 95 % interval of a weighted share: Wilson's, at Kish's effective sample size."""
+    total = weights.sum() ** 2 / (weights**2).sum()
+    return wilson_interval(total * np.average(right, weights=weights), total)
 
 
 def compute_metrics(
@@ -75,8 +90,9 @@ def compute_metrics(
     `accuracy` is over the valid predictions, as in the report; all else over all rows, where an
     invalid answer is wrong. `weights` (rows,), one per stratum of a sample, are how many rows of
     the data set a row stands for; they count in all but `total`, `valid`, `accuracy` and the
-    matrix. Intervals are 95 %: Wilson's for accuracies, percentiles of 2,000 multinomial bootstrap
-    draws, within strata, for macro F1, Cohen's kappa and a weighted accuracy.
+    matrix, and add `accuracy_weighted`, over the valid predictions. Intervals are 95 %: Wilson's
+    for accuracies, percentiles of 2,000 multinomial bootstrap draws, within strata, for macro F1
+    and Cohen's kappa.
     """
     matrix = confusion(true, predicted, num_labels)
     hits, total = int(np.trace(matrix)), int(matrix.sum())
@@ -92,16 +108,22 @@ def compute_metrics(
         table = table + weight * part
         draws = draws + weight * redrawn.reshape(-1, *part.shape)
     majority = table.sum(1) / table.sum()
-    return {
+    answered = predicted >= 0
+    over_valid = {}
+    if weights is not None and answered.any():
+        right = (true == predicted)[answered]
+        over_valid = {
+            "accuracy_weighted": float(np.average(right, weights=weights[answered])),
+            "accuracy_weighted_ci95": weighted_interval(right, weights[answered]),
+        }
+    return over_valid | {
         "total": total,
         "valid": valid,
         "valid_rate": valid / total,
         "accuracy": hits / valid if valid else 0.0,
-        "accuracy_ci95": accuracy_interval(hits, valid) if valid else [0.0, 1.0],
+        "accuracy_ci95": wilson_interval(hits, valid) if valid else [0.0, 1.0],
         "accuracy_all_rows": float(share_right(table)),
-        "accuracy_all_rows_ci95": accuracy_interval(hits, total)
-        if weights is None
-        else np.percentile(share_right(draws), [2.5, 97.5]).tolist(),
+        "accuracy_all_rows_ci95": weighted_interval(true == predicted, strata),
         "macro_f1": float(macro_f1(table)),
         "macro_f1_ci95": np.percentile(macro_f1(draws), [2.5, 97.5]).tolist(),
         "cohen_kappa": float(cohen_kappa(table)),
@@ -147,9 +169,6 @@ def report_block(metrics: dict) -> str:
         "Classification Report:\n"
         + report_table(metrics["confusion_matrix"], metrics["class_names"])
     )
-
-
-WEIGHTED = ", weighted to the data set that the sample stands for"
 
 
 def report_text(metrics: dict) -> str:
@@ -231,7 +250,8 @@ def calibration_error(probabilities: np.ndarray, rows: pd.DataFrame) -> float | 
     if not scored.any():
         return None
     correct = probabilities.argmax(1)[scored] == true[scored]
-    return expected_calibration_error(probabilities.max(1)[scored], correct)
+    weights = rows["weight"].to_numpy()[scored] if "weight" in rows else None
+    return expected_calibration_error(probabilities.max(1)[scored], correct, weights)
 
 
 def save_results(
@@ -284,6 +304,8 @@ def save_results(
         )
     asked = rows[["custom_id", "message", "class"]].reset_index(drop=True)
     table = pd.concat([asked, predictions.drop(columns="form")], axis=1)
+    if "weight" in rows:
+        table["weight"] = rows["weight"].to_numpy()
     table["reply"] = table["reply"].map(clean_text)
     write_csv(table, folder / "predictions.csv")
     write_json(metrics, folder / "metrics.json")

@@ -18,7 +18,7 @@ def human_report(result: dict) -> str:
         f"silver class, drawn {sample['date']} with seed {sample['seed']}\n"
         f"{coders}"
         f"Coders disagree on {result['disagreements']:,} rows; {result['adjudicated']:,} rows are "
-        f"adjudicated, {result['undecided']:,} undecided, {result['unusable']:,} uncoded\n\n"
+        f"adjudicated, {result['undecided']:,} undecided, {result['uncoded']:,} uncoded\n\n"
         f"{agreement_text(result['agreement'])}"
         f"Silver labels against the human ones, the {silver['rows']:,} rows as they were drawn:\n\n"
         f"{report_table(matrix.tolist(), names)}\n"
@@ -89,7 +89,7 @@ def shares_text(shares: list[dict]) -> str:
 
 def left_out(result: dict) -> str:
     """Return a caution where rows have no human label yet."""
-    missing = result["undecided"] + result["unusable"]
+    missing = result["undecided"] + result["uncoded"]
     if not missing:
         return ""
     return (

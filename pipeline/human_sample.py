@@ -1,6 +1,8 @@
 """The sample that people code: drawn once, coded in a sheet per coder, read back as labels."""
 
 import datetime
+import re
+from glob import glob
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,11 @@ from pipeline.codebook import Codebook
 from pipeline.files import check_outputs, read_csv, read_json, write_csv, write_json
 from pipeline.messages import read_messages
 from pipeline.sampling import draw_sample
-from pipeline.sheets import read_filled_in, write_sheet
+from pipeline.sheets import read_filled_in, update_sheet, write_sheet
 
 SAMPLE, RECORD, ADJUDICATION = "sample.csv", "sample.json", "adjudication.xlsx"
 MADE_BY = "human_check.py --draw"
+RESERVED = ("custom_id", "message", "adjudicated", "adjudication", "sample", "pilot")
 
 
 def sheets_folder(settings: dict) -> Path:
@@ -30,32 +33,34 @@ def draw(settings: dict, codebook: Codebook) -> None:
     other rows, so that no row that a codebook is refined on tests anything.
     """
     folder = sheets_folder(settings)
-    coders = [name.strip() for name in settings["coders"].split(",") if name.strip()]
-    if not coders or len(set(coders)) < len(coders):
-        raise UserError(f"--coders {settings['coders']!r}: give names that differ, such as ann,ben")
-    if (folder / SAMPLE).exists():
+    coders = coder_names(settings["coders"])
+    targets = [folder / name for name in (SAMPLE, RECORD, *(f"{coder}.xlsx" for coder in coders))]
+    if there := [path for path in (*targets, folder / ADJUDICATION) if path.exists()]:
         raise UserError(
-            f"{folder} holds a sample already, perhaps with people's work in it: have that one "
-            "coded, or give another --sheets-dir"
+            f"{there[0]} is there already, perhaps with people's work: have that sample coded, or "
+            f"give another --sheets-dir, such as {settings['sheets_dir']}_2"
         )
     rows, held_out = read_population(settings, codebook)
-    outside = rows["custom_id"].isin(ids_of_other_sample(settings))
     eligible = held_out != settings["pilot"] if held_out.any() else True
-    pool = rows[eligible & ~outside]
+    pool = rows[eligible & ~drawn_before(settings, rows)]
+    for k, name in enumerate(codebook.names):
+        if (rows["class"] == k).any() and not (pool["class"] == k).any():
+            raise UserError(
+                f"class {name} has {(rows['class'] == k).sum():,} rows and none of them is left to "
+                f"draw ({'outside' if settings['pilot'] else 'in'} {settings['test_file']}): split "
+                "with another --seed or a larger --test-size, or merge the class with another"
+            )
+    if len(pool) < settings["sample_size"]:
+        print(f"only {len(pool):,} rows are left to draw, and all of them are drawn")
     sample = draw_sample(
         pool, codebook, settings["sample_size"], settings["min_per_class"], settings["seed"]
     )
-    sheets = [folder / f"{coder}.xlsx" for coder in coders]
-    check_outputs([folder / SAMPLE, folder / RECORD, *sheets])
+    check_outputs(targets)
     strata = strata_of(rows, sample, codebook)
-    for number, path in enumerate(sheets, start=1):
+    for number, coder in enumerate(coders, start=1):
         order = sample.sample(frac=1, random_state=settings["seed"] + number)
-        write_sheet(
-            order[["custom_id", "message"]].assign(**{"class": "", "note": ""}),
-            codebook,
-            "class",
-            path,
-        )
+        sheet = order[["custom_id", "message"]].assign(**{"class": ""})
+        write_sheet(sheet, codebook, "class", folder / f"{coder}.xlsx")
     record = {
         "population": len(rows),
         "held_out": int(held_out.sum()),
@@ -76,14 +81,25 @@ def draw(settings: dict, codebook: Codebook) -> None:
         )
 
 
+def coder_names(text: str) -> list[str]:
+    """Return the coders' names; refuse those that are no file's or a column's of their own."""
+    coders = [name.strip() for name in text.split(",") if name.strip()]
+    wrong = [name for name in coders if name in RESERVED or re.search(r'[\\/:*?"<>|]|^\.', name)]
+    if wrong or not coders or len(set(coders)) < len(coders):
+        refused = f" (not {wrong[0]!r})" if wrong else ""
+        raise UserError(f"--coders {text!r}: give names that differ, such as ann,ben{refused}")
+    return coders
+
+
 def read_population(settings: dict, codebook: Codebook) -> tuple[pd.DataFrame, np.ndarray]:
     """Return the labelled rows, and which of them are held out for tests, a bool (rows,).
 
-    None is where `test_file` is empty. Raises UserError where the test rows are not among the
+    With an empty `test_file` no row is. Raises UserError where the test rows are not among the
     labelled ones, with the same class.
     """
     rows = read_messages(settings["labeled_file"], "jsonl_to_csv.py", codebook, labelled=True)
     if not settings["test_file"]:
+        print("drawing from all rows: models that learn from them cannot be tested on the sample")
         return rows, np.zeros(len(rows), bool)
     if not Path(settings["test_file"]).is_file():
         raise UserError(
@@ -102,10 +118,24 @@ def read_population(settings: dict, codebook: Codebook) -> tuple[pd.DataFrame, n
     return rows, rows["custom_id"].isin(test["custom_id"]).to_numpy()
 
 
-def ids_of_other_sample(settings: dict) -> set[str]:
-    """Return the rows that the pilot may not draw because the sample did, or the reverse."""
+def drawn_before(settings: dict, rows: pd.DataFrame) -> np.ndarray:
+    """Return which rows an earlier sample or pilot holds, a bool (rows,)."""
     other = sheets_folder(settings | {"pilot": not settings["pilot"]}) / SAMPLE
-    return set(read_csv(other, ["custom_id"], MADE_BY)["custom_id"]) if other.is_file() else set()
+    return in_samples(rows, [*map(Path, sorted(glob(settings["exclude"], recursive=True))), other])
+
+
+def in_samples(rows: pd.DataFrame, files: list[Path]) -> np.ndarray:
+    """Return which rows stand in any of some sample.csv files, a bool (rows,).
+
+    A row is known by id and message: rows of another data set have the same ids.
+    """
+    known: set[tuple[str, str]] = set()
+    for file in files:
+        if file.is_file():
+            sample = read_csv(file, ["custom_id", "message"], MADE_BY)
+            known |= set(zip(sample["custom_id"], sample["message"], strict=True))
+    pairs = zip(rows["custom_id"], rows["message"], strict=True)
+    return np.array([pair in known for pair in pairs], dtype=bool)
 
 
 def strata_of(rows: pd.DataFrame, sample: pd.DataFrame, codebook: Codebook) -> list[dict]:
@@ -139,18 +169,19 @@ def read_codes(
 ) -> pd.DataFrame:
     """Return the coders' labels, a row per sampled row (index custom_id) and a column per coder.
 
-    Labels are 0..k-1, -1 for a blank or a row that a coder removed.
+    Labels are 0..k-1, -1 for a blank or a row that a coder removed. Raises UserError for a sheet
+    that nobody coded.
     """
+    messages = dict(zip(sample["custom_id"], sample["message"], strict=True))
     columns = {}
     for coder in coders:
-        path = folder / f"{coder}.xlsx"
-        labels = read_filled_in(path, codebook, "class", f"put back the sheet of coder {coder}")
-        if strange := set(labels) - set(sample["custom_id"]):
-            raise UserError(
-                f"{path}: custom_id {min(strange)!r} is not in the sample: put back the id that "
-                f"stands in {folder / SAMPLE}"
-            )
-        columns[coder] = [labels.get(custom_id, -1) for custom_id in sample["custom_id"]]
+        path, cure = folder / f"{coder}.xlsx", f"put back the sheet of coder {coder}"
+        labels = read_filled_in(path, codebook, "class", messages, cure)
+        if max(labels.values(), default=-1) < 0:
+            others = [file.name for file in sorted(folder.glob(f"{coder}*")) if file != path]
+            beside = f" (there is also {', '.join(others)})" * bool(others)
+            raise UserError(f"{path}: no row is coded: put the coded sheet in its place{beside}")
+        columns[coder] = [labels.get(custom_id, -1) for custom_id in messages]
     return pd.DataFrame(columns, index=sample["custom_id"])
 
 
@@ -167,16 +198,18 @@ def settle(
     most = counts.max(1, keepdims=True)
     decided = (most[:, 0] > 0) & ((counts == most).sum(1) == 1)
     disputed = pd.Series((counts > 0).sum(1) > 1, index=codes.index)
-    written = read_filled_in(path, codebook, "adjudicated") if path.is_file() else {}
+    messages = dict(zip(sample["custom_id"], sample["message"], strict=True))
+    written = {}
+    if path.is_file():
+        written = read_filled_in(path, codebook, "adjudicated", messages, "")
     adjudicated = np.array([written.get(custom_id, -1) for custom_id in codes.index])
-    listed = disputed | codes.index.isin(list(written))
-    if listed.any() and set(codes.index[listed]) != set(written):
+    listed = (disputed | codes.index.isin(list(written))).to_numpy()
+    if listed.any():
         names = [*codebook.names, ""]  # [-1] is a blank
         table = sample[["custom_id", "message"]]
         for coder in codes:
             table = table.assign(**{coder: [names[label] for label in codes[coder]]})
-        table = table.assign(adjudicated=[names[label] for label in adjudicated])
-        write_sheet(table[listed.to_numpy()], codebook, "adjudicated", path)
+        update_sheet(table.assign(adjudicated="")[listed], codebook, "adjudicated", path)
     label = np.where(decided, counts.argmax(1), -1)
     final = pd.DataFrame(
         {"label": np.where(adjudicated >= 0, adjudicated, label), "adjudicated": adjudicated},

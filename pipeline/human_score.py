@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from pipeline.agreement import agreement
 from pipeline.cli import UserError
@@ -12,6 +13,7 @@ from pipeline.files import check_outputs, write_csv, write_json, write_text
 from pipeline.human_report import human_report
 from pipeline.human_sample import ADJUDICATION, read_codes, read_sample, settle, sheets_folder
 from pipeline.label_quality import label_quality
+from pipeline.messages import read_messages
 from pipeline.sheets import write_sheet
 
 
@@ -19,6 +21,7 @@ def score(settings: dict, codebook: Codebook) -> None:
     """Read the coded sheets; write the figures, the disagreements and the human test set."""
     sheets = sheets_folder(settings)
     record, sample = read_sample(sheets, codebook)
+    warn_of_new_labels(settings["labeled_file"], sample, codebook)
     codes = read_codes(sheets, record["coders"], sample, codebook)
     final, disputed = settle(codes, sample, codebook, sheets / ADJUDICATION)
     folder = Path(settings["output_dir"]) / ("pilot" if settings["pilot"] else "")
@@ -33,7 +36,7 @@ def score(settings: dict, codebook: Codebook) -> None:
         if stratum["population"] and not coded:
             raise UserError(
                 f"{sheets}: none of the {stratum['drawn']} rows of silver class {name} has a "
-                "human label: have them coded, or adjudicate them"
+                "human label: have them coded, and what the coders disagree on adjudicated"
             )
     blank = (codes < 0).sum()
     result = {
@@ -49,7 +52,7 @@ def score(settings: dict, codebook: Codebook) -> None:
         "disagreements": int(disputed.sum()),
         "adjudicated": int((final["adjudicated"] >= 0).sum()),
         "undecided": int((~usable & disputed.to_numpy()).sum()),
-        "unusable": int((~usable & ~disputed.to_numpy()).sum()),
+        "uncoded": int((~usable & ~disputed.to_numpy()).sum()),
         "settings": settings,
     } | label_quality(counts, sizes, list(codebook.names), settings["seed"])
 
@@ -69,6 +72,24 @@ def score(settings: dict, codebook: Codebook) -> None:
             **{"class": human[usable], "coded_by": "human", "weight": weights}
         )
         write_csv(test, settings["human_test_file"])
+    else:
+        print("no test set is made of this sample: models learn from its rows")
     print(f"wrote {folder}: human_check.json, report.txt\n\n{human_report(result)}")
-    if open_cases := int((disputed & (final["adjudicated"] < 0)).sum()):
-        print(f"to be decided, in {sheets / ADJUDICATION}: {open_cases:,} rows")
+    if listed := int((disputed & (final["adjudicated"] < 0)).sum()):
+        print(
+            f"to be looked at, in {sheets / ADJUDICATION}: {listed:,} rows, "
+            f"{result['undecided']:,} of them without a majority"
+        )
+
+
+def warn_of_new_labels(path: str, sample: pd.DataFrame, codebook: Codebook) -> None:
+    """Say so where the labels are no longer those that were drawn."""
+    if not Path(path).is_file():
+        return
+    now = read_messages(path, "jsonl_to_csv.py", codebook)
+    labels = sample["custom_id"].map(dict(zip(now["custom_id"], now["class"], strict=True)))
+    if changed := int((labels != sample["class"]).sum()):
+        print(
+            f"{changed:,} rows of the sample have another label in {path} by now: the figures are "
+            "those of the labels as they were drawn"
+        )

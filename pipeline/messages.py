@@ -32,6 +32,7 @@ def read_messages(
     frame = frame[[name for name in COLUMNS if name in frame]]
     if "weight" in frame:
         frame["weight"] = read_weights(path, frame["weight"])
+    frame["custom_id"] = frame["custom_id"].map(clean_text)
     repeated = frame["custom_id"].duplicated()
     if repeated.any():
         raise UserError(

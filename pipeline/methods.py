@@ -445,7 +445,7 @@ def human_sentences(check: dict) -> tuple[list[str], list[str]]:
     text += fill_all(
         check,
         "{disagreements:row was|rows were} coded differently, {adjudicated:,} adjudicated; "
-        "{undecided:,} stayed undecided, and {unusable:row has|rows have} no human label.",
+        "{undecided:,} stayed undecided, and {uncoded:row has|rows have} no human label.",
     )
     text += fill_all(
         silver,

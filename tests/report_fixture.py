@@ -254,7 +254,7 @@ HUMAN_CHECK = {
     "disagreements": 82,
     "adjudicated": 79,
     "undecided": 3,
-    "unusable": 1,
+    "uncoded": 1,
     "silver": {
         "rows": 499,
         "accuracy": 0.8719,

@@ -108,7 +108,7 @@ def test_comparison_json_has_the_keys_that_other_steps_read():
         {"accuracy": 0.99, "share": pytest.approx(0.20)},
     ]
     bins = found["calibration"]["q-after"]
-    assert list(bins[0]) == ["confidence", "accuracy", "rows"]
+    assert list(bins[0]) == ["confidence", "accuracy", "rows", "share"]
     assert sum(one["rows"] for one in bins) == 100
     for name in ("calibration.png", "coverage.png"):
         assert Path("results", name).read_bytes().startswith(b"\x89PNG")

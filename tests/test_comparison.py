@@ -14,18 +14,27 @@ from pipeline.comparison import (
     TARGETS,
     by_hand,
     compare_pairs,
+    compare_runs,
     coverage_curve,
     difference_interval,
     holm,
     mcnemar_exact,
 )
 
+GROUPS = {"silver a": 0.5, "silver b": 0.7, "human a": 0.6, "human b": 0.7, "human c": 0.9}
+
 
 def rows_of(right, confidence, name="row"):
     """Return a table of predictions that are right or wrong."""
     index = pd.Index([f"{name}-{n}" for n in range(len(right))], name="custom_id")
-    columns = {"message": "m", "class": 1, "predicted": np.where(right, 1, 0)}
+    columns = {"message": "m", "class": 1, "predicted": np.where(right, 1, 0), "weight": 1.0}
     return pd.DataFrame(columns | {"confidence": confidence}, index=index)
+
+
+def alone(only_first, only_second, rows):
+    """Return which rows one model alone got right, and weights that are all alike."""
+    places = np.arange(rows)
+    return places < only_first, places >= rows - only_second, np.ones(rows)
 
 
 def test_mcnemar_s_exact_test_gives_the_published_p_value():
@@ -62,7 +71,7 @@ def test_the_interval_of_a_paired_difference_covers_the_truth_in_95_of_100_sampl
     covered = [
         low <= 0.14 - 0.08 <= high
         for first, second, _ in samples
-        for low, high in [difference_interval(first, second, 600, seed=first + second)]
+        for low, high in [difference_interval(*alone(first, second, 600), seed=first + second)]
     ]
     assert 0.93 <= np.mean(covered) <= 0.97
 
@@ -73,7 +82,39 @@ def test_the_interval_of_a_paired_difference_is_that_of_redrawn_rows():
     rng = np.random.default_rng(2)
     draws = rng.choice(pairs, size=(20_000, rows)).mean(1)
     expected = np.percentile(draws, [2.5, 97.5])
-    assert difference_interval(first, second, rows, seed=0) == pytest.approx(expected, abs=0.004)
+    interval = difference_interval(*alone(first, second, rows), seed=0)
+    assert interval == pytest.approx(expected, abs=0.004)
+
+
+def test_the_interval_of_a_weighted_difference_covers_the_truth_in_95_of_100_samples():
+    rng, covered = np.random.default_rng(6), 0
+    sizes, drawn = (18_000, 2_000), (270, 150)
+    shares = ((0.08, 0.14, 0.78), (0.30, 0.05, 0.65))
+    truth = sum(size * (s[1] - s[0]) for size, s in zip(sizes, shares, strict=True)) / sum(sizes)
+    weights = np.repeat([size / n for size, n in zip(sizes, drawn, strict=True)], drawn)
+    for run in range(1000):
+        kinds = np.concatenate([rng.choice(3, n, p=s) for n, s in zip(drawn, shares, strict=True)])
+        low, high = difference_interval(kinds == 0, kinds == 1, weights, seed=run)
+        covered += low <= truth <= high
+    assert 930 <= covered <= 970
+
+
+def test_in_a_weighted_sample_a_row_counts_for_the_rows_that_it_stands_for():
+    right = {"a": np.repeat([True, False], [30, 30]), "b": np.repeat([False, True], [30, 30])}
+    weights = np.repeat([9.0, 1.0], [30, 30])
+    confidence = np.linspace(0.9, 0.6, 60)
+    tables = {name: rows_of(right[name], confidence).assign(weight=weights) for name in right}
+    [pair] = compare_pairs(tables, seed=0)
+    assert pair["difference"] == pytest.approx(-0.8)
+    assert (pair["only_first_right"], pair["only_second_right"]) == (30, 30)
+    assert coverage_curve(tables["a"])[9] == {
+        "coverage": pytest.approx(0.9),
+        "rows": 30,
+        "accuracy": 1.0,
+        "threshold": pytest.approx(confidence[29]),
+    }
+    shares = [target["share"] for target in by_hand(tables["a"])]
+    assert shares == pytest.approx([0.0, 0.0, 0.0, 0.1 - 0.9 / 19, 0.1 - 0.09 / 11], abs=0.02)
 
 
 def test_pairs_are_counted_on_rows_of_the_same_id():
@@ -93,6 +134,14 @@ def test_pairs_are_counted_on_rows_of_the_same_id():
         assert pair["difference"] == pytest.approx(second.mean() - first.mean())
         low, high = pair["difference_ci95"]
         assert low < pair["difference"] < high
+
+
+def test_holm_s_adjustment_is_over_all_pairs_of_all_groups_of_rows():
+    rng = np.random.default_rng(7)
+    tables = {name: rows_of(rng.random(90) < share, 0.5) for name, share in GROUPS.items()}
+    runs = {name: {"scored_rows_sha256": name[0]} for name in tables}
+    pairs = compare_runs(runs, tables, seed=0)["pairs"]
+    assert len(pairs) == 1 + 3
     expected = multipletests([pair["p_value"] for pair in pairs], method="holm")[1]
     assert [pair["p_holm"] for pair in pairs] == pytest.approx(expected.tolist())
 

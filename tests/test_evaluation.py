@@ -11,7 +11,6 @@ from scipy.stats import binomtest
 from sklearn.metrics import cohen_kappa_score, f1_score
 
 from pipeline.evaluation import (
-    accuracy_interval,
     cohen_kappa,
     compute_metrics,
     confusion,
@@ -19,6 +18,7 @@ from pipeline.evaluation import (
     report_block,
     report_text,
     save_results,
+    wilson_interval,
 )
 
 ADAPTERS = {"Qwen2.5-3B": "./qlora_checkpoints", "Qwen2.5-0.5B": "./qlora_checkpoints_0.5B"}
@@ -80,11 +80,12 @@ def test_kappa_of_one_class_only_is_zero_and_no_division():
     assert cohen_kappa(confusion(np.zeros(5, int), np.zeros(5, int), 2)) == 0
 
 
-def test_the_accuracy_interval_is_wilson_s():
+def test_the_wilson_interval_is_wilson_s():
     # Newcombe 1998, table I: 81 of 263 and 15 of 148.
-    assert accuracy_interval(81, 263) == pytest.approx([0.2553, 0.3662], abs=5e-5)
-    assert accuracy_interval(15, 148) == pytest.approx([0.0624, 0.1605], abs=5e-5)
-    assert accuracy_interval(81, 263) == list(binomtest(81, 263).proportion_ci(method="wilson"))
+    assert wilson_interval(81, 263) == pytest.approx([0.2553, 0.3662], abs=5e-5)
+    assert wilson_interval(15, 148) == pytest.approx([0.0624, 0.1605], abs=5e-5)
+    interval = list(binomtest(81, 263).proportion_ci(method="wilson"))
+    assert wilson_interval(81, 263) == pytest.approx(interval, rel=1e-12)
 
 
 def test_the_intervals_cover_the_truth_in_93_to_97_of_100_samples():
@@ -197,7 +198,7 @@ def test_a_score_on_human_labels_is_called_accuracy_and_weighted_to_the_data_set
     assert "Measured against: accuracy against human coders (test.csv)" in report
     assert "weighted to the data set" in report
     header = Path("m/predictions.csv").read_text().splitlines()[0]
-    assert header == '"custom_id","message","class","predicted","reply","confidence"'
+    assert header == '"custom_id","message","class","predicted","reply","confidence","weight"'
 
 
 def test_a_score_on_silver_labels_is_called_agreement(codebook):
@@ -223,14 +224,15 @@ def test_weighted_metrics_are_scikit_learn_s(labels):
     assert metrics["confusion_matrix"] == confusion(true, predicted, 4).tolist()
 
 
-def test_weights_that_are_all_alike_change_nothing_but_the_accuracy_s_interval(labels):
+def test_weights_that_are_all_alike_change_nothing_however_large_or_small(labels):
     plain = compute_metrics(*labels, 4, seed=0)
-    weighted = compute_metrics(*labels, 4, seed=0, weights=np.full(400, 5.0))
-    for key in ("accuracy_all_rows", "macro_f1", "macro_f1_ci95", "cohen_kappa_ci95"):
-        assert weighted[key] == pytest.approx(plain[key])
-    assert weighted["accuracy_all_rows_ci95"] == pytest.approx(
-        plain["accuracy_all_rows_ci95"], abs=0.01
-    )
+    for weight in (5.0, 0.001):
+        weighted = compute_metrics(*labels, 4, seed=0, weights=np.full(400, weight))
+        for key in ("accuracy_all_rows", "macro_f1", "cohen_kappa"):
+            assert weighted[key] == pytest.approx(plain[key])
+            assert weighted[f"{key}_ci95"] == pytest.approx(plain[f"{key}_ci95"])
+        assert weighted["accuracy_weighted"] == pytest.approx(plain["accuracy"])
+        assert weighted["accuracy_weighted_ci95"] == pytest.approx(plain["accuracy_ci95"])
 
 
 def test_weighted_intervals_cover_the_data_set_s_figures_in_93_to_97_of_100_samples():

@@ -1,6 +1,7 @@
 """Step 13: the sample, the coders' sheets, the figures and the human test set."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,7 @@ def test_every_coder_gets_the_comments_in_an_order_of_their_own_and_no_silver_la
     human_check.main(["--draw", *SMALL, "--coders", "ann, ben,cy"])
     sheets = [cells(SHEETS / f"{name}.xlsx") for name in ("ann", "ben", "cy")]
     for rows in sheets:
-        assert list(rows[0]) == ["custom_id", "message", "class", "note"]
+        assert list(rows[0]) == ["custom_id", "message", "class"]
         assert {row["class"] for row in rows} == {None}
     orders = [[row["custom_id"] for row in rows] for rows in sheets]
     assert len({tuple(order) for order in orders}) == 3
@@ -132,7 +133,7 @@ def test_the_pilot_takes_neither_held_out_rows_nor_those_of_the_sample(labelled)
 def test_a_sample_that_people_may_have_coded_is_never_drawn_over(labelled):
     human_check.main(["--draw", *SMALL])
     before = (SHEETS / "coder1.xlsx").read_bytes()
-    with pytest.raises(UserError, match="holds a sample already"):
+    with pytest.raises(UserError, match="sample.csv is there already, perhaps with people's work"):
         human_check.main(["--draw", *SMALL, "--seed", "7"])
     assert (SHEETS / "coder1.xlsx").read_bytes() == before
 
@@ -206,7 +207,7 @@ def test_blank_and_removed_rows_are_counted_and_left_out(labelled):
     human_check.main(["--score"])
     found = result()
     assert [coder["blank"] for coder in found["coders"]] == [2, 3]
-    assert (found["unusable"], found["undecided"], found["silver"]["rows"]) == (2, 0, 58)
+    assert (found["uncoded"], found["undecided"], found["silver"]["rows"]) == (2, 0, 58)
     assert (
         "2 rows without a human label are left out"
         in Path("results/human_check/report.txt").read_text()
@@ -234,32 +235,72 @@ def test_the_pilot_is_scored_apart_and_makes_no_test_set(labelled):
 def mistakes():
     draw = ["--draw", *SMALL]
     return {
-        "nothing to do": ([], None, []),
+        "give one of --draw, --pilot, --score and --audit": ([], None, []),
+        "give one of --draw, --pilot, --score and --audit ": (["--draw", "--score"], None, []),
         "test.csv not found: run split_dataset.py first, or give": (
             draw, lambda: Path("pre_process/evaluation/test.csv").unlink(), []),
         "exceeds --sample-size 20": (["--draw", "--sample-size", "20"], None, []),
-        "give names that differ": ([*draw, "--coders", "a,a"], None, []),
+        "--coders 'a,a': give names that differ": ([*draw, "--coders", "a,a"], None, []),
+        "(not 'message')": ([*draw, "--coders", "a,message"], None, []),
+        "(not '../a')": ([*draw, "--coders", "../a"], None, []),
         "sample.json not found: run human_check.py --draw first": (["--score"], None, []),
         "row 2: class 'Angry' is no class": (
             ["--score"], lambda: fill(SHEETS / "coder1.xlsx", lambda row: "Angry"), draw),
         "coder2.xlsx not found: put back the sheet of coder coder2": (
-            ["--score"], lambda: (SHEETS / "coder2.xlsx").unlink(), draw),
-        "custom_id 'row-x' is not in the sample": (
+            ["--score"], lambda: (code_all(), (SHEETS / "coder2.xlsx").unlink()), draw),
+        "coder1.xlsx: no row is coded: put the coded sheet in its place (there is also": (
+            ["--score"], lambda: shutil.copy(SHEETS / "coder1.xlsx", SHEETS / "coder1 (1).xlsx"),
+            draw),
+        "row 2: the comment is not that of row-": (["--score"], sort_the_comments_alone, draw),
+        "adjudication.xlsx, row 2: custom_id 'row-x' is not one of the sheet's": (
+            ["--score"], lambda: (adjudicate(), fill(
+                SHEETS / "adjudication.xlsx", strange_ids(), "custom_id")), draw),
+        "row 2: custom_id '' is not one of the sheet's: put back the id that": (
+            ["--score"], lambda: (code_all(), fill(
+                SHEETS / "coder1.xlsx", strange_ids(""), "custom_id")), draw),
+        "custom_id 'row-x' is not one of the sheet's": (
             ["--score"], lambda: fill(SHEETS / "coder1.xlsx", strange_ids(), "custom_id"), draw),
-        "none of the 8 rows of silver class Positive has a human label": (["--score"], None, draw),
+        "none of the 8 rows of silver class Positive has a human label": (
+            ["--score"], lambda: code_all(but=0), draw),
         "drawn with another codebook": (
             ["--score"], lambda: Path("prompt.txt").write_text("[0] a: b\n[1] c: d"), draw),
     }  # fmt: skip
 
 
-def strange_ids():
+def strange_ids(name="row-x"):
     seen = []
 
     def value(row):
         seen.append(row)
-        return "row-x" if len(seen) == 1 else row
+        return name if len(seen) == 1 else row
 
     return value
+
+
+def code_all(but=-1):
+    """Have both coders give every row its silver label, but those of one class a blank."""
+    silver = dict(zip(sampled()["custom_id"], sampled()["class"], strict=True))
+    for name in ("coder1", "coder2"):
+        fill(SHEETS / f"{name}.xlsx", lambda row: "" if silver[row] == but else silver[row])
+
+
+def adjudicate():
+    """Have the coders disagree on two rows, which are then listed."""
+    code_all()
+    ids = sampled()["custom_id"].tolist()
+    silver = dict(zip(ids, sampled()["class"], strict=True))
+    other = {row: (silver[row] + (row in ids[:2])) % 4 for row in ids}
+    fill(SHEETS / "coder2.xlsx", lambda row: other[row])
+    human_check.main(["--score"])
+
+
+def sort_the_comments_alone():
+    code_all()
+    book = openpyxl.load_workbook(SHEETS / "coder1.xlsx")
+    column = book["comments"]["B"][1:]
+    for cell, text in zip(column, sorted(cell.value for cell in column), strict=True):
+        cell.value = text
+    book.save(SHEETS / "coder1.xlsx")
 
 
 @pytest.mark.parametrize("message", mistakes())
@@ -271,7 +312,71 @@ def test_a_mistake_is_one_line_that_names_the_cure(labelled, message):
         prepare()
     with pytest.raises(UserError) as error:
         human_check.main(argv)
-    assert message in str(error.value) and "\n" not in str(error.value)
+    assert message.strip() in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_people_wrote_into_the_adjudication_stays_when_rows_are_added(labelled):
+    human_check.main(["--draw", *SMALL])
+    adjudicate()
+    path = SHEETS / "adjudication.xlsx"
+    book = openpyxl.load_workbook(path)
+    book["comments"]["F1"], book["comments"]["F2"] = "reason", "irony"
+    book.create_sheet("my notes")["A1"] = "call Ann"
+    book.save(path)
+    ids = sampled()["custom_id"].tolist()
+    fill(path, lambda row: 3, "adjudicated")
+    codes = {row["custom_id"]: row["class"] for row in cells(SHEETS / "coder2.xlsx")}
+    codes[ids[5]] = (int(codes[ids[5]]) + 1) % 4
+    fill(SHEETS / "coder2.xlsx", lambda row: codes[row])
+    human_check.main(["--score"])
+    rows = cells(path)
+    assert [row["custom_id"] for row in rows][2:] == [ids[5]]
+    assert (rows[0]["reason"], rows[0]["adjudicated"], rows[2]["adjudicated"]) == ("irony", 3, None)
+    assert "my notes" in openpyxl.load_workbook(path).sheetnames
+    assert result()["adjudicated"] == 2
+    codes[ids[0]] = codes[ids[1]]
+    fill(SHEETS / "coder2.xlsx", lambda row: codes[row])
+    human_check.main(["--score"])
+    [row] = [row for row in cells(path) if row["custom_id"] == ids[0]]
+    assert row["coder2"] == read_codebook("prompt.txt").names[int(codes[ids[0]])]
+
+
+def test_a_class_without_rows_left_to_draw_is_refused_before_anybody_codes(labelled):
+    test = pd.read_csv("pre_process/evaluation/test.csv", dtype=str)
+    write_csv(test[test["class"] != "2"], "pre_process/evaluation/test.csv")
+    with pytest.raises(UserError, match="class Negative has 123 rows and none of them is left"):
+        human_check.main(["--draw", *SMALL])
+    assert not SHEETS.exists()
+
+
+def test_a_second_sample_takes_other_rows_and_those_of_other_data_are_no_matter(labelled):
+    human_check.main(["--draw", *SMALL])
+    again = ["--sheets-dir", "pre_process/human_check_2"]
+    human_check.main(["--draw", *SMALL, *again])
+    first, second = sampled(), sampled(Path("pre_process/human_check_2"))
+    assert not set(first["custom_id"]) & set(second["custom_id"])
+    strange = first.assign(message="other data")
+    write_csv(strange, SHEETS / "sample.csv")
+    human_check.main(["--draw", *SMALL, "--sheets-dir", "third", "--exclude", f"{SHEETS}/*.csv"])
+    assert set(sampled(Path("third"))["custom_id"]) == set(first["custom_id"])
+
+
+def test_a_sample_of_all_rows_makes_no_test_set_and_says_so(labelled, capsys):
+    human_check.main(["--draw", *SMALL, "--test-file", ""])
+    code_all()
+    human_check.main(["--score", "--test-file", ""])
+    assert not Path("pre_process/evaluation/human_test.csv").exists()
+    assert "models learn from its rows" in capsys.readouterr().out
+
+
+def test_labels_made_anew_since_the_draw_are_pointed_out(labelled, capsys):
+    human_check.main(["--draw", *SMALL])
+    code_all()
+    table = pd.read_csv("pre_process/purged_labeled_v2.csv", dtype=str)
+    table["class"] = (table["class"].astype(int) + 1) % 4
+    write_csv(table, "pre_process/purged_labeled_v2.csv")
+    human_check.main(["--score"])
+    assert "60 rows of the sample have another label" in capsys.readouterr().out
 
 
 def test_labels_that_changed_after_the_split_are_pointed_out(labelled):

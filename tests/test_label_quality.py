@@ -5,7 +5,7 @@ import pytest
 from ppi_py import ppi_mean_ci, ppi_mean_pointestimate
 from sklearn.metrics import cohen_kappa_score, precision_recall_fscore_support
 
-from pipeline.evaluation import accuracy_interval
+from pipeline.evaluation import wilson_interval
 from pipeline.label_quality import draw_tables, figures, label_quality
 from pipeline.sampling import allocate
 
@@ -145,7 +145,7 @@ def test_the_intervals_cover_the_truth_in_93_to_97_of_100_samples(teacher):
     assert 0.93 <= every.mean() <= 0.97
     assert every.min() > 0.915 and every.max() < 0.985, hits
     if teacher is CARELESS:
-        naive = [accuracy_interval(size, num_rows) for size in sizes]
+        naive = [wilson_interval(size, num_rows) for size in sizes]
         covered = [
             low <= true <= high for (low, high), true in zip(naive, truth["corrected"], strict=True)
         ]
