@@ -53,7 +53,10 @@ def main(argv: list[str] | None = None) -> None:
         predictions[stage], record = predict(settings, codebook, rows)
         true, predicted = rows["class"].to_numpy(), predictions[stage]["predicted"].to_numpy()
         metrics[stage] = record | {"class_names": list(codebook.names)}
-        metrics[stage] |= compute_metrics(true, predicted, len(codebook.names), settings["seed"])
+        weights = rows["weight"].to_numpy() if "weight" in rows else None
+        metrics[stage] |= compute_metrics(
+            true, predicted, len(codebook.names), settings["seed"], weights
+        )
 
     right = {stage: predictions[stage]["predicted"] == rows["class"] for stage in predictions}
     test = {

@@ -28,7 +28,8 @@ SEED = 42  # of the bootstrap intervals
 
 MEASURES = (
     *("total", "valid_rate", "accuracy", "accuracy_ci95", "accuracy_all_rows"),
-    *("accuracy_all_rows_ci95", "macro_f1", "macro_f1_ci95", "cohen_kappa", "rows_per_second"),
+    *("accuracy_all_rows_ci95", "macro_f1", "macro_f1_ci95", "cohen_kappa", "cohen_kappa_ci95"),
+    "rows_per_second",
 )
 NEEDED = ("model", "stage", "family", *MEASURES, "test_file", "scored_rows_sha256", "class_names")
 
@@ -38,10 +39,11 @@ def main(argv: list[str] | None = None) -> None:
     folder = Path(args.results_dir)
     runs = read_runs(args.results_dir)
     predictions = {name: read_predictions(folder / name, runs[name]) for name in runs}
-    reference = max((group[0] for group in same_rows(runs)), key=lambda name: runs[name]["total"])
-    names = runs[reference]["class_names"]
+    group = max(same_rows(runs), key=lambda group: runs[group[0]]["total"])
+    names = runs[group[0]]["class_names"]
     train = read_training(args.train_file, args.prompt_file, names)
-    scores, keywords = baselines(predictions[reference], train, names, args.seed)
+    scores, keywords = baselines(predictions[group[0]], train, names, args.seed)
+    scores = [one | {"runs": group} for one in scores]
     comparison = {"runs": summary(runs), **compare_runs(runs, predictions, args.seed)}
     comparison |= {"baselines": scores, "keywords": keywords}
 
@@ -104,6 +106,8 @@ def summary(runs: dict[str, dict]) -> list[dict]:
             row["model"] += f" ({name})"
         seen.add((row["model"], row["stage"]))
         row |= {key: metrics[key] for key in MEASURES}
+        for key in ("accuracy", "accuracy_ci95"):  # of the data set, where that is known
+            row[key] = metrics.get(key.replace("accuracy", "accuracy_weighted"), row[key])
         rows.append(row | ({"ece": metrics["ece"]} if "ece" in metrics else {}))
     return rows
 

@@ -7,7 +7,7 @@ Reads   REQUESTS_FILE and its shards (from batch_infer_gen.py)
 Writes  UNLABELED_FILE, LABELED_FILE, PURGED_FILE: custom_id, message, class (-1 = no label)
         ERRORS_FILE, why rows have no label; RETRY_FILE, the requests to send again
         CONFIDENCE_FILE, the teacher's probability of each class, where the answers have it
-        RECORD_FILE, how the labels came about
+        RECORD_FILE, how the labels came about; CORRECTIONS_FILE, what people corrected
 Run     python jsonl_to_csv.py
 """
 
@@ -19,13 +19,12 @@ from tqdm import tqdm
 from pipeline.batch import answer_files, read_requests, request_files, write_shards
 from pipeline.cli import UserError, at_least_one, parse_settings, run
 from pipeline.codebook import read_codebook
+from pipeline.corrections import correct, read_corrections, write_corrections
 from pipeline.files import check_outputs, clean_text, write_csv, write_json
+from pipeline.label_record import confidence_table, describe_labels, print_summary
 from pipeline.labels import (
     MISSING,
     UNDECIDED,
-    confidence_table,
-    correct,
-    describe_labels,
     gather,
     majority,
     merge,
@@ -45,7 +44,8 @@ ERRORS_FILE = "./pre_process/silver_errors.csv"  # custom_id, reason, reply
 RETRY_FILE = "./pre_process/datas/retry_v2.jsonl"  # requests of the rows without a label
 CONFIDENCE_FILE = "./pre_process/silver_confidence.csv"  # custom_id, p_<name> of each class
 RECORD_FILE = "./pre_process/silver_labels.json"  # teacher, dates, rows with and without a label
-CORRECTIONS = ""  # an audit.xlsx, whose `corrected` classes win; empty = none
+CORRECTIONS = ""  # an audit.xlsx, whose `corrected` classes win; empty = none but those read before
+CORRECTIONS_FILE = "./pre_process/corrections.csv"  # all corrections read so far
 MAJORITY_VOTE = False  # the class that most answers give, where a row was asked again
 MAX_REQUESTS_PER_FILE = 5_000  # of a retry file; SiliconFlow's limit, OpenAI's is 50,000
 MAX_BYTES_PER_FILE = 200_000_000  # OpenAI's limit; SiliconFlow's is 1 GB
@@ -84,7 +84,8 @@ def main(argv: list[str] | None = None) -> None:
         labels = {custom_id: majority(several) for custom_id, several in together.items()}
     else:
         labels = {custom_id: reduce(merge, own) for custom_id, own in outcomes.items()}
-    corrected = correct(labels, requests, args.corrections, codebook) if args.corrections else 0
+    corrections = read_corrections(args.corrections, args.corrections_file, requests, codebook)
+    corrected = correct(labels, corrections)
     rows = [(request, labels.get(request.custom_id, MISSING)) for request in requests.values()]
     table = pd.DataFrame(
         [(request.custom_id, clean_text(request.message), out.label) for request, out in rows],
@@ -120,31 +121,9 @@ def main(argv: list[str] | None = None) -> None:
         "class_names": list(codebook.names),
     }
     write_json(record, args.record_file)
+    if args.corrections:
+        write_corrections(corrections, requests, args.corrections_file, codebook)
     print_summary(record)
-
-
-def print_summary(record: dict) -> None:
-    """Print how many rows each class and each reason has; a row is counted once."""
-    labelled, total = record["labelled"], record["requests"]
-    print(f"{labelled:,} of {total:,} rows have a label ({labelled / total:.2%}):")
-    for k, (name, count) in enumerate(record["classes"].items()):
-        print(f"  {count:>9,}  [{k}] {name} ({count / max(labelled, 1):.1%})")
-    print(f"  {record['strict']:>9,}  answered exactly [k]; {record['lenient']:,} in another dress")
-    if record["corrected"]:
-        print(f"  {record['corrected']:>9,}  corrected by hand")
-    print(f"{total - labelled:,} rows have none:")
-    for reason, count in record["reasons"].items():
-        print(f"  {count:>9,}  {reason}")
-    print(
-        f"{record['duplicates']:,} answers came twice; {record['strays']:,} belong to no row (in "
-        "the errors file)"
-    )
-    if rows := record["asked_again"]:
-        print(
-            f"{rows:,} rows were labelled more than once: all labels of {record['all_agree']:,} "
-            f"agree ({record['all_agree'] / rows:.1%}), and {record['self_agreement']:.1%} of the "
-            "pairs of labels"
-        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Step 3b: split the labelled rows into train, validation and test, 70/10/20, stratified by class.
 
 Reads   INPUT_FILE (from jsonl_to_csv.py, or any CSV with custom_id, message, class)
-        HUMAN_SAMPLE, where there is one (from human_check.py --draw)
+        HUMAN_SAMPLES/sample.csv and pilot/sample.csv, where there are (from human_check.py)
 Writes  OUTPUT_DIR/train.csv, validation.csv, test.csv, splits.json
 Run     python split_dataset.py
 """
@@ -14,13 +14,14 @@ from sklearn.model_selection import train_test_split
 
 from pipeline.cli import UserError, parse_settings, run
 from pipeline.codebook import Codebook, read_codebook
-from pipeline.files import check_outputs, read_csv, write_csv, write_json
+from pipeline.files import check_outputs, write_csv, write_json
+from pipeline.held_out import keep_samples
 from pipeline.messages import read_messages
 
 # ---------------------------------------------------------------------------------------------
 INPUT_FILE = "./pre_process/purged_labeled_v2.csv"  # custom_id, message, class
 PROMPT_FILE = "./prompt.txt"  # the codebook
-HUMAN_SAMPLE = "./pre_process/human_check/sample.csv"  # its rows stay test rows in another split
+HUMAN_SAMPLES = "./pre_process/human_check*"  # folders whose sample stays in test, whose pilot out
 OUTPUT_DIR = "./pre_process/evaluation"  # train.csv, validation.csv and test.csv go there
 TEST_SIZE = 0.2  # share of all rows
 VALIDATION_SIZE = 0.1  # share of all rows
@@ -46,12 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     record_file = Path(args.output_dir) / "splits.json"
     check_outputs([*paths.values(), record_file], inputs=[args.input_file])
     splits = split(pool, args.test_size, args.validation_size, args.seed)
-    if Path(args.human_sample).is_file():
-        coded = set(read_csv(args.human_sample, ["custom_id"], "human_check.py")["custom_id"])
-        if args.group_duplicates:
-            messages = rows.loc[rows["custom_id"].isin(coded), "message"]
-            coded = set(pool.loc[pool["message"].isin(messages), "custom_id"])
-        splits = hold_out(splits, coded, args.seed)
+    splits = keep_samples(splits, args.human_samples, args.group_duplicates, args.seed)
     if args.group_duplicates:
         splits = {
             name: rows[rows["message"].isin(part["message"])] for name, part in splits.items()
@@ -101,26 +97,6 @@ def split(
         random_state=seed,
     )
     return {"train": train, "validation": validation, "test": test}
-
-
-def hold_out(splits: dict[str, pd.DataFrame], ids: set[str], seed: int) -> dict[str, pd.DataFrame]:
-    """Return the splits with the rows of `ids` in test, each in exchange for one of its class.
-
-    What people coded before a new split must not become what models learn from.
-    """
-    splits = dict(splits)
-    for name in ("train", "validation"):
-        moved = splits[name][splits[name]["custom_id"].isin(ids)]
-        free = splits["test"][~splits["test"]["custom_id"].isin(ids)]
-        given = [
-            of_class.sample(min(len(of_class), (moved["class"] == k).sum()), random_state=seed)
-            for k, of_class in free.groupby("class")
-        ]
-        given = pd.concat([free.head(0), *given])
-        splits[name] = pd.concat([splits[name].drop(moved.index), given])
-        splits["test"] = pd.concat([splits["test"].drop(given.index), moved])
-        print(f"moved {len(moved):,} rows that people coded from {name} to test")
-    return splits
 
 
 def print_shares(splits: dict[str, pd.DataFrame], shared: int, codebook: Codebook) -> None:

@@ -42,19 +42,14 @@ def audit(settings: dict, codebook: Codebook) -> None:
         raise UserError(f"--folds {settings['folds']}: give at least 2")
     if not 0 < settings["similarity"] <= 1:
         raise UserError(f"--similarity {settings['similarity']}: give a share above 0, at most 1")
+    refuse_tuned(check_model_folder(settings["model_path"], "encoder"))
     folder = Path(settings["audit_dir"])
-    refuse_filled_in(folder / "audit.xlsx", codebook)
-    check_outputs([folder / "audit.xlsx", folder / "audit.json"])
     rows = read_messages(settings["labeled_file"], "jsonl_to_csv.py", codebook, labelled=True)
+    refuse_filled_in(folder / "audit.xlsx", rows, codebook)
+    check_outputs([folder / "audit.xlsx", folder / "audit.json"])
     labels = rows["class"].to_numpy()
-    present = rows["class"].value_counts()
-    if len(present) < 2 or present.min() < settings["folds"]:
-        raise UserError(
-            f"{settings['labeled_file']}: class {codebook.names[present.idxmin()]} has "
-            f"{present.min()} rows, and {settings['folds']} folds need two classes of one row a "
-            "fold: give fewer --folds, or label more"
-        )
     groups = near_duplicates(rows["message"].tolist(), settings["similarity"])
+    refuse_few(settings, codebook, pd.Series(groups).groupby(labels).nunique())
     predict = probe_folds if settings["audit_method"] == "probe" else tuned_folds
     probabilities, method = predict(settings, codebook, rows, groups)
 
@@ -96,12 +91,23 @@ def audit(settings: dict, codebook: Codebook) -> None:
     )
 
 
-def refuse_filled_in(path: Path, codebook: Codebook) -> None:
+def refuse_few(settings: dict, codebook: Codebook, different: pd.Series) -> None:
+    """Stop where a class has fewer `different` messages than folds: a model would not know it."""
+    if len(different) < 2 or different.min() < settings["folds"]:
+        raise UserError(
+            f"{settings['labeled_file']}: class {codebook.names[different.idxmin()]} has "
+            f"{different.min()} rows that are no near-duplicates, and {settings['folds']} folds "
+            "need two classes of one a fold: give fewer --folds, or label more"
+        )
+
+
+def refuse_filled_in(path: Path, rows: pd.DataFrame, codebook: Codebook) -> None:
     """Stop where an audit would overwrite what people filled in."""
-    if (
-        path.is_file()
-        and max(read_filled_in(path, codebook, "corrected").values(), default=-1) >= 0
-    ):
+    if not path.is_file():
+        return
+    messages = dict(zip(rows["custom_id"], rows["message"], strict=True))
+    labels = read_filled_in(path, codebook, "corrected", messages, "")
+    if any(label >= 0 for label in labels.values()):
         raise UserError(
             f"{path} holds people's corrections: read them back by jsonl_to_csv.py --corrections, "
             "and give another --audit-dir"
@@ -140,7 +146,7 @@ def audit_table(
     return table.loc[listed.index]
 
 
-def folds(
+def split_folds(
     settings: dict, rows: pd.DataFrame, groups: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the rows to learn from and the rows to predict; near-duplicates stay together."""
@@ -153,12 +159,11 @@ def probe_folds(
 ) -> tuple[np.ndarray, str]:
     """Return out-of-sample probabilities (rows, classes) of a linear probe, and how it was done."""
     path = settings["model_path"]
-    refuse_tuned(check_model_folder(path, "encoder"))
     tokenizer = load_tokenizer(path, settings["max_length"])
     ids, _ = encode(tokenizer, rows["message"].tolist(), settings["max_length"])
     features = forward(load_encoder(path), tokenizer, ids, settings["batch_size"], mean_of_tokens)
     probabilities = np.zeros((len(rows), len(codebook.names)))
-    for known, unseen in folds(settings, rows, groups):
+    for known, unseen in split_folds(settings, rows, groups):
         probe = fit_probe(features[known], rows["class"].to_numpy()[known])
         probabilities[np.ix_(unseen, probe.classes_)] = probe.predict_proba(features[unseen])
     return probabilities, "a linear probe on frozen features"
@@ -176,11 +181,13 @@ def tuned_folds(
     tokenizer = load_tokenizer(settings["model_path"], training["max_length"])
     ids, _ = encode(tokenizer, rows["message"].tolist(), training["max_length"])
     probabilities = np.zeros((len(rows), len(codebook.names)))
-    for known, unseen in folds(settings, rows, groups):
+    for known, unseen in split_folds(settings, rows, groups):
+        learned = rows.iloc[known]
+        enough = learned["class"].value_counts().min() >= 10  # for one of each in a tenth
         train, validation = train_test_split(
-            rows.iloc[known],
+            learned,
             test_size=0.1,
-            stratify=rows["class"].iloc[known],
+            stratify=learned["class"] if enough else None,
             random_state=settings["seed"],
         )
         with tempfile.TemporaryDirectory() as scratch:

@@ -26,8 +26,9 @@ def baselines(
 ) -> tuple[list[dict], dict[str, list[str]]]:
     """Return the scores of both baselines on `test`, and the ten strongest keywords of each class.
 
-    Both tables hold `message` and `class`. Without `train` the most frequent class is that of
-    `test`, and there are no keywords; nor are there where no word of `train` tells a class.
+    Both tables hold `message` and `class`, `test` perhaps `weight`. Without `train` the most
+    frequent class is that of `test`, and there are no keywords; nor are there where no word of
+    `train` tells a class.
     """
     source = "test" if train is None else "training"
     counts = np.bincount((test if train is None else train)["class"], minlength=len(names))
@@ -51,8 +52,10 @@ def baselines(
 def score(
     name: str, method: str, test: pd.DataFrame, predicted: np.ndarray, num_labels: int, seed: int
 ) -> dict:
-    """Return a baseline's accuracy and macro F1 over all rows, with 95 % intervals."""
-    metrics = compute_metrics(test["class"].to_numpy(), predicted, num_labels, seed)
+    """Return a baseline's accuracy and macro F1 over all rows, weighted, with 95 % intervals."""
+    weighted = "weight" in test and test["weight"].nunique() > 1
+    weights = test["weight"].to_numpy() if weighted else None
+    metrics = compute_metrics(test["class"].to_numpy(), predicted, num_labels, seed, weights)
     return {
         "name": name,
         "method": method,

@@ -47,12 +47,22 @@ def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def summary_text(rows: list[dict]) -> str:
-    """Return the runs as a table; shares in per cent, a measure that a run lacks blank."""
-    cells = [
-        [FORMATS.get(key, "{}").format(row[key]) if key in row else "" for key in COLUMNS]
-        for row in rows
-    ]
-    return table(COLUMNS.values(), cells)
+    """Return the runs as a table; shares in per cent, a measure that a run lacks blank.
+
+    The measures over all rows have their 95 % intervals.
+    """
+    return table(COLUMNS.values(), [[cell(row, key) for key in COLUMNS] for row in rows])
+
+
+def cell(row: dict, key: str) -> str:
+    """Return a measure of a run, with its interval where all rows count."""
+    if key not in row:
+        return ""
+    form = FORMATS.get(key, "{}")
+    text = form.format(row[key])
+    if key in ("accuracy_all_rows", "macro_f1", "cohen_kappa"):
+        text += f" [{', '.join(form.format(end) for end in row[f'{key}_ci95'])}]"
+    return text
 
 
 def measured_text(runs: dict[str, dict]) -> str:
@@ -68,8 +78,8 @@ def measured_text(runs: dict[str, dict]) -> str:
     ]
     if any(metrics.get("weighted") for metrics in runs.values()):
         lines.append(
-            "Accuracy (all rows), macro F1 and kappa are weighted to the data set that the sample "
-            "stands for; in the sections below every row of the sample counts alike.\n"
+            "Scores on a sample of human labels are weighted to the data set that it stands for; "
+            "McNemar's test counts rows.\n"
         )
     return "\n".join(lines)
 
@@ -113,7 +123,8 @@ def by_hand_text(by_hand: dict[str, list[dict]]) -> str:
     return (
         "## Coding by hand\n\n"
         "The share of rows to leave to people, the least confident ones, for the model to reach "
-        "an accuracy on the rest (- = it does not, on any 30 rows or more).\n\n"
+        "an accuracy on the rest (- = it does not, on any 30 rows or more). The shares are chosen "
+        "on the rows that they are measured on: leave more than they say to people.\n\n"
         + table(("Run", *(f"{target:.0%}" for target in targets)), cells)
     )
 

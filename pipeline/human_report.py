@@ -4,6 +4,8 @@ import numpy as np
 
 from pipeline.evaluation import report_table
 
+KAPPA = "Cohen's kappa"
+
 
 def human_report(result: dict) -> str:
     """Return the sample, the agreement, silver against human labels, and the class shares."""
@@ -27,13 +29,10 @@ def human_report(result: dict) -> str:
         f"{figure('Macro F1', silver, 'macro_f1')}"
         f"{figure(KAPPA, silver, 'cohen_kappa')}"
         f"{classes_text(silver['classes'])}\n"
-        "Share of each class in the data set, with 95 % intervals:\n"
+        "Share of each class among all labelled rows, with 95 % intervals:\n"
         f"{shares_text(result['shares'])}"
         f"{left_out(result)}"
     )
-
-
-KAPPA = "Cohen's kappa"
 
 
 def agreement_text(found: dict | None) -> str:
@@ -47,7 +46,8 @@ def agreement_text(found: dict | None) -> str:
     )
     return (
         f"Agreement of the coders on the {found['rows']:,} rows that two or more coded "
-        f"({found['percent']:.1%} of the pairs of labels are equal), with 95 % intervals:\n"
+        f"({found['percent']:.1%} of the pairs of labels are equal), with 95 % intervals; rare "
+        "classes have more weight here than in the data set:\n"
         f"{figure('Krippendorff, nominal alpha', found, 'alpha_nominal')}"
         f"{figure('Krippendorff, ordinal alpha', found, 'alpha_ordinal')}"
         f"{kappas}\n"
@@ -93,6 +93,6 @@ def left_out(result: dict) -> str:
     if not missing:
         return ""
     return (
-        f"{missing:,} rows without a human label are left out: adjudicate and code them, since "
-        "the rows that people find hard are those that labels get wrong\n"
+        f"{missing:,} rows without a human label are left out: have them coded or adjudicated, "
+        "since the rows that people find hard are those that labels get wrong\n"
     )

@@ -10,7 +10,8 @@ import pandas as pd
 
 from pipeline.cli import UserError
 from pipeline.codebook import Codebook
-from pipeline.files import check_outputs, read_csv, read_json, write_csv, write_json
+from pipeline.files import check_outputs, read_json, write_csv, write_json
+from pipeline.held_out import in_samples
 from pipeline.messages import read_messages
 from pipeline.sampling import draw_sample
 from pipeline.sheets import read_filled_in, update_sheet, write_sheet
@@ -122,20 +123,6 @@ def drawn_before(settings: dict, rows: pd.DataFrame) -> np.ndarray:
     """Return which rows an earlier sample or pilot holds, a bool (rows,)."""
     other = sheets_folder(settings | {"pilot": not settings["pilot"]}) / SAMPLE
     return in_samples(rows, [*map(Path, sorted(glob(settings["exclude"], recursive=True))), other])
-
-
-def in_samples(rows: pd.DataFrame, files: list[Path]) -> np.ndarray:
-    """Return which rows stand in any of some sample.csv files, a bool (rows,).
-
-    A row is known by id and message: rows of another data set have the same ids.
-    """
-    known: set[tuple[str, str]] = set()
-    for file in files:
-        if file.is_file():
-            sample = read_csv(file, ["custom_id", "message"], MADE_BY)
-            known |= set(zip(sample["custom_id"], sample["message"], strict=True))
-    pairs = zip(rows["custom_id"], rows["message"], strict=True)
-    return np.array([pair in known for pair in pairs], dtype=bool)
 
 
 def strata_of(rows: pd.DataFrame, sample: pd.DataFrame, codebook: Codebook) -> list[dict]:

@@ -3,19 +3,14 @@
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from pipeline.batch import REPEAT, Request, answer_files, read_lines
-from pipeline.cli import UserError
+from pipeline.batch import REPEAT, answer_files, read_lines
 from pipeline.codebook import Codebook, parse_codebook, parse_reply
 from pipeline.confidence import class_probabilities
-from pipeline.sheets import read_filled_in
 
 CUSTOM_ID = re.compile(r'"custom_id"\s*:\s*"([^"\\]*)"')
 
@@ -142,73 +137,6 @@ def self_agreement(rows: Iterable[list[Outcome]]) -> tuple[int, int, float]:
         if (n := counts.total()) > 1:
             shares.append(sum(c * (c - 1) for c in counts.values()) / (n * (n - 1)))
     return len(shares), shares.count(1.0), sum(shares) / max(len(shares), 1)
-
-
-def correct(
-    labels: dict[str, Outcome], requests: Container[str], path: str, codebook: Codebook
-) -> int:
-    """Put the classes that people filled in as `corrected` into `labels`; return how many changed.
-
-    Raises UserError for an id that is none of the requests.
-    """
-    filled_in = read_filled_in(path, codebook, "corrected", "run human_check.py --audit first")
-    changed = 0
-    for custom_id, label in filled_in.items():
-        if custom_id not in requests:
-            raise UserError(
-                f"{path}: custom_id {custom_id!r} is none of the requests: give the audit of these "
-                "labels"
-            )
-        if label not in (-1, labels.get(custom_id, MISSING).label):
-            labels[custom_id] = Outcome(label, "corrected", "")
-            changed += 1
-    return changed
-
-
-def describe_labels(
-    outcomes: Sequence[Outcome], request: Request, asked_again: list[list[Outcome]]
-) -> dict[str, Any]:
-    """Return what a paper says of silver labels: who gave them, when, how many, and why not others.
-
-    `outcomes` has one per row, `request` is any of the requests, and `asked_again` holds all
-    outcomes of each row that was asked more than once.
-    """
-    body = json.loads(request.line)["body"]
-    forms = Counter(out.form.split(" line ")[0] for out in outcomes if out.label < 0)
-    dates = [
-        datetime.fromtimestamp(out.created, UTC).date().isoformat()
-        for out in outcomes
-        if out.created
-    ]
-    rows, agreed, pairs = self_agreement(asked_again)
-    return {
-        "requests": len(outcomes),
-        "labelled": sum(out.label >= 0 for out in outcomes),
-        "reasons": dict(forms.most_common()),
-        "strict": sum(out.form == "strict" for out in outcomes),
-        "lenient": sum(out.form == "lenient" for out in outcomes),
-        "teachers": [body.get("model", "")],
-        "temperature": body.get("temperature"),
-        "max_tokens": body.get("max_tokens"),
-        "first_answer": min(dates, default=""),
-        "last_answer": max(dates, default=""),
-        "asked_again": rows,
-        "all_agree": agreed,
-        "self_agreement": pairs,
-    }
-
-
-def confidence_table(
-    custom_ids: Iterable[str], outcomes: Iterable[Outcome], names: tuple[str, ...]
-) -> pd.DataFrame:
-    """Return the teacher's probability of each class, blank where the provider gave none."""
-    blank = ("",) * len(names)
-    cells = [
-        ["" if p is None else f"{p:.6f}" for p in out.probabilities] or blank for out in outcomes
-    ]
-    table = pd.DataFrame(cells, columns=[f"p_{name}" for name in names])
-    table.insert(0, "custom_id", list(custom_ids))
-    return table
 
 
 def labelled_ids(path: str | Path, prompt: str) -> set[str]:

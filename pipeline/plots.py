@@ -31,6 +31,7 @@ INSTALLED = {font.name for font in font_manager.fontManager.ttflist}
 plt.rcParams["font.family"] = ["DejaVu Sans", *(name for name in CJK_FONTS if name in INSTALLED)]
 HAS_CJK_FONT = len(plt.rcParams["font.family"]) > 1
 MIN_BIN = 10  # the accuracy of fewer rows is noise that draws the eye
+DASHED = {"color": "#c05621", "linewidth": 0.9, "linestyle": "--", "zorder": 3}
 BEFORE, AFTER = "#9aa5b1", "#2b6cb0"
 
 
@@ -118,7 +119,7 @@ def plot_comparison(
     """Draw Figure 1: accuracy, macro F1 and valid predictions, before and after, per model.
 
     `runs` and `baselines` are those of comparison.json. Error bars are 95 % intervals, dashed lines
-    the baselines.
+    the baselines on the same rows.
     """
     models = list(dict.fromkeys(run["model"] for run in runs))
     figure, panels = plt.subplots(
@@ -133,7 +134,11 @@ def plot_comparison(
         for stage, colour in (("before", BEFORE), ("after", AFTER)):
             for run in (run for run in runs if run["stage"] == stage):
                 _bar(axes, _place(run, models, runs), run, key, style, colour)
-        _baselines(axes, {one["name"]: one[key] for one in baselines if key in one})
+        for one in (one for one in baselines if key in one):
+            for run in (run for run in runs if run["run"] in one["runs"]):
+                place = _place(run, models, runs)
+                axes.hlines(one[key], place - 0.2, place + 0.2, **DASHED)
+        _baseline_names(axes, {one["name"]: one[key] for one in baselines if key in one})
         axes.set_ylim(0, 1.15)
         axes.set_yticks(np.arange(0, 1.01, 0.2))
         if key != "macro_f1":
@@ -181,12 +186,11 @@ def _bar(axes: plt.Axes, place: float, run: dict, key: str, style: str, colour: 
     )
 
 
-def _baselines(axes: plt.Axes, levels: dict[str, float]) -> None:
-    """Draw dashed lines, named on the right; names that would overlap stand one above another."""
+def _baseline_names(axes: plt.Axes, levels: dict[str, float]) -> None:
+    """Name the lines on the right; names that would overlap stand one above another."""
     height = -1.0
     for name, level in sorted(levels.items(), key=lambda item: item[1]):
         height = max(level, height + 0.08)
-        axes.axhline(level, color="#c05621", linewidth=0.8, linestyle="--", zorder=3)
         axes.annotate(
             name if _drawable(name) else "Always one class",
             (1, height),
@@ -195,7 +199,7 @@ def _baselines(axes: plt.Axes, levels: dict[str, float]) -> None:
             textcoords="offset points",
             va="center",
             fontsize=7.5,
-            color="#c05621",
+            color=DASHED["color"],
         )
 
 
@@ -237,7 +241,7 @@ def plot_calibration(
             style["label"] += f" (ECE {errors[name]:.3f})"
         enough = rows >= MIN_BIN
         axes.plot(confidence[enough], accuracy[enough], markersize=5, **style)
-        below.plot(confidence, rows / rows.sum(), markersize=4, **style)
+        below.plot(confidence, [one["share"] for one in bins], markersize=4, **style)
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.02)
     axes.set_ylabel("accuracy")

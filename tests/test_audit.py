@@ -1,6 +1,7 @@
 """The audit of the labels: improbable ones, duplicates that disagree, corrections read back."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -71,12 +72,12 @@ def test_improbable_labels_and_duplicates_that_disagree_are_listed(flipped, tiny
 
 
 def test_no_row_is_judged_by_a_model_that_saw_a_duplicate_of_it(flipped, tiny_bert, codebook):
-    from pipeline.audit import folds
+    from pipeline.audit import split_folds
 
     rows = pd.read_csv("pre_process/purged_labeled_v2.csv")
     groups = near_duplicates(rows["message"].tolist(), 0.9)
     seen = np.zeros(len(rows), int)
-    for known, unseen in folds({"folds": 5, "seed": 0}, rows, groups):
+    for known, unseen in split_folds({"folds": 5, "seed": 0}, rows, groups):
         assert not set(groups[known]) & set(groups[unseen])
         seen[unseen] += 1
     assert (seen == 1).all()
@@ -105,7 +106,7 @@ def test_a_class_of_fewer_rows_than_folds_is_refused(flipped, tiny_bert):
     rows = pd.read_csv("pre_process/purged_labeled_v2.csv")
     few = rows[rows["class"] == 2].head(3)
     write_csv(pd.concat([rows[rows["class"] != 2], few]), "pre_process/purged_labeled_v2.csv")
-    with pytest.raises(UserError, match="class Negative has 3 rows, and 5 folds need"):
+    with pytest.raises(UserError, match="Negative has 3 rows that are no near-duplicates, and 5"):
         audit(tiny_bert)
 
 
@@ -120,6 +121,21 @@ def test_a_class_of_fewer_rows_than_folds_is_refused(flipped, tiny_bert):
 def test_a_setting_that_makes_no_sense_is_refused(option, message):
     with pytest.raises(UserError, match=message):
         human_check.main(["--audit", *option])
+
+
+def test_a_class_of_copies_is_refused_and_a_tuned_model_too(flipped, tiny_bert):
+    rows = pd.read_csv("pre_process/purged_labeled_v2.csv")
+    spam = rows["class"] == 2
+    write_csv(
+        rows.assign(message=rows["message"].where(~spam, "加微信领红包，先到先得")), "spam.csv"
+    )
+    with pytest.raises(UserError, match="class Negative has 1 rows that are no near-duplicates"):
+        audit(tiny_bert, "--labeled-file", "spam.csv")
+    shutil.copytree(tiny_bert, "tuned")
+    Path("tuned/training.json").write_text("{}")
+    for method in ("probe", "tune"):
+        with pytest.raises(UserError, match="tuned is already fine-tuned to classify"):
+            audit("tuned", "--audit-method", method)
 
 
 def test_near_duplicates_differ_in_names_links_width_and_punctuation_but_not_in_words():
@@ -186,7 +202,10 @@ def corrections(*rows):
 
 def test_corrections_are_read_back_into_the_labels(answered):
     corrections(
-        ("row-2", "", "Negative"), ("row-3", "", 1), ("row-4", "", None), ("row-7", "", "3")
+        ("row-2", "评论 2", "Negative"),
+        ("row-3", "评论 3", 1),
+        ("row-4", "评论 4", None),
+        ("row-7", "评论 7", "3"),
     )
     labelled = pd.read_csv("pre_process/labeled_v2.csv").set_index("custom_id")["class"]
     assert labelled.tolist() == [2, 1, 1, 1, 1, 3]
@@ -196,9 +215,35 @@ def test_corrections_are_read_back_into_the_labels(answered):
     assert (record["corrected"], record["labelled"], record["strict"]) == (2, 6, 4)
 
 
-def test_a_correction_of_another_row_is_refused(answered):
-    with pytest.raises(UserError, match="custom_id 'row-99' is none of the requests"):
-        corrections(("row-99", "", 1))
+def test_corrections_stay_in_later_runs_and_later_ones_are_added(answered):
+    corrections(("row-2", "评论 2", 2), ("row-3", "评论 3", 2))
+    corrections(("row-4", "评论 4", 0), ("row-3", "评论 3", 3))
+    jsonl_to_csv.main([])
+    labelled = pd.read_csv("pre_process/labeled_v2.csv")["class"]
+    assert labelled.tolist() == [2, 3, 0, 1, 1, -1]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (("row-99", "评论 99", 1), "custom_id 'row-99' is not one of the sheet's"),
+        (("row-2", "其他", 1), "the comment is not that of row-2: the sheet belongs to other data"),
+    ],
+)
+def test_corrections_of_other_data_are_refused(answered, row, message):
+    with pytest.raises(UserError, match=message):
+        corrections(row)
+    assert not Path("pre_process/corrections.csv").exists()
+
+
+def test_kept_corrections_of_other_data_or_another_codebook_are_refused(answered):
+    corrections(("row-2", "评论 2", 2))
+    path = Path("pre_process/corrections.csv")
+    text = path.read_text()
+    for old, new, what in (("评论 2", "其他", "data"), ('"2","', '"2","0', "codebook")):
+        path.write_text(text.replace(old, new))
+        with pytest.raises(UserError, match=f"row 2: the corrections are those of other {what}"):
+            jsonl_to_csv.main([])
 
 
 def test_the_record_says_how_the_labels_came_about(answered):

@@ -22,10 +22,11 @@ LISTS = ("runs", "pairs", "baselines")
 KEYS = {
     "all": "runs pairs coverage by_hand calibration errors baselines keywords",
     "runs": "run model stage family label_source total valid_rate accuracy accuracy_ci95 "
-    "accuracy_all_rows accuracy_all_rows_ci95 macro_f1 macro_f1_ci95 cohen_kappa rows_per_second",
+    "accuracy_all_rows accuracy_all_rows_ci95 macro_f1 macro_f1_ci95 cohen_kappa "
+    "cohen_kappa_ci95 rows_per_second",
     "pairs": "first second rows only_first_right only_second_right difference difference_ci95 "
     "p_value p_holm",
-    "baselines": "name method rows accuracy accuracy_ci95 macro_f1 macro_f1_ci95",
+    "baselines": "name method rows accuracy accuracy_ci95 macro_f1 macro_f1_ci95 runs",
 }
 
 
@@ -70,7 +71,8 @@ def test_the_summary_holds_each_model_before_and_after():
     ends = table.loc[0, ["accuracy_all_rows_low", "accuracy_all_rows_high"]]
     assert ends.tolist() == pytest.approx([0.2818, 0.4678], abs=1e-4)  # Wilson, 37 of 100
     markdown = Path("results/summary.md").read_text().splitlines()
-    assert markdown[2].startswith("| qwen | before | 100 | 100.00% | 37.00% | 37.00% |")
+    scores = "37.00% | 37.00% [28.18%, 46.78%] | 0.185 ["
+    assert markdown[2].startswith(f"| qwen | before | 100 | 100.00% | {scores}")
     assert [line.split(" | ")[0] for line in markdown[2:6]] == ["| qwen"] * 2 + ["| bert"] * 2
     assert Path("results/figure1.png").read_bytes().startswith(b"\x89PNG")
 
@@ -149,8 +151,24 @@ def test_runs_of_generated_text_have_no_curves_and_earlier_ones_go():
     assert found["errors"]["q-before"][0]["examples"][0]["confidence"] is None
     assert not list(Path("results").glob("c*.png"))
     markdown = Path("results/summary.md").read_text()
-    assert "| 37.00% | 37.00% | 0.185 | -0.260 |  | 1.0 |" in markdown
+    assert "] |  | 1.0 |\n" in markdown
     assert "No confidence (generated text; --decoding score gives one): q-before." in markdown
+
+
+def test_a_run_on_weighted_rows_is_shown_as_the_data_set_has_it():
+    weights = np.where(np.arange(100) < 50, 9.0, 1.0)
+    weighted = {"accuracy_weighted": 0.95, "accuracy_weighted_ci95": [0.9, 0.98], "weighted": True}
+    human = {"label_source": "human coders", "measured_against": "accuracy against human coders"}
+    write_run("b-human", "bert", "after", "bert", 50, **weighted, **human)
+    path = Path("results/b-human/predictions.csv")
+    pd.read_csv(path).assign(weight=weights).to_csv(path, index=False)
+    compare_models.main([])
+    found = comparison()
+    [run] = found["runs"]
+    assert (run["model"], run["accuracy"]) == ("bert (human coders)", 0.95)
+    assert run["accuracy_ci95"] == [0.9, 0.98]
+    assert found["baselines"][0]["accuracy"] == pytest.approx(0.5)
+    assert found["baselines"][0]["runs"] == ["b-human"]
 
 
 def test_runs_on_different_rows_are_pointed_out_and_not_paired(capsys):

@@ -412,6 +412,12 @@ def test_simulated_coders_err_at_their_rates_and_the_corrected_shares_cover_the_
     human_check.main(["--score"])
     capsys.readouterr()
     check = ["--check", "--result-file", "results/human_check/human_check.json"]
+    check += ["--labeled-file", "pre_process/purged_labeled_v2.csv"]
     coders.main([*options, *check])
     printed = capsys.readouterr().out
-    assert printed.count("covers the truth") == 4 and "MISSES" not in printed
+    assert "cover all true ones" in printed
+    found = result()
+    found["shares"][2]["corrected_ci95"] = [0.5, 0.6]
+    Path("results/human_check/human_check.json").write_text(json.dumps(found))
+    with pytest.raises(UserError, match="shares of Negative do not cover the true ones"):
+        coders.main([*options, *check])

@@ -85,19 +85,24 @@ def test_sizes_that_leave_a_split_empty_are_refused(sizes, write_rows):
         split(path, "--test-size", sizes[0], "--validation-size", sizes[1])
 
 
-@pytest.mark.parametrize("group", ["--group-duplicates", "--no-group-duplicates"])
-def test_rows_that_people_coded_stay_test_rows_in_another_split(write_rows, group):
+GROUPED = "--group-duplicates"
+
+
+@pytest.mark.parametrize("group", [GROUPED, "--no-group-duplicates"])
+def test_in_another_split_coded_rows_stay_in_test_and_pilot_rows_out_of_it(write_rows, group):
     rows = [(f"row-{n}", f"评论 {n % 190}", n % 190 % 4) for n in range(200)]
     path = write_rows("rows.csv", rows)
     plain = split(path, group)
-    coded = (
-        plain["train"].head(9)["custom_id"].tolist() + plain["test"].head(5)["custom_id"].tolist()
-    )
+    ids = {name: plain[name]["custom_id"].tolist() for name in plain}
+    coded, pilot = ids["train"][:9] + ids["test"][:5], ids["test"][5:12] + ids["train"][9:12]
     messages = {custom_id: message for custom_id, message, _ in rows}
-    write_rows("pre_process/human_check/sample.csv", [(i, messages[i], 0) for i in coded])
+    for folder, sampled in (("human_check", coded), ("human_check/pilot", pilot)):
+        sample = [(custom_id, messages[custom_id], 0) for custom_id in sampled]
+        write_rows(f"pre_process/{folder}/sample.csv", sample)
     splits = split(path, group)
     assert set(coded) <= set(splits["test"]["custom_id"])
-    if group == "--group-duplicates":
+    assert not set(pilot) & set(splits["test"]["custom_id"])
+    if group == GROUPED:
         texts = [set(part["message"]) for part in splits.values()]
         assert not texts[0] & texts[2] and not texts[1] & texts[2]
     else:
@@ -105,3 +110,19 @@ def test_rows_that_people_coded_stay_test_rows_in_another_split(write_rows, grou
             assert sorted(part["class"]) == sorted(plain[name]["class"])
     everyone = pd.concat(splits.values())["custom_id"]
     assert sorted(everyone) == sorted(custom_id for custom_id, _, _ in rows)
+
+
+def test_a_sample_of_other_data_with_the_same_ids_moves_nothing(write_rows):
+    path = write_rows("rows.csv", labelled_rows(300))
+    before = split(path)
+    write_rows("pre_process/human_check/sample.csv", [(f"row-{n}", "其他", 0) for n in range(300)])
+    after = split(path)
+    assert all(before[name].equals(after[name]) for name in before)
+
+
+def test_splitting_nothing_but_coded_rows_is_refused(write_rows):
+    path = write_rows("rows.csv", labelled_rows(300))
+    write_rows("pre_process/human_check/sample.csv", labelled_rows(300))
+    with pytest.raises(UserError, match="no row is left for train: people coded all of them"):
+        split(path)
+    split(path, "--human-samples", "")

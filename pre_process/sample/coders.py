@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import openpyxl
+import pandas as pd
 
 from pipeline.cli import UserError, parse_settings, run
 from pipeline.codebook import read_codebook
@@ -29,6 +30,7 @@ PROMPT_FILE = "./prompt.txt"  # the codebook
 ERROR_RATES = "0.06,0.10"  # share of wrong classes of each coder
 BLANK = 0.01  # share of rows that a coder leaves blank
 CHECK = False  # compare RESULT_FILE with the truth instead
+LABELED_FILE = "./demo/pre_process/purged_labeled_v2.csv"  # the rows whose shares are corrected
 RESULT_FILE = "./demo/results/human_check/human_check.json"  # from human_check.py --score
 SEED = 42  # same seed, same codes
 # --------------------------------------------------------------------------------------------
@@ -39,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     codebook = read_codebook(args.prompt_file)
     truth = read_messages(args.truth_file, "make_sample.py", codebook, labelled=True)
     if args.check:
+        labelled = read_messages(args.labeled_file, "jsonl_to_csv.py", codebook, labelled=True)
+        truth = truth[truth["custom_id"].isin(labelled["custom_id"])]
         check(read_json(args.result_file, "run human_check.py --score first"), truth["class"])
         return
     known = dict(zip(truth["custom_id"], truth["class"], strict=True))
@@ -77,16 +81,24 @@ def fill_in(path: Path, column: str, value: Callable[[str], str]) -> None:
     print(f"filled in {path}: {sheet.max_row - 1:,} rows")
 
 
-def check(result: dict, truth) -> None:
-    """Print the true share of each class beside the naive and the corrected one."""
+def check(result: dict, truth: pd.Series) -> None:
+    """Print the true share of each class beside the naive and the corrected one.
+
+    Raises UserError where the interval of a corrected share does not hold the true one.
+    """
+    missed = []
     for k, share in enumerate(result["shares"]):
         true = (truth == k).mean()
         low, high = share["corrected_ci95"]
-        verdict = "covers" if low <= true <= high else "MISSES"
         print(
             f"  {share['name']:<12} true {true:.4f}  naive {share['naive']:.4f}  corrected "
-            f"{share['corrected']:.4f} [{low:.4f}, {high:.4f}] {verdict} the truth"
+            f"{share['corrected']:.4f} [{low:.4f}, {high:.4f}]"
         )
+        if not low <= true <= high:
+            missed.append(share["name"])
+    if missed:
+        raise UserError(f"the corrected shares of {', '.join(missed)} do not cover the true ones")
+    print("  the intervals of the corrected shares cover all true ones")
 
 
 if __name__ == "__main__":

@@ -59,11 +59,11 @@ $(DATA)/purged_labeled_v2.csv: $(DATA)/datas/silver_label_v2.jsonl jsonl_to_csv.
 		--unlabeled-file $(DATA)/unlabeled_v2.csv --labeled-file $(DATA)/labeled_v2.csv \
 		--purged-file $@ --errors-file $(DATA)/silver_errors.csv \
 		--retry-file $(DATA)/datas/retry_v2.jsonl --confidence-file $(DATA)/silver_confidence.csv \
-		--record-file $(DATA)/silver_labels.json
+		--record-file $(DATA)/silver_labels.json --corrections-file $(DATA)/corrections.csv
 
 $(SPLITS)/test.csv: $(DATA)/purged_labeled_v2.csv split_dataset.py $(SHARED)
 	$(call say,Step 3b: train$(,) validation and test splits)
-	$(PYTHON) split_dataset.py --input-file $< --output-dir $(SPLITS)
+	$(PYTHON) split_dataset.py --input-file $< --output-dir $(SPLITS) --human-samples ''
 
 $(MODELS)/built: $(wildcard pre_process/sample/*.py) prompt.txt
 	$(call say,Step 4: the models$(,) built here instead of downloaded)
@@ -125,12 +125,12 @@ $(D)/results/figure1.png: $(RESULTS:=/report.txt) $(D)/results/$(BERT)-human/rep
 $(CHECK)/human_check.json: $(SPLITS)/test.csv human_check.py $(SHARED) $(SAMPLE)
 	$(call say,Step 13: silver labels against human coders)
 	@rm -rf $(DATA)/human_check
-	$(PYTHON) human_check.py --draw $(LABELS) $(TEST) $(SHEETS) --sample-size 400
+	$(PYTHON) human_check.py --draw $(LABELS) $(TEST) $(SHEETS) --sample-size 400 --exclude ''
 	$(PYTHON) -m pre_process.sample.coders $(SHEETS) --truth-file $(D)/truth.csv
-	$(PYTHON) human_check.py --score $(SHEETS) $(SCORES)
+	$(PYTHON) human_check.py --score $(LABELS) $(SHEETS) $(SCORES)
 	$(PYTHON) -m pre_process.sample.coders $(SHEETS) --truth-file $(D)/truth.csv
-	$(PYTHON) human_check.py --score $(SHEETS) $(SCORES)
-	$(PYTHON) -m pre_process.sample.coders --check --result-file $@ --truth-file $(D)/truth.csv
+	$(PYTHON) human_check.py --score $(LABELS) $(SHEETS) $(SCORES)
+	$(PYTHON) -m pre_process.sample.coders --check --result-file $@ $(LABELS) --truth-file $(D)/truth.csv
 
 $(D)/results/audit/audit.json: $(DATA)/purged_labeled_v2.csv $(MODELS)/built human_check.py $(SHARED)
 	$(call say,Step 13: labels that are probably wrong)
