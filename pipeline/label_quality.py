@@ -78,11 +78,11 @@ def draw_tables(
 
     Each stratum's shares are drawn from a Dirichlet distribution with the prior of Perks (1947),
     1/k a class, which unlike a bootstrap leaves a class that the sample missed possible. The draws
-    keep the prior's shape and are moved to a centre that gives it the weight of at most two rows in
-    all (as Agresti and Coull, 1998, add two to a share): with more classes its full weight would
-    make good labels look worse. They spread as the textbook's variance of a stratified sample does,
-    p (1 - p) / (n - 1), less for the rows that nobody coded (the finite population correction).
-    `tests/test_label_quality.py` simulates the coverage for 2, 4 and 10 classes.
+    keep the prior's shape, but are moved to a centre that gives it the weight of at most one wrong
+    label in all: with many strata its full weight would make good labels look worse. They spread as
+    the textbook's variance of a stratified sample does, p (1 - p) / (n - 1), less for the rows that
+    nobody coded (the finite population correction). `tests/test_label_quality.py` simulates the
+    coverage for 2, 4 and 10 classes.
     """
     k, sampled = counts.shape[1], counts.sum(1, keepdims=True)
     smoothed = counts + 1 / k
@@ -91,7 +91,7 @@ def draw_tables(
     shares /= shares.sum(-1, keepdims=True)
     observed = observed_shares(counts)
     uncoded = np.sqrt(np.clip(1 - sampled / np.maximum(sizes[:, None], 1), 0, 1))
-    centre = observed + uncoded * min(1, 2 / k) * (mean - observed)
+    centre = observed + uncoded * 4 / k**2 * (mean - observed)
     spread = uncoded * np.sqrt((sampled + 2) / np.maximum(sampled - 1, 1))
     return np.maximum(centre + spread * (shares - mean), 0) * sizes[:, None]
 

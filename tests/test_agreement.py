@@ -77,9 +77,11 @@ def test_without_rows_that_two_coded_there_is_no_agreement_and_without_variation
     assert alone["kappa"] is None
 
 
-def test_the_intervals_cover_alpha_and_kappa_in_93_to_97_of_100_samples():
+@pytest.mark.parametrize(("rates", "rows"), [((0.1, 0.2), 300), ((0.02, 0.03), 250)])
+def test_the_intervals_cover_alpha_and_kappa_in_93_to_97_of_100_samples(rates, rows, monkeypatch):
+    monkeypatch.setattr("pipeline.agreement.NUM_DRAWS", 500)
     rng = np.random.default_rng(3)
-    everyone = two_coders(rng, 400_000)
+    everyone = two_coders(rng, 400_000, rates)
     truth = {
         level: krippendorff.alpha(value_counts=counts_of(everyone, 3), level_of_measurement=level)
         for level in LEVELS
@@ -87,10 +89,17 @@ def test_the_intervals_cover_alpha_and_kappa_in_93_to_97_of_100_samples():
     kappa = cohen_kappa_score(everyone["a"], everyone["b"])
     hits = dict.fromkeys([*LEVELS, "kappa"], 0)
     for run in range(1000):
-        found = agreement(two_coders(rng, 300), 3, seed=run)
+        found = agreement(two_coders(rng, rows, rates), 3, seed=run)
         for level in LEVELS:
             low, high = found[f"alpha_{level}_ci95"]
             hits[level] += low <= truth[level] <= high
         low, high = found["kappa"][0]["ci95"]
         hits["kappa"] += low <= kappa <= high
     assert all(930 <= count <= 970 for count in hits.values()), hits
+
+
+def test_coders_who_never_disagreed_still_get_an_interval():
+    codes = pd.DataFrame({"a": [0, 1, 2, 1] * 12, "b": [0, 1, 2, 1] * 12})
+    found = agreement(codes, 3, seed=0)
+    assert found["alpha_nominal"] == found["kappa"][0]["kappa"] == 1
+    assert found["alpha_nominal_ci95"][0] < 0.98 and found["kappa"][0]["ci95"][0] < 0.98
