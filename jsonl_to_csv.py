@@ -115,6 +115,7 @@ def main(argv: list[str] | None = None) -> None:
     record |= {
         "classes": {name: int(counts.get(k, 0)) for k, name in enumerate(codebook.names)},
         "corrected": corrected,
+        "majority_vote": args.majority_vote,
         "duplicates": sum(len(own) - 1 for own in outcomes.values()),
         "strays": len(strays),
         "codebook_sha256": codebook.sha256,

@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     record_file = Path(args.output_dir) / "splits.json"
     check_outputs([*paths.values(), record_file], inputs=[args.input_file])
     splits = split(pool, args.test_size, args.validation_size, args.seed)
-    splits = keep_samples(splits, args.human_samples, args.group_duplicates, args.seed)
+    splits, exchanged = keep_samples(splits, args.human_samples, args.group_duplicates, args.seed)
     if args.group_duplicates:
         splits = {
             name: rows[rows["message"].isin(part["message"])] for name, part in splits.items()
@@ -62,6 +62,7 @@ def main(argv: list[str] | None = None) -> None:
         "seed": args.seed,
         "group_duplicates": args.group_duplicates,
         "shared_messages": shared,
+        "exchanged": exchanged,
         "codebook_sha256": codebook.sha256,
     }
     write_json(record, record_file)

@@ -28,8 +28,8 @@ def in_samples(
 
 def keep_samples(
     splits: dict[str, pd.DataFrame], folders: str, by_message: bool, seed: int
-) -> dict[str, pd.DataFrame]:
-    """Return the splits with the rows that people coded in test, and those of pilots outside it.
+) -> tuple[dict[str, pd.DataFrame], int]:
+    """Return the splits with coded rows in test and pilots' outside it, and how many had to move.
 
     What people coded before a new split must not become what models learn from, nor test rows what
     the codebook was refined on. A row moves in exchange for one of its class. `folders` is the
@@ -38,13 +38,14 @@ def keep_samples(
     by = ("message",) if by_message else ("custom_id", "message")
     samples = [Path(folder) / "sample.csv" for folder in sorted(glob(folders))]
     pilots = [Path(folder) / "pilot/sample.csv" for folder in sorted(glob(folders))]
-    splits = dict(splits)
-    for source, target, files in (
-        ("train", "test", samples),
-        ("validation", "test", samples),
-        ("test", "train", pilots),
+    splits, exchanged = dict(splits), 0
+    for source, target, files, other in (
+        ("train", "test", samples, []),
+        ("validation", "test", samples, []),
+        ("test", "train", pilots, samples),
     ):
-        moved = splits[source][in_samples(splits[source], files, by)]
+        stays = in_samples(splits[source], other, by)
+        moved = splits[source][in_samples(splits[source], files, by) & ~stays]
         free = splits[target][~in_samples(splits[target], [*samples, *pilots], by)]
         given = pd.concat(
             [free.head(0)]
@@ -55,6 +56,7 @@ def keep_samples(
         )
         splits[source] = pd.concat([splits[source].drop(moved.index), given])
         splits[target] = pd.concat([splits[target].drop(given.index), moved])
+        exchanged += len(moved)
         if len(moved):
             print(f"moved {len(moved):,} rows that people coded from {source} to {target}")
         if splits[source].empty:
@@ -62,4 +64,4 @@ def keep_samples(
                 f"no row is left for {source}: people coded all of them; give --human-samples '' "
                 "to split them too"
             )
-    return splits
+    return splits, exchanged

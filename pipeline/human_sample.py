@@ -142,7 +142,10 @@ def strata_of(rows: pd.DataFrame, sample: pd.DataFrame, codebook: Codebook) -> l
 
 def read_sample(folder: Path, codebook: Codebook) -> tuple[dict, pd.DataFrame]:
     """Return the record of a drawn sample and its rows, `class` being the silver label."""
-    record = read_json(folder / RECORD, f"run {MADE_BY} first")
+    draw_first = f"run {MADE_BY} first"
+    if (folder / "pilot" / RECORD).is_file():
+        draw_first += ", or give --pilot to score the pilot"
+    record = read_json(folder / RECORD, draw_first)
     if record["codebook_sha256"] != codebook.sha256:
         raise UserError(
             f"{folder} was drawn with another codebook than {codebook.path}: give --prompt-file "

@@ -43,7 +43,8 @@ def score(settings: dict, codebook: Codebook) -> None:
         "class_names": list(codebook.names),
         "codebook_sha256": codebook.sha256,
         "sample": {key: record[key] for key in ("population", "held_out", "drawn", "date")}
-        | {"seed": record["settings"]["seed"], "strata": record["strata"]},
+        | {"seed": record["settings"]["seed"], "strata": record["strata"]}
+        | {"min_per_class": record["settings"]["min_per_class"]},
         "coders": [
             {"name": name, "coded": len(codes) - int(blank[name]), "blank": int(blank[name])}
             for name in codes

@@ -34,6 +34,7 @@ REFERENCES = {
     "Hu et al., 2022": "Hu, E. J., Shen, Y., Wallis, P., Allen-Zhu, Z., Li, Y., Wang, S., Wang, "
     "L., & Chen, W. (2022). LoRA: Low-rank adaptation of large language models. International "
     "Conference on Learning Representations.",
+    "Kish, 1965": "Kish, L. (1965). Survey sampling. Wiley.",
     "Krippendorff, 2018": "Krippendorff, K. (2018). Content analysis: An introduction to its "
     "methodology (4th ed.). SAGE.",
     "McNemar, 1947": "McNemar, Q. (1947). Note on the sampling error of the difference between "
@@ -43,6 +44,8 @@ REFERENCES = {
     "Research, 70, 1373–1411.",
     "Perks, 1947": "Perks, W. (1947). Some observations on inverse probability including a new "
     "indifference rule. Journal of the Institute of Actuaries, 73(2), 285–334.",
+    "Rubin, 1981": "Rubin, D. B. (1981). The Bayesian bootstrap. The Annals of Statistics, 9(1), "
+    "130–134.",
     "Wilson, 1927": "Wilson, E. B. (1927). Probable inference, the law of succession, and "
     "statistical inference. Journal of the American Statistical Association, 22(158), 209–212.",
 }
@@ -223,6 +226,8 @@ def label_sentences(labels: dict) -> tuple[list[str], list[str]]:
                 labels,
             )
         )
+    if labels.get("majority_vote"):
+        text.append("Of several labels of a row the most frequent one was taken.")
     if labels.get("corrected"):
         text.append(fill("{corrected:label was|labels were} corrected by hand.", labels))
     return text, []
@@ -236,6 +241,12 @@ def split_sentences(splits: dict) -> tuple[list[str], list[str]]:
         "{seed:d}), into {train:row|rows} for training, {validation:,} for validation and {test:,} "
         "for testing.",
     )
+    if splits.get("exchanged"):
+        text += fill_all(
+            splits,
+            "{exchanged:row was|rows were} then exchanged for others of the same class, so that "
+            "rows that people coded are test rows and those of the pilot are not.",
+        )
     if splits.get("group_duplicates"):
         text.append("Rows with the same message were kept in one split.")
     if "shared_messages" in splits:
@@ -257,8 +268,8 @@ def model_sentences(runs: list[dict]) -> tuple[list[str], list[str]]:
         text += [training_sentence(run) for run in trainings.values()]
         items.append(" ".join(text))
     text = [
-        "The causal language models were given the same prompt as the teacher: the codebook, then "
-        "the comment." * any(run["family"] == "llm" for run in runs)
+        "The causal language models were given the codebook as the system prompt, then the comment."
+        * any(run["family"] == "llm" for run in runs)
     ]
     records = [*runs, *(run["training"] for run in runs)]
     if packages := package_versions(runs):
@@ -341,7 +352,7 @@ def evaluation_sentences(study: Study) -> tuple[list[str], list[str]]:
     if any(run.get("weighted") for run in runs):
         text.append(
             "Scores marked as weighted count each row by its inverse inclusion probability; the "
-            "interval of their accuracy is the bootstrap's, too."
+            "interval of their accuracy is Wilson's at Kish's effective sample size (Kish, 1965)."
         )
     if len({run.get("scored_rows_sha256") for run in runs}) > 1:
         text.append("Not all models were scored on the same rows.")
@@ -352,22 +363,28 @@ def evaluation_sentences(study: Study) -> tuple[list[str], list[str]]:
         )
     several, items = len({run["label_source"] for run in runs}) > 1, []
     for run in runs:
+        scaled = run.get("temperature", 1) != 1
         scores = fill_all(
-            run,
+            run | {"scaled_by": run["temperature"] if scaled else None},
             "accuracy {accuracy_all_rows:%} {accuracy_all_rows_ci95:%}",
             "macro F1 {macro_f1:.3f} {macro_f1_ci95:.3f}",
             "kappa {cohen_kappa:.3f} {cohen_kappa_ci95:.3f}",
             "ECE {ece:.3f}",
+            "its probabilities scaled by a temperature of {scaled_by:.3f}, without which ECE would "
+            "be {ece_without_temperature:.3f}",
         )
         weighted = ", weighted" * bool(run.get("weighted"))
         rows = fill("{total:row|rows}, {valid:,} ({valid_rate:%}) with a valid answer", run)
         source = f", against {run['label_source']}" * several
         items.append(f"{run['title']}{source}{weighted}: {', '.join(scores)}; {rows}.")
+    sources = {run["run"]: run["label_source"] for run in runs}
     for baseline in study.comparison.get("baselines", []):
+        scored = sources.get((baseline.get("runs") or [""])[0])
+        source = f", against {scored}" * bool(several and scored)
         items += fill_all(
             baseline,
-            "Baseline {name}: accuracy {accuracy:%} {accuracy_ci95:%}, macro F1 {macro_f1:.3f} "
-            "{macro_f1_ci95:.3f}; {rows:row|rows}. {method}",
+            f"Baseline {{name}}{source}: accuracy {{accuracy:%}} {{accuracy_ci95:%}}, macro F1 "
+            "{macro_f1:.3f} {macro_f1_ci95:.3f}; {rows:row|rows}. {method}",
         )
     return text, items
 
@@ -388,15 +405,19 @@ def comparison_sentences(study: Study) -> tuple[list[str], list[str]]:
     text = [
         f"{shown(len(pairs), 'pair of models was|pairs of models were')} compared on the same rows "
         "by McNemar's exact test (McNemar, 1947), with Holm's correction (Holm, 1979) over all of "
-        "them; differences are in accuracy over all rows, with 95% intervals."
+        "them; differences are in accuracy over all rows, with the 95% intervals of a paired "
+        "bootstrap, weighted where the scores are; the test counts rows."
     ] * bool(pairs)
+    if study.comparison.get("by_hand"):
+        text.append(
+            "The shares of rows to leave to people are chosen on the rows that they are measured "
+            "on, and so are too small by chance more often than too large."
+        )
     for run, targets in study.comparison.get("by_hand", {}).items():
-        reached = fill_all_of(targets, "{accuracy:%} when people code {share:%}")
+        reached = fill_all_of(targets, "at least {accuracy:%} when people code {share:%}")
         missed = [shown(target["accuracy"], "%") for target in targets if target["share"] is None]
         told = [f"it is right on {listed(reached)}"] * bool(reached)
-        told += [f"{listed(missed)} {'is' if len(missed) == 1 else 'are'} never reached"] * bool(
-            missed
-        )
+        told += [f"{listed(missed)} on no 30 of its rows or more"] * bool(missed)
         if told:
             items.append(
                 f"{titles.get(run, run)}, its least confident rows being left to people: of the "
@@ -415,7 +436,8 @@ def human_sentences(check: dict) -> tuple[list[str], list[str]]:
     text = fill_all(
         sample,
         "A sample of {drawn:row|rows} was drawn at random (seed {seed:d}), stratified by silver "
-        f"label with a least number of rows per class, from {{{frame}:{noun}}}.",
+        f"label, from {{{frame}:{noun}}}.",
+        "Of each class at least {min_per_class:row was|rows were} drawn, where it has as many.",
         "It was drawn on {date}.",
     )
     strata = fill_all_of(
@@ -436,7 +458,7 @@ def human_sentences(check: dict) -> tuple[list[str], list[str]]:
         "On {rows:row|rows} coded by two or more, {percent:%} of the pairs of codes agree.",
         "Krippendorff's alpha (Krippendorff, 2018) is {alpha_nominal:.3f} "
         "{alpha_nominal_ci95:.3f} for nominal and {alpha_ordinal:.3f} {alpha_ordinal_ci95:.3f} for "
-        "ordinal classes.",
+        "ordinal classes, in the sample, where rare classes have more than their share.",
     )
     text += fill_all_of(
         [pair | {"coders": listed(pair["coders"])} for pair in agreement.get("kappa", [])],
@@ -447,6 +469,15 @@ def human_sentences(check: dict) -> tuple[list[str], list[str]]:
         "{disagreements:row was|rows were} coded differently, {adjudicated:,} adjudicated; "
         "{undecided:,} stayed undecided, and {uncoded:row has|rows have} no human label.",
     )
+    text.append("A row's final label is the adjudicated one, else the one that most coders gave.")
+    missing = check.get("undecided", 0) + check.get("uncoded", 0)
+    if missing:
+        text.append(
+            f"{shown(missing, 'row|rows')} without such a label {'is' if missing == 1 else 'are'} "
+            "left out, the others of the same silver label standing for them: the rows that people "
+            "find hard are those that labels get wrong, so that the figures below flatter the "
+            "silver labels."
+        )
     text += fill_all(
         silver,
         "Against the people's labels, each row weighted by its inverse inclusion probability, the "
@@ -469,9 +500,13 @@ def human_sentences(check: dict) -> tuple[list[str], list[str]]:
             "Below are the shares of the classes in the whole data set, corrected for the silver "
             "labels' errors by stratified prediction-powered inference (Angelopoulos et al., "
             "2023), beside the naive shares of the silver labels, with 95% intervals. The "
-            "intervals of the agreement are a bootstrap's, those of the naive shares Wilson's "
-            "(Wilson, 1927); all others are quantiles of draws of each stratum's shares from a "
-            "Dirichlet distribution (Perks, 1947), with the finite population correction."
+            "intervals of the agreement are quantiles of a Bayesian bootstrap (Rubin, 1981) of "
+            "the rows and two pseudo-rows, spread over all pairs of classes; those of the naive "
+            "shares are Wilson's (Wilson, 1927). All others are quantiles of draws of each "
+            "stratum's shares from a Dirichlet distribution with the prior of Perks (Perks, "
+            "1947), whose mean is moved so that the prior weighs 4/k² of its own for k classes, "
+            "and whose spread is that of the unbiased variance with the finite population "
+            "correction."
         )
     return text, shares
 
@@ -499,12 +534,22 @@ def inconsistencies(study: Study) -> list[str]:
         "The human check": study.human_check,
         "The label audit": study.audit,
     }
-    ours = study.codebook.sha256
+    ours, sample = study.codebook.sha256, study.human_check.get("sample", {})
     found = [
         f"{name} was made with another codebook ({record['codebook_sha256'][:12]}) than "
         f"{study.codebook.path} ({ours[:12]})."
         for name, record in records.items()
         if record.get("codebook_sha256", ours) != ours
+    ]
+    found += [
+        f"{name} is of {shown(rows, 'labelled row|labelled rows')}, and jsonl_to_csv.py has by now "
+        f"labelled {shown(study.labels['labelled'], 'row|rows')}: {cure}."
+        for name, rows, cure in (
+            ("The split", study.splits.get("rows"), "run split_dataset.py and what follows again"),
+            ("The human check", sample.get("population"), "its figures are those of older labels"),
+            ("The label audit", study.audit.get("rows"), "run human_check.py --audit again"),
+        )
+        if rows is not None and study.labels and rows != study.labels["labelled"]
     ]
     compared = {
         row["run"]: row.get("accuracy_all_rows") for row in study.comparison.get("runs", [])
@@ -518,12 +563,14 @@ def inconsistencies(study: Study) -> list[str]:
 def not_done(study: Study) -> dict[str, str]:
     """Return what was not done or left no record, with the command that does it, by a short key."""
     labels, check, comparison = study.labels, study.human_check, study.comparison
+    silver = bool(labels) or any(run["label_source"] != "human coders" for run in study.runs)
     coded = any(run["label_source"] == "human coders" for run in study.runs)
     scored = {(run["family"], run["stage"]) for run in study.runs}
     only_silver = "" if coded else "; all scores are agreement with silver labels only"
     agreement = check.get("agreement")
     found = {
         "labels": not labels
+        and silver
         and "The silver labelling is not on record: its model, dates and rows without a label are "
         "unknown (jsonl_to_csv.py).",
         "self_agreement": bool(labels)
@@ -554,6 +601,7 @@ def not_done(study: Study) -> dict[str, str]:
         "keywords": comparison.get("keywords") == {}
         and "No keyword baseline was computed, for want of training rows (compare_models.py).",
         "human_check": not check
+        and silver
         and "No sample was coded by people: the silver labels' own error is unknown, and the "
         f"classes' shares are not corrected for it{only_silver} (human_check.py --draw, then "
         "--score).",
@@ -588,4 +636,4 @@ def methods_markdown(study: Study) -> str:
 
 def _plain(text: str) -> str:
     """Return a text that Markdown leaves as it stands."""
-    return re.sub(r"(<(?=[A-Za-z/!?])|[*`\\])", r"\\\1", text)
+    return re.sub(r"(<(?=[A-Za-z/!?])|[*`\\]|\](?=\()|\b_|_\b)", r"\\\1", text)

@@ -162,7 +162,7 @@ def prediction_data(study: Study, predictions: dict[str, pd.DataFrame]) -> dict:
         )
     best = max(
         (run for run in study.runs if not predictions[run["run"]].empty),
-        key=lambda run: run["accuracy_all_rows"],
+        key=lambda run: (run["total"], run["accuracy_all_rows"]),
         default={"run": ""},
     )
     return {
@@ -210,9 +210,14 @@ def descriptions(study: Study) -> dict[str, str]:
     """Return what each picture shows, in words and numbers, for who does not see it."""
     titles = {run["run"]: run["title"] for run in study.runs}
     bars = [
-        f"{run['title']}: accuracy over all rows {shown(run['accuracy_all_rows'], '%')}, valid "
-        f"{shown(run['valid_rate'], '%')}"
-        for run in study.runs
+        f"{titles.get(run['run'], run['run'])}: accuracy {shown(run.get('accuracy'), '%')}, macro "
+        f"F1 {shown(run.get('macro_f1'), '.3f')}, valid {shown(run.get('valid_rate'), '%')}"
+        for run in study.comparison.get("runs", [])
+    ]
+    bars += [
+        f"baseline {one['name']}: accuracy {shown(one.get('accuracy'), '%')}, macro F1 "
+        f"{shown(one.get('macro_f1'), '.3f')}"
+        for one in study.comparison.get("baselines", [])
     ]
     errors = [
         f"{run['title']}: expected calibration error {shown(run['ece'], '.3f')}"
@@ -227,7 +232,8 @@ def descriptions(study: Study) -> dict[str, str]:
         told = [f"{shown(p['accuracy'], '%')} of {shown(p['coverage'], '%')}" for p in ends]
         curves.append(f"{titles.get(run, run)}: right on {', '.join(told)} of the rows")
     return {
-        "figure1.png": f"Bars of accuracy and valid predictions. {'; '.join(bars)}.",
+        "figure1.png": "Bars of the accuracy of valid predictions, macro F1 and valid "
+        f"predictions. {'; '.join(bars)}.",
         "calibration.png": f"Accuracy against confidence. {'; '.join(errors)}.",
         "coverage.png": "Accuracy against the share of rows that are left to the model. "
         f"{'; '.join(curves)}.",

@@ -165,5 +165,8 @@ if (data.runs.length) {
 }
 
 addEventListener("beforeprint", () => {
-  document.querySelectorAll("details").forEach((one) => { one.open = true; });
+  document.querySelectorAll("details:not([open])").forEach((one) => {
+    one.open = true;
+    addEventListener("afterprint", () => { one.open = false; }, { once: true });
+  });
 });

@@ -67,15 +67,12 @@ def update_sheet(frame: pd.DataFrame, codebook: Codebook, fill_in: str, path: Pa
         return
     book = load_workbook(path)
     sheet = book.worksheets[0]
-    places = {cell_text(cell.value): cell.column for cell in sheet[1] if cell.value is not None}
-    rows = {
-        cell_text(cells[0].value): cells[0].row
-        for cells in sheet.iter_rows(
-            min_row=2, min_col=places["custom_id"], max_col=places["custom_id"]
-        )
-        if cells[0].value is not None
-    }
-    bottom, changed = max(rows.values(), default=1), False
+    header = next(cells for cells in sheet.iter_rows() if any(cell.value for cell in cells))
+    places = {clean_text(cell_text(cell.value or "")): cell.column for cell in header}
+    rows = {}
+    for number in range(header[0].row + 1, sheet.max_row + 1):
+        rows[clean_text(cell_text(sheet.cell(number, places["custom_id"]).value or ""))] = number
+    bottom, changed = sheet.max_row, False
     for record in frame.to_dict("records"):
         row = rows.get(record["custom_id"])
         if row is None:

@@ -321,17 +321,20 @@ def test_what_people_wrote_into_the_adjudication_stays_when_rows_are_added(label
     path = SHEETS / "adjudication.xlsx"
     book = openpyxl.load_workbook(path)
     book["comments"]["F1"], book["comments"]["F2"] = "reason", "irony"
+    book["comments"]["B5"] = "a remark below the table"
     book.create_sheet("my notes")["A1"] = "call Ann"
     book.save(path)
     ids = sampled()["custom_id"].tolist()
-    fill(path, lambda row: 3, "adjudicated")
+    fill(path, lambda row: 3 if row else "", "adjudicated")
     codes = {row["custom_id"]: row["class"] for row in cells(SHEETS / "coder2.xlsx")}
     codes[ids[5]] = (int(codes[ids[5]]) + 1) % 4
     fill(SHEETS / "coder2.xlsx", lambda row: codes[row])
     human_check.main(["--score"])
     rows = cells(path)
-    assert [row["custom_id"] for row in rows][2:] == [ids[5]]
-    assert (rows[0]["reason"], rows[0]["adjudicated"], rows[2]["adjudicated"]) == ("irony", 3, None)
+    assert rows[3]["message"] == "a remark below the table"
+    assert [row["custom_id"] for row in rows[2:]] == [None, None, ids[5]]
+    assert (rows[0]["reason"], rows[0]["adjudicated"]) == ("irony", 3)
+    assert rows[-1]["adjudicated"] is None
     assert "my notes" in openpyxl.load_workbook(path).sheetnames
     assert result()["adjudicated"] == 2
     codes[ids[0]] = codes[ids[1]]

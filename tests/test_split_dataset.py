@@ -94,14 +94,14 @@ def test_in_another_split_coded_rows_stay_in_test_and_pilot_rows_out_of_it(write
     path = write_rows("rows.csv", rows)
     plain = split(path, group)
     ids = {name: plain[name]["custom_id"].tolist() for name in plain}
-    coded, pilot = ids["train"][:9] + ids["test"][:5], ids["test"][5:12] + ids["train"][9:12]
+    coded, pilot = ids["train"][:9] + ids["test"][:5], ids["test"][4:12] + ids["train"][8:12]
     messages = {custom_id: message for custom_id, message, _ in rows}
     for folder, sampled in (("human_check", coded), ("human_check/pilot", pilot)):
         sample = [(custom_id, messages[custom_id], 0) for custom_id in sampled]
         write_rows(f"pre_process/{folder}/sample.csv", sample)
     splits = split(path, group)
     assert set(coded) <= set(splits["test"]["custom_id"])
-    assert not set(pilot) & set(splits["test"]["custom_id"])
+    assert not (set(pilot) - set(coded)) & set(splits["test"]["custom_id"])
     if group == GROUPED:
         texts = [set(part["message"]) for part in splits.values()]
         assert not texts[0] & texts[2] and not texts[1] & texts[2]

@@ -183,11 +183,38 @@ def test_a_brace_in_a_name_is_text(study):
     assert "against {title} after fine-tuning" in text
 
 
+def test_rows_without_a_label_of_people_s_are_pointed_out_in_the_paragraph_and_on_the_page(study):
+    study.human_check.update(undecided=3, uncoded=1)
+    assert "4 rows without such a label are left out" in methods_markdown(study)
+    assert "4 rows without a final human label: left out" in page_of(study)
+    study.human_check.update(undecided=0, uncoded=0)
+    assert "left out, the others" not in methods_markdown(study)
+    assert "without a final human label" not in page_of(study)
+
+
+def test_records_of_labels_that_have_changed_since_are_to_be_mended(study):
+    assert "To be mended" not in methods_markdown(study)
+    study.labels["labelled"] -= 100
+    text = methods_markdown(study)
+    for name in ("The split", "The human check", "The label audit"):
+        assert f"{name} is of " in text
+
+
+def test_what_becomes_of_labels_and_rows_by_options_is_told(study):
+    before = methods_markdown(study)
+    assert "most frequent one" not in before and "exchanged" not in before
+    study.labels["majority_vote"], study.splits["exchanged"] = True, 31
+    text = methods_markdown(study)
+    assert "Of several labels of a row the most frequent one was taken." in text
+    assert "31 rows were then exchanged for others of the same class" in text
+
+
 def test_only_references_that_are_cited_are_listed(study):
     text, references = methods_markdown(study).split("## References")
     cited = [key for key in REFERENCES if key in text]
-    assert references.split("## Appendix")[0].count("\n- ") == len(cited) == len(REFERENCES) - 2
-    assert "Guo" not in references and "Hu, E. J." not in references  # no ECE, no LoRA of 16 bits
+    assert references.split("## Appendix")[0].count("\n- ") == len(cited) == len(REFERENCES) - 3
+    for name in ("Guo", "Hu, E. J.", "Kish"):  # no ECE, no LoRA of 16 bits, no weights
+        assert name not in references
     study.human_check.clear()
     assert "Krippendorff" not in methods_markdown(study)
 
