@@ -72,7 +72,7 @@ def render_page(
             doubts=inconsistencies(study),
             records=settings_records(study),
             versions=package_versions([*study.runs, *study.unscored]),
-            rows=len(data["rows"]),
+            comments=len({row[:2] for row in data["rows"]}),
             data=embedded(data),
         )
         + "\n"
