@@ -27,50 +27,30 @@ def score(settings: dict, codebook: Codebook) -> None:
     folder = Path(settings["output_dir"]) / ("pilot" if settings["pilot"] else "")
     check_outputs([folder / "human_check.json", settings["human_test_file"]])
 
-    silver, human = sample["class"].to_numpy(), final["label"].to_numpy()
-    usable, num_labels = human >= 0, len(codebook.names)
-    counts = confusion(silver[usable], human[usable], num_labels)[:, :-1]
-    sizes = np.array([stratum["population"] for stratum in record["strata"]])
-    for name, coded, stratum in zip(codebook.names, counts.sum(1), record["strata"], strict=True):
-        stratum["coded"] = int(coded)
-        if stratum["population"] and not coded:
-            raise UserError(
-                f"{sheets}: none of the {stratum['drawn']} rows of silver class {name} has a "
-                "human label: have them coded, and what the coders disagree on adjudicated"
-            )
-    blank = (codes < 0).sum()
+    usable = (final["label"] >= 0).to_numpy()
+    rows = sample[usable].assign(human=final["label"].to_numpy()[usable])
+    counts = confusion(rows["class"].to_numpy(), rows["human"].to_numpy(), len(codebook.names))
+    counts = counts[:, :-1]  # people give no invalid answer
+    refuse_uncoded_classes(sheets, record["strata"], counts.sum(1))
     result = {
-        "class_names": list(codebook.names),
-        "codebook_sha256": codebook.sha256,
-        "sample": {key: record[key] for key in ("population", "held_out", "drawn", "date")}
-        | {"seed": record["settings"]["seed"], "strata": record["strata"]}
-        | {"min_per_class": record["settings"]["min_per_class"]},
-        "coders": [
-            {"name": name, "coded": len(codes) - int(blank[name]), "blank": int(blank[name])}
-            for name in codes
-        ],
-        "agreement": agreement(codes, num_labels, settings["seed"]),
+        **described(record, codes, counts.sum(1), codebook),
+        "agreement": agreement(codes, len(codebook.names), settings["seed"]),
         "disagreements": int(disputed.sum()),
         "adjudicated": int((final["adjudicated"] >= 0).sum()),
         "undecided": int((~usable & disputed.to_numpy()).sum()),
         "uncoded": int((~usable & ~disputed.to_numpy()).sum()),
         "settings": settings,
-    } | label_quality(counts, sizes, list(codebook.names), settings["seed"])
+    }
+    sizes = np.array([stratum["population"] for stratum in record["strata"]])
+    result |= label_quality(counts, sizes, list(codebook.names), settings["seed"])
 
-    names = np.array(codebook.names)
-    wrong = usable & (silver != human)
-    errors = sample.loc[wrong, ["custom_id", "message"]].assign(
-        silver=names[silver[wrong]], human=names[human[wrong]]
-    )
-    write_sheet(
-        errors.sort_values(["human", "silver"]), codebook, "", folder / "silver_errors.xlsx"
-    )
+    write_sheet(silver_errors(rows, codebook), codebook, "", folder / "silver_errors.xlsx")
     write_json(result, folder / "human_check.json")
     write_text(human_report(result), folder / "report.txt")
     if record["held_out"] and not settings["pilot"]:
-        weights = (sizes / np.maximum(counts.sum(1), 1))[silver[usable]]
-        test = sample.loc[usable, ["custom_id", "message"]].assign(
-            **{"class": human[usable], "coded_by": "human", "weight": weights}
+        weights = (sizes / np.maximum(counts.sum(1), 1))[rows["class"]]
+        test = rows[["custom_id", "message"]].assign(
+            **{"class": rows["human"], "coded_by": "human", "weight": weights}
         )
         write_csv(test, settings["human_test_file"])
     else:
@@ -81,6 +61,42 @@ def score(settings: dict, codebook: Codebook) -> None:
             f"to be looked at, in {sheets / ADJUDICATION}: {listed:,} rows, "
             f"{result['undecided']:,} of them without a majority"
         )
+
+
+def refuse_uncoded_classes(sheets: Path, strata: list[dict], coded: np.ndarray) -> None:
+    """Stop where no row of a silver class has a human label: nothing is known of it then."""
+    for stratum in strata:
+        if stratum["population"] and not coded[stratum["class"]]:
+            raise UserError(
+                f"{sheets}: none of the {stratum['drawn']} rows of silver class {stratum['name']} "
+                "has a human label: have them coded, and what the coders disagree on adjudicated"
+            )
+
+
+def described(record: dict, codes: pd.DataFrame, coded: np.ndarray, codebook: Codebook) -> dict:
+    """Return the sample and the coders, as human_check.json has them."""
+    kept = {key: record[key] for key in ("population", "held_out", "drawn", "date")}
+    kept |= {key: record["settings"][key] for key in ("seed", "min_per_class")}
+    strata = [stratum | {"coded": int(coded[stratum["class"]])} for stratum in record["strata"]]
+    blank = (codes < 0).sum()
+    return {
+        "class_names": list(codebook.names),
+        "codebook_sha256": codebook.sha256,
+        "sample": kept | {"strata": strata},
+        "coders": [
+            {"name": name, "coded": len(codes) - int(blank[name]), "blank": int(blank[name])}
+            for name in codes
+        ],
+    }
+
+
+def silver_errors(rows: pd.DataFrame, codebook: Codebook) -> pd.DataFrame:
+    """Return the rows whose silver class is not the human one, with both names."""
+    names = np.array(codebook.names)
+    wrong = rows[rows["class"] != rows["human"]].sort_values(["human", "class"])
+    return wrong[["custom_id", "message"]].assign(
+        silver=names[wrong["class"]], human=names[wrong["human"]]
+    )
 
 
 def warn_of_new_labels(path: str, sample: pd.DataFrame, codebook: Codebook) -> None:
