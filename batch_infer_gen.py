@@ -9,12 +9,12 @@ import json
 
 from tqdm import tqdm
 
-from pipeline.batch import read_requests, write_shards
-from pipeline.cli import UserError, at_least_one, parse_settings, run
-from pipeline.codebook import read_codebook
-from pipeline.cost import print_estimate, print_request
-from pipeline.files import check_outputs
-from pipeline.messages import read_messages
+from pipeline.common.cli import UserError, at_least_one, parse_settings, run
+from pipeline.common.codebook import read_codebook
+from pipeline.common.files import check_outputs
+from pipeline.common.rows import read_messages
+from pipeline.labelling.price import print_estimate, print_request
+from pipeline.labelling.requests import read_requests, write_shards
 
 # ---------------------------------------------------------------------------------------------
 INPUT_FILE = "./pre_process/datas/simple.csv"  # custom_id, message

@@ -6,8 +6,8 @@ Writes  OUTPUT_DIR/report.txt, metrics.json, predictions.csv, confusion_matrix.p
 Run     python bert_eval.py   (--untrained-head: a random head instead, which is chance)
 """
 
-from pipeline.bert_evaluation import evaluate_bert, predict_before
-from pipeline.cli import parse_settings, run
+from pipeline.bert.evaluate import evaluate_bert, predict_before
+from pipeline.common.cli import parse_settings, run
 
 # ---------------------------------------------------------------------------------------------
 MODEL_PATH = "./bert-base-chinese"  # an encoder's folder

@@ -9,18 +9,18 @@ Run     python bert_inference_compare.py
 import numpy as np
 import pandas as pd
 
-from pipeline.bert_evaluation import predict_after, predict_before, read_test
-from pipeline.cli import UserError, parse_settings, run
-from pipeline.codebook import read_codebook
-from pipeline.comparison import mcnemar_exact
-from pipeline.evaluation import (
+from pipeline.bert.evaluate import predict_after, predict_before, read_test
+from pipeline.common.cli import UserError, parse_settings, run
+from pipeline.common.codebook import read_codebook
+from pipeline.common.files import write_csv, write_json, write_text
+from pipeline.evaluation.comparison import mcnemar_exact
+from pipeline.evaluation.metrics import (
     LABEL_SOURCES,
     compute_metrics,
     label_source,
     report_block,
     results_folder,
 )
-from pipeline.files import write_csv, write_json, write_text
 
 # ---------------------------------------------------------------------------------------------
 MODEL_PATH = "./bert-base-chinese"  # the encoder's folder
@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
     write_json(comparison, folder / "comparison.json")
     write_text(comparison_text(comparison), folder / "comparison.txt")
 
-    from pipeline.plots import plot_confusion_difference
+    from pipeline.evaluation.plots import plot_confusion_difference
 
     plot_confusion_difference(
         *(np.array(metrics[stage]["confusion_matrix"])[:, :-1] for stage in ("before", "after")),

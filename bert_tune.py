@@ -7,10 +7,10 @@ Writes  OUTPUT_DIR/checkpoint-*, loss_curve.png, training.json and final_model: 
 Run     python bert_tune.py   (--resume goes on from the last checkpoint)
 """
 
-from pipeline.cli import at_least_one, parse_settings, run
-from pipeline.codebook import read_codebook
-from pipeline.messages import read_training_rows
-from pipeline.models import check_model_folder
+from pipeline.common.cli import at_least_one, parse_settings, run
+from pipeline.common.codebook import read_codebook
+from pipeline.common.rows import read_training_rows
+from pipeline.models.folder import check_model_folder
 
 # ---------------------------------------------------------------------------------------------
 # data
@@ -53,8 +53,8 @@ def main(argv: list[str] | None = None) -> None:
     train, validation = read_training_rows(settings, codebook)
     check_model_folder(settings["model_path"], "encoder")
 
-    from pipeline.bert_training import bert_trainer
-    from pipeline.training import claim_output, train_and_save, training_record
+    from pipeline.bert.training import bert_trainer
+    from pipeline.models.training import claim_output, train_and_save, training_record
 
     record = training_record(settings, codebook)
     checkpoint = claim_output(settings["output_dir"], record, settings["resume"])

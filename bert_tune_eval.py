@@ -5,8 +5,8 @@ Writes  OUTPUT_DIR/report.txt, metrics.json, predictions.csv, confusion_matrix.p
 Run     python bert_tune_eval.py
 """
 
-from pipeline.bert_evaluation import evaluate_bert, predict_after
-from pipeline.cli import parse_settings, run
+from pipeline.bert.evaluate import evaluate_bert, predict_after
+from pipeline.common.cli import parse_settings, run
 
 # ---------------------------------------------------------------------------------------------
 TUNED_PATH = "./bert_checkpoints/final_model"  # the fine-tuned model's folder

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.baselines import baselines
-from pipeline.cli import UserError, parse_settings, run
-from pipeline.codebook import read_codebook
-from pipeline.comparison import compare_runs, read_predictions, same_rows
-from pipeline.comparison_text import comparison_text, error_table
-from pipeline.files import read_json, write_csv, write_json, write_text
-from pipeline.messages import read_messages
+from pipeline.common.cli import UserError, parse_settings, run
+from pipeline.common.codebook import read_codebook
+from pipeline.common.files import read_json, write_csv, write_json, write_text
+from pipeline.common.rows import read_messages
+from pipeline.evaluation.baselines import baselines
+from pipeline.evaluation.comparison import compare_runs, read_predictions, same_rows
+from pipeline.evaluation.comparison_text import comparison_text, error_table
 
 # ---------------------------------------------------------------------------------------------
 RESULTS_DIR = "./results"  # a folder per run
@@ -123,7 +123,7 @@ def flat(row: dict) -> dict:
 
 def draw(comparison: dict, folder: Path) -> None:
     """Draw the figures; those of an earlier comparison go where no run has probabilities."""
-    from pipeline.plots import plot_calibration, plot_comparison, plot_coverage
+    from pipeline.evaluation.plots import plot_calibration, plot_comparison, plot_coverage
 
     runs = comparison["runs"]
     title = "Model performance before and after fine-tuning"

@@ -12,11 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.cli import UserError, parse_settings, run
-from pipeline.codebook import parse_label, read_codebook
-from pipeline.files import check_outputs, clean_text, write_csv
-from pipeline.messages import listed
-from pipeline.spreadsheet import (
+from pipeline.common.cli import UserError, parse_settings, run
+from pipeline.common.codebook import parse_label, read_codebook
+from pipeline.common.files import check_outputs, clean_text, write_csv
+from pipeline.common.rows import listed
+from pipeline.sheets.reading import (
     cell_text,
     column_letter,
     find_column,

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.cli import UserError, at_least_one, parse_settings, run
-from pipeline.codebook import read_codebook
-from pipeline.messages import read_training_rows
-from pipeline.models import check_model_folder
+from pipeline.common.cli import UserError, at_least_one, parse_settings, run
+from pipeline.common.codebook import read_codebook
+from pipeline.common.rows import read_training_rows
+from pipeline.models.folder import check_model_folder
 
 # ---------------------------------------------------------------------------------------------
 # data
@@ -77,11 +77,16 @@ def main(argv: list[str] | None = None) -> None:
 
     from transformers import set_seed
 
-    from pipeline.adapter import finish_adapter, merge_adapter
-    from pipeline.chat import build_chat
-    from pipeline.llm import load_tokenizer
-    from pipeline.packed_training import build_trainer
-    from pipeline.training import claim_output, class_weights, train_and_save, training_record
+    from pipeline.llm.adapter import finish_adapter, merge_adapter
+    from pipeline.llm.generating import load_tokenizer
+    from pipeline.llm.prompt import build_chat
+    from pipeline.llm.training import build_trainer
+    from pipeline.models.training import (
+        claim_output,
+        class_weights,
+        train_and_save,
+        training_record,
+    )
 
     final = Path(settings["output_dir"]) / "final_model"
     if settings["merge"] and settings["resume"] and final.is_dir():
@@ -111,8 +116,8 @@ def build_model(settings: dict):
     """Return the base model with a fresh LoRA adapter on all seven projections."""
     from peft import LoraConfig, get_peft_model
 
-    from pipeline.dropout import quicken_dropout
-    from pipeline.llm import load_model
+    from pipeline.llm.dropout import quicken_dropout
+    from pipeline.llm.generating import load_model
 
     model = load_model(settings["model_path"], settings["load_in_4bit"])
     if settings["gradient_checkpointing"]:
@@ -142,8 +147,8 @@ def target_modules(model) -> list[str] | str:
 
 def tokenize(tokenizer, chat, rows: pd.DataFrame, settings: dict) -> list[dict]:
     """Return the rows as tokens, ready for packs."""
-    from pipeline.chat import encode_comments
-    from pipeline.packed_training import training_rows
+    from pipeline.llm.prompt import encode_comments
+    from pipeline.llm.training import training_rows
 
     length = settings["max_length"]
     comments, shortened = encode_comments(tokenizer, chat, rows["message"].tolist(), length)

@@ -14,8 +14,8 @@ Writes  SHEETS_DIR/sample.csv, sample.json, <coder>.xlsx, adjudication.xlsx
 Run     python human_check.py --draw
 """
 
-from pipeline.cli import UserError, at_least_one, parse_settings, run
-from pipeline.codebook import read_codebook
+from pipeline.common.cli import UserError, at_least_one, parse_settings, run
+from pipeline.common.codebook import read_codebook
 
 # ---------------------------------------------------------------------------------------------
 # what to do
@@ -57,15 +57,15 @@ def main(argv: list[str] | None = None) -> None:
     if len(chosen) != 1:
         raise UserError("give one of --draw, --pilot, --score and --audit")
     if chosen == ["draw"]:
-        from pipeline.human_sample import draw
+        from pipeline.people.sample import draw
 
         draw(settings, codebook)
     elif chosen == ["score"]:
-        from pipeline.human_score import score
+        from pipeline.people.score import score
 
         score(settings, codebook)
     else:
-        from pipeline.audit import audit
+        from pipeline.audit.label_audit import audit
 
         audit(settings, codebook)
 

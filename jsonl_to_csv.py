@@ -16,13 +16,11 @@ from functools import reduce
 import pandas as pd
 from tqdm import tqdm
 
-from pipeline.batch import answer_files, read_requests, request_files, write_shards
-from pipeline.cli import UserError, at_least_one, parse_settings, run
-from pipeline.codebook import read_codebook
-from pipeline.corrections import correct, read_corrections, write_corrections
-from pipeline.files import check_outputs, clean_text, write_csv, write_json
-from pipeline.label_record import confidence_table, describe_labels, print_summary
-from pipeline.labels import (
+from pipeline.common.cli import UserError, at_least_one, parse_settings, run
+from pipeline.common.codebook import read_codebook
+from pipeline.common.files import check_outputs, clean_text, write_csv, write_json
+from pipeline.labelling.corrections import correct, read_corrections, write_corrections
+from pipeline.labelling.outcomes import (
     MISSING,
     UNDECIDED,
     gather,
@@ -30,6 +28,8 @@ from pipeline.labels import (
     merge,
     read_answers,
 )
+from pipeline.labelling.record import confidence_table, describe_labels, print_summary
+from pipeline.labelling.requests import answer_files, read_requests, request_files, write_shards
 
 # ---------------------------------------------------------------------------------------------
 REQUESTS_FILE = "./pre_process/datas/inf_batch_v2.jsonl"  # also matches its numbered shards

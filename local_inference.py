@@ -6,8 +6,8 @@ Writes  OUTPUT_DIR/report.txt, metrics.json, predictions.csv, confusion_matrix.p
 Run     python local_inference.py --model-path ./Qwen2.5-3B
 """
 
-from pipeline.cli import parse_settings, run
-from pipeline.llm_evaluation import evaluate_llm
+from pipeline.common.cli import parse_settings, run
+from pipeline.llm.evaluate import evaluate_llm
 
 # ---------------------------------------------------------------------------------------------
 MODEL_PATH = "./Qwen2.5-3B"  # a model's folder

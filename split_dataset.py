@@ -12,11 +12,11 @@ from pathlib import Path
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
-from pipeline.cli import UserError, parse_settings, run
-from pipeline.codebook import Codebook, read_codebook
-from pipeline.files import check_outputs, write_csv, write_json
-from pipeline.held_out import keep_samples
-from pipeline.messages import read_messages
+from pipeline.common.cli import UserError, parse_settings, run
+from pipeline.common.codebook import Codebook, read_codebook
+from pipeline.common.files import check_outputs, write_csv, write_json
+from pipeline.common.rows import read_messages
+from pipeline.people.held_out import keep_samples
 
 # ---------------------------------------------------------------------------------------------
 INPUT_FILE = "./pre_process/purged_labeled_v2.csv"  # custom_id, message, class

@@ -11,13 +11,13 @@ import sys
 from functools import cache
 from itertools import chain
 
-from pipeline.answers import mend_tail, order_answers
-from pipeline.batch import Requests, request_files, write_repeats
-from pipeline.cli import UserError, at_least_one, parse_settings, run
-from pipeline.cost import print_estimate, print_outcome, print_request
-from pipeline.files import check_outputs
-from pipeline.labels import labelled_ids
-from pipeline.ledger import FAILED, Job, Ledger, open_ledger, plan
+from pipeline.common.cli import UserError, at_least_one, parse_settings, run
+from pipeline.common.files import check_outputs
+from pipeline.labelling.answer_file import mend_tail, order_answers
+from pipeline.labelling.ledger import FAILED, Job, Ledger, open_ledger, plan
+from pipeline.labelling.outcomes import labelled_ids
+from pipeline.labelling.price import print_estimate, print_outcome, print_request
+from pipeline.labelling.requests import Requests, request_files, write_repeats
 
 # ---------------------------------------------------------------------------------------------
 REQUESTS_FILE = "./pre_process/datas/inf_batch_v2.jsonl"  # also its numbered shards
@@ -99,9 +99,9 @@ def announce(new: list[Job], jobs: list[Job], requests: Requests, args) -> None:
 
 def send(ledger: Ledger, new: list[Job], jobs: list[Job], requests: Requests, args) -> None:
     """Send what was not sent yet, wait, and fetch the answers."""
-    from pipeline.batch_mode import run_batches
-    from pipeline.chat_mode import run_chat
-    from pipeline.provider import connect, told
+    from pipeline.labelling.provider import connect, told
+    from pipeline.labelling.send_batches import run_batches
+    from pipeline.labelling.send_singly import run_chat
 
     client = connect(args.base_url, args.max_retries, args.timeout)
     if new and not args.yes:

@@ -10,12 +10,12 @@ Run     python write_report.py
 
 from pathlib import Path
 
-from pipeline.cli import UserError, parse_settings, run
-from pipeline.codebook import Codebook, read_codebook
-from pipeline.files import check_outputs, read_json, write_text
-from pipeline.methods import EVALUATIONS, Study, inconsistencies, methods_markdown, not_done
-from pipeline.models import RECORD
-from pipeline.page import read_predictions, render_page
+from pipeline.common.cli import UserError, parse_settings, run
+from pipeline.common.codebook import Codebook, read_codebook
+from pipeline.common.files import check_outputs, read_json, write_text
+from pipeline.models.folder import RECORD
+from pipeline.report.methods import EVALUATIONS, Study, inconsistencies, methods_markdown, not_done
+from pipeline.report.page import read_predictions, render_page
 
 # ---------------------------------------------------------------------------------------------
 RESULTS_DIR = "./results"  # a folder per run, and those of steps 12 and 13

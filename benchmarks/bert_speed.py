@@ -27,10 +27,10 @@ import bert_tune
 import bert_tune_eval
 from benchmarks import common
 from benchmarks.train_speed import arguments, timed, trainer_of
-from pipeline.bert import forward, softmax_of_logits, spare_last_layer
-from pipeline.bert_training import weighted_cross_entropy
-from pipeline.cli import parse_settings, run
-from pipeline.runtime import compute_dtype, device
+from pipeline.bert.encoder import forward, softmax_of_logits, spare_last_layer
+from pipeline.bert.training import weighted_cross_entropy
+from pipeline.common.cli import parse_settings, run
+from pipeline.common.machine import compute_dtype, device
 
 # ---------------------------------------------------------------------------------------------
 LAYERS = 12  # bert-base's, of width 768

@@ -28,11 +28,11 @@ from torch.nn.functional import linear
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 import finetune
-from pipeline.chat import Chat
-from pipeline.files import read_json, replacing, write_json, write_text
-from pipeline.packing import use_packs
-from pipeline.plots import plt
-from pipeline.runtime import compute_dtype, describe_device, device, versions
+from pipeline.common.files import read_json, replacing, write_json, write_text
+from pipeline.common.machine import compute_dtype, describe_device, device, versions
+from pipeline.evaluation.plots import plt
+from pipeline.llm.packing import use_packs
+from pipeline.llm.prompt import Chat
 
 SEED = 42
 LORA = {

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import finetune
 from benchmarks import common, score_speed, train_speed
-from pipeline.cli import parse_settings, run
-from pipeline.packing import use_packs
+from pipeline.common.cli import parse_settings, run
+from pipeline.llm.packing import use_packs
 
 # ---------------------------------------------------------------------------------------------
 SHAPE = "small"  # micro, tiny, small, Qwen2.5-0.5B or Qwen2.5-3B

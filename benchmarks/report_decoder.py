@@ -18,8 +18,8 @@ from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 from transformers import PreTrainedTokenizerBase
 
 from benchmarks import common
-from pipeline.cli import parse_settings, run
-from pipeline.codebook import read_codebook
+from pipeline.common.cli import parse_settings, run
+from pipeline.common.codebook import read_codebook
 from pre_process.sample.comments import generate_comments
 from pre_process.sample.tiny_qwen2 import train_tokenizer
 

@@ -8,7 +8,7 @@ Run     python -m benchmarks.row_growth
 """
 
 from benchmarks import common, score_speed
-from pipeline.cli import parse_settings, run
+from pipeline.common.cli import parse_settings, run
 
 # ---------------------------------------------------------------------------------------------
 SHAPE = "micro"  # micro, tiny, small, Qwen2.5-0.5B or Qwen2.5-3B

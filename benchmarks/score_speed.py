@@ -19,10 +19,10 @@ from transformers.decision.configuration_utils import DecisionConfig
 import local_inference
 from benchmarks import common
 from benchmarks.common import PAD, Rows
-from pipeline.batching import length_batches
-from pipeline.cli import parse_settings, run
-from pipeline.packing import pad, use_packs
-from pipeline.scoring import last_logits, score_comments
+from pipeline.common.cli import parse_settings, run
+from pipeline.llm.packing import pad, use_packs
+from pipeline.llm.scoring import last_logits, score_comments
+from pipeline.models.length_batches import length_batches
 
 # ---------------------------------------------------------------------------------------------
 SHAPE = "small"  # micro, tiny, small, Qwen2.5-0.5B or Qwen2.5-3B

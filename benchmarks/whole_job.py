@@ -9,8 +9,8 @@ Run     python -m benchmarks.whole_job   (--max-steps 50 times 50 optimizer step
 
 import finetune
 from benchmarks import common, score_speed, train_speed
-from pipeline.cli import parse_settings, run
-from pipeline.packing import use_packs
+from pipeline.common.cli import parse_settings, run
+from pipeline.llm.packing import use_packs
 
 # ---------------------------------------------------------------------------------------------
 SHAPE = "Qwen2.5-3B"  # micro, tiny, small, Qwen2.5-0.5B or Qwen2.5-3B

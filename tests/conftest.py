@@ -18,8 +18,8 @@ from urllib.request import ProxyHandler, build_opener
 import pandas as pd
 import pytest
 
-from pipeline.codebook import read_codebook
-from pipeline.files import write_csv
+from pipeline.common.codebook import read_codebook
+from pipeline.common.files import write_csv
 from pre_process.sample.provider import Provider, always
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,7 +35,7 @@ def in_tmp_path(tmp_path, monkeypatch):
 @pytest.fixture(scope="session", autouse=True)
 def in_float32():
     """Compute in float32 on any CPU: the tests compare exactly."""
-    from pipeline import runtime
+    from pipeline.common import machine as runtime
 
     runtime.cpu_has_bf16 = lambda: False
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.codebook import read_codebook
-from pipeline.evaluation import compute_metrics
-from pipeline.files import write_csv, write_json
+from pipeline.common.codebook import read_codebook
+from pipeline.common.files import write_csv, write_json
+from pipeline.evaluation.metrics import compute_metrics
 from pre_process.sample.comments import generate_comments
 
 SCRIPT = "<script>document.title='pwned'</script>"

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from pipeline.agreement import LEVELS, agreement, alphas, kappa_of
+from pipeline.people.agreement import LEVELS, agreement, alphas, kappa_of
 
 # Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", example C: four observers,
 # twelve units, five values; his alphas are 0.743 (nominal) and 0.815 (ordinal).
@@ -79,7 +79,7 @@ def test_without_rows_that_two_coded_there_is_no_agreement_and_without_variation
 
 @pytest.mark.parametrize(("rates", "rows"), [((0.1, 0.2), 300), ((0.02, 0.03), 250)])
 def test_the_intervals_cover_alpha_and_kappa_in_93_to_97_of_100_samples(rates, rows, monkeypatch):
-    monkeypatch.setattr("pipeline.agreement.NUM_DRAWS", 500)
+    monkeypatch.setattr("pipeline.people.agreement.NUM_DRAWS", 500)
     rng = np.random.default_rng(3)
     everyone = two_coders(rng, 400_000, rates)
     truth = {

@@ -16,9 +16,9 @@ import bert_tune
 import human_check
 import jsonl_to_csv
 import split_dataset
-from pipeline.cli import UserError
-from pipeline.files import write_csv
-from pipeline.near_duplicates import near_duplicates, plain
+from pipeline.audit.near_duplicates import near_duplicates, plain
+from pipeline.common.cli import UserError
+from pipeline.common.files import write_csv
 from pre_process.sample.coders import fill_in
 from pre_process.sample.comments import generate_comments
 
@@ -72,7 +72,7 @@ def test_improbable_labels_and_duplicates_that_disagree_are_listed(flipped, tiny
 
 
 def test_no_row_is_judged_by_a_model_that_saw_a_duplicate_of_it(flipped, tiny_bert, codebook):
-    from pipeline.audit import split_folds
+    from pipeline.audit.label_audit import split_folds
 
     rows = pd.read_csv("pre_process/purged_labeled_v2.csv")
     groups = near_duplicates(rows["message"].tolist(), 0.9)
@@ -167,7 +167,7 @@ def test_near_duplicates_are_those_of_all_pairs_compared_one_by_one(monkeypatch)
         for _ in range(3):
             messages.append("".join(letters))
             letters[rng.integers(len(letters))] = "换"
-    monkeypatch.setattr("pipeline.near_duplicates.BLOCK", 7)
+    monkeypatch.setattr("pipeline.audit.near_duplicates.BLOCK", 7)
     groups = near_duplicates(messages, 0.8)
     grams = [{plain(m)[i : i + 3] for i in range(len(plain(m)) - 2)} for m in messages]
     expected = np.arange(len(messages))

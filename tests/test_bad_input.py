@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, answer_line
 from safetensors.numpy import save_file
 
-from pipeline.cli import UserError
+from pipeline.common.cli import UserError
 
 GOOD = '"custom_id","message","class"\n' + "".join(
     f'"row-{n}","评论 {n}","{n % 4}"\n' for n in range(2, 60)

@@ -11,11 +11,11 @@ from conftest import answer_line
 
 import batch_infer_gen
 import jsonl_to_csv
-from pipeline.batch import answer_files, request_files, write_shards
-from pipeline.cli import UserError
-from pipeline.codebook import read_codebook
-from pipeline.files import read_csv
-from pipeline.labels import read_answers
+from pipeline.common.cli import UserError
+from pipeline.common.codebook import read_codebook
+from pipeline.common.files import read_csv
+from pipeline.labelling.outcomes import read_answers
+from pipeline.labelling.requests import answer_files, request_files, write_shards
 
 REQUESTS = "requests.jsonl"
 

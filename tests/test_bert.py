@@ -16,12 +16,12 @@ import bert_eval
 import bert_inference_compare
 import bert_tune
 import bert_tune_eval
-from pipeline import bert
-from pipeline.bert_training import weighted_cross_entropy
-from pipeline.cli import UserError
-from pipeline.codebook import read_codebook
-from pipeline.files import write_csv
-from pipeline.training import class_weights
+from pipeline.bert import encoder as bert
+from pipeline.bert.training import weighted_cross_entropy
+from pipeline.common.cli import UserError
+from pipeline.common.codebook import read_codebook
+from pipeline.common.files import write_csv
+from pipeline.models.training import class_weights
 from pre_process.sample.comments import generate_comments
 
 MESSAGES = ["短", "男女平等，" * 80, "[SEP] 一条 [MASK] 评论 [PAD]", "NA", "😀", "说了几句话" * 3]

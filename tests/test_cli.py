@@ -8,7 +8,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from pipeline.cli import option_of, parse_settings, settings_block
+from pipeline.common.cli import option_of, parse_settings, settings_block
 
 SCRIPTS = sorted(path.stem for path in ROOT.glob("*.py"))
 

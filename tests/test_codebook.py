@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import UserError
-from pipeline.codebook import answer, parse_reply, read_codebook
+from pipeline.common.cli import UserError
+from pipeline.common.codebook import answer, parse_reply, read_codebook
 
 
 def test_the_report_s_four_classes_come_from_the_prompt(codebook):

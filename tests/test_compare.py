@@ -11,9 +11,9 @@ import pytest
 from conftest import ROOT
 
 import compare_models
-from pipeline.calibration import expected_calibration_error
-from pipeline.cli import UserError
-from pipeline.evaluation import compute_metrics
+from pipeline.common.cli import UserError
+from pipeline.evaluation.calibration import expected_calibration_error
+from pipeline.evaluation.metrics import compute_metrics
 
 NAMES = ("Positive", "Mild", "Negative", "Irrelevant")
 COUNTS = ["rows", "only_first_right", "only_second_right"]

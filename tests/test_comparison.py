@@ -8,9 +8,9 @@ import pytest
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from pipeline import baselines
-from pipeline.calibration import expected_calibration_error, reliability_bins
-from pipeline.comparison import (
+from pipeline.evaluation import baselines
+from pipeline.evaluation.calibration import expected_calibration_error, reliability_bins
+from pipeline.evaluation.comparison import (
     TARGETS,
     by_hand,
     compare_pairs,

@@ -14,10 +14,10 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, pipeline
 from transformers.decision import DecisionConfig
 
-from pipeline.chat import Chat, build_chat, comment_tokenizer
-from pipeline.codebook import read_codebook
-from pipeline.decision import SERVE, decision_request, save_decision
-from pipeline.llm import load_model, load_tokenizer
+from pipeline.common.codebook import read_codebook
+from pipeline.llm.decision import SERVE, decision_request, save_decision
+from pipeline.llm.generating import load_model, load_tokenizer
+from pipeline.llm.prompt import Chat, build_chat, comment_tokenizer
 from pre_process.sample.tiny_qwen2 import train_tokenizer
 
 TEMPERATURE = 1.7

@@ -10,7 +10,7 @@ from report_tables import REPORT_TABLES
 from scipy.stats import binomtest
 from sklearn.metrics import cohen_kappa_score, f1_score
 
-from pipeline.evaluation import (
+from pipeline.evaluation.metrics import (
     cohen_kappa,
     compute_metrics,
     confusion,

@@ -10,9 +10,9 @@ import pytest
 import xlwt
 
 import excel_2_csv
-from pipeline.cli import UserError
-from pipeline.files import read_csv
-from pipeline.spreadsheet import column_letter
+from pipeline.common.cli import UserError
+from pipeline.common.files import read_csv
+from pipeline.sheets.reading import column_letter
 
 HEADER = ["user", "comment", "likes"]
 COMMENTS = ["男女平等", "NA", "=1+1", "一行\n两行", "", "男女平等", "<|im_end|>", "001"]

@@ -5,9 +5,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.cli import UserError
-from pipeline.files import check_outputs, clean_text, read_csv, replacing, write_csv, write_text
-from pipeline.messages import read_messages
+from pipeline.common.cli import UserError
+from pipeline.common.files import (
+    check_outputs,
+    clean_text,
+    read_csv,
+    replacing,
+    write_csv,
+    write_text,
+)
+from pipeline.common.rows import read_messages
 
 AWKWARD = [
     "NA",

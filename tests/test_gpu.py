@@ -14,12 +14,12 @@ from accelerate.utils import send_to_device
 from test_packing import CHAT, LABELS, SHAPES, build, gradients, loss_of, random_rows, with_adapter
 
 import finetune
-import pipeline.training  # noqa: F401
-from pipeline.files import write_csv
-from pipeline.llm import load_model
-from pipeline.packed_training import training_rows
-from pipeline.packing import pack, pad, use_packs
-from pipeline.scoring import choose_packing, score_comments
+import pipeline.models.training  # noqa: F401
+from pipeline.common.files import write_csv
+from pipeline.llm.generating import load_model
+from pipeline.llm.packing import pack, pad, use_packs
+from pipeline.llm.scoring import choose_packing, score_comments
+from pipeline.llm.training import training_rows
 from pre_process.sample.comments import generate_comments
 
 pytestmark = [
@@ -65,7 +65,7 @@ def test_nf4_packs_train_and_score_as_padded_rows(tiny_qwen2):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_qlora_trains_on_several_packs_a_step(tiny_qwen2, dtype, monkeypatch):
-    for module in ("llm", "training"):
+    for module in ("llm.generating", "models.training"):
         monkeypatch.setattr(f"pipeline.{module}.compute_dtype", lambda: dtype)
     rows = pd.DataFrame(generate_comments(96, seed=3), columns=["message", "class"])
     rows.insert(0, "custom_id", [f"row-{n}" for n in range(96)])

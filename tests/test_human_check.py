@@ -11,11 +11,11 @@ import pytest
 
 import human_check
 import split_dataset
-from pipeline.cli import UserError
-from pipeline.codebook import read_codebook
-from pipeline.files import write_csv
-from pipeline.sampling import allocate
-from pipeline.sheets import write_sheet
+from pipeline.common.cli import UserError
+from pipeline.common.codebook import read_codebook
+from pipeline.common.files import write_csv
+from pipeline.people.sampling import allocate
+from pipeline.sheets.coding import write_sheet
 from pre_process.sample import coders
 
 SHARES = [0.13, 0.43, 0.09, 0.35]

@@ -5,9 +5,9 @@ import pytest
 from ppi_py import ppi_mean_ci, ppi_mean_pointestimate
 from sklearn.metrics import cohen_kappa_score, precision_recall_fscore_support
 
-from pipeline.evaluation import wilson_interval
-from pipeline.label_quality import draw_tables, figures, label_quality
-from pipeline.sampling import allocate
+from pipeline.evaluation.metrics import wilson_interval
+from pipeline.people.label_quality import draw_tables, figures, label_quality
+from pipeline.people.sampling import allocate
 
 PARTS = ("precision", "recall", "f1")
 NAMES = ["Positive", "Mild", "Negative", "Irrelevant"]

@@ -6,9 +6,9 @@ import math
 import pytest
 from conftest import answer_line
 
-from pipeline.codebook import parse_reply
-from pipeline.confidence import class_probabilities
-from pipeline.labels import Outcome, majority, outcome_of, self_agreement
+from pipeline.common.codebook import parse_reply
+from pipeline.labelling.logprobs import class_probabilities
+from pipeline.labelling.outcomes import Outcome, majority, outcome_of, self_agreement
 
 
 def outcomes(*labels):

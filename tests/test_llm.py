@@ -14,12 +14,12 @@ from transformers import AutoModelForCausalLM, BloomConfig, BloomForCausalLM, pi
 import finetune
 import local_inference
 import posttune_eval
-from pipeline import runtime
-from pipeline.chat import build_chat, comment_tokenizer, encode_comments
-from pipeline.cli import UserError
-from pipeline.codebook import Codebook
-from pipeline.decision import decision_request
-from pipeline.llm import AnswerGiven, generate_replies, load_model, load_tokenizer
+from pipeline.common import machine as runtime
+from pipeline.common.cli import UserError
+from pipeline.common.codebook import Codebook
+from pipeline.llm.decision import decision_request
+from pipeline.llm.generating import AnswerGiven, generate_replies, load_model, load_tokenizer
+from pipeline.llm.prompt import build_chat, comment_tokenizer, encode_comments
 from pre_process.sample.comments import generate_comments
 
 CONTROLS = "<|im_end|>\n<|im_start|>assistant\n[2]<|im_end|><|endoftext|>"
@@ -40,7 +40,7 @@ def chat(tokenizer, codebook):
 @pytest.fixture(scope="module")
 def data(tmp_path_factory, tiny_codebook):
     """Write 64 training, 16 validation and 24 test rows; return their folder."""
-    from pipeline.files import write_csv
+    from pipeline.common.files import write_csv
 
     folder = tmp_path_factory.mktemp("data")
     rows = pd.DataFrame(generate_comments(104, seed=3), columns=["message", "class"])

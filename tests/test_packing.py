@@ -24,14 +24,14 @@ from transformers import (
 
 import posttune_eval
 from finetune import PROJECTIONS
-from pipeline.batching import token_batches
-from pipeline.chat import Chat, build_chat, encode_comments
-from pipeline.codebook import Codebook
-from pipeline.dropout import QuickDropout, quicken_dropout
-from pipeline.llm import load_model, load_tokenizer
-from pipeline.packed_training import PackCollator, PackTrainer, answer_loss, training_rows
-from pipeline.packing import pack, pad, use_packs
-from pipeline.scoring import choose_packing, score_comments
+from pipeline.common.codebook import Codebook
+from pipeline.llm.dropout import QuickDropout, quicken_dropout
+from pipeline.llm.generating import load_model, load_tokenizer
+from pipeline.llm.packing import pack, pad, use_packs
+from pipeline.llm.prompt import Chat, build_chat, encode_comments
+from pipeline.llm.scoring import choose_packing, score_comments
+from pipeline.llm.training import PackCollator, PackTrainer, answer_loss, training_rows
+from pipeline.models.length_batches import token_batches
 
 VOCABULARY = 500
 LENGTHS = (500, 1, 2, 33, 34, 7, 120, 121, 1)

@@ -5,7 +5,7 @@ import re
 import pytest
 from conftest import ROOT
 
-from pipeline.cli import option_of, settings_block
+from pipeline.common.cli import option_of, settings_block
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 SETTINGS = {
@@ -14,7 +14,7 @@ SETTINGS = {
 OPTIONS = {name: {option_of(s) for s in settings} for name, settings in SETTINGS.items()}
 # Files that steps read and write, as their own source names them.
 SOURCES = "".join(path.read_text(encoding="utf-8") for path in [*ROOT.glob("*.py")])
-SOURCES += "".join(path.read_text(encoding="utf-8") for path in (ROOT / "pipeline").glob("*.py"))
+SOURCES += "".join(path.read_text(encoding="utf-8") for path in (ROOT / "pipeline").rglob("*.py"))
 
 
 def quoted(text):

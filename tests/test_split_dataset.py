@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 
 import split_dataset
-from pipeline.cli import UserError
-from pipeline.codebook import read_codebook
-from pipeline.messages import read_messages
+from pipeline.common.cli import UserError
+from pipeline.common.codebook import read_codebook
+from pipeline.common.rows import read_messages
 
 SHARES = (0.131, 0.43, 0.088, 0.351)
 

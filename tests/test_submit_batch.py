@@ -15,10 +15,10 @@ from conftest import answer_line, served
 import batch_infer_gen
 import jsonl_to_csv
 import submit_batch
-from pipeline.batch import write_shards
-from pipeline.cli import UserError
-from pipeline.files import read_csv
-from pipeline.ledger import Ledger
+from pipeline.common.cli import UserError
+from pipeline.common.files import read_csv
+from pipeline.labelling.ledger import Ledger
+from pipeline.labelling.requests import write_shards
 from pre_process.sample.provider import always, teacher
 
 KEY = "sk-the-users-own-secret"
@@ -169,7 +169,7 @@ def test_no_key_is_told_before_anything_is_sent(serve, requests, monkeypatch):
 
 
 def test_the_key_of_one_provider_is_not_sent_to_another(monkeypatch):
-    from pipeline.provider import NO_KEY, key_for
+    from pipeline.labelling.provider import NO_KEY, key_for
 
     monkeypatch.setenv("SILICONFLOW_API_KEY", "sf")
     monkeypatch.setenv("OPENAI_API_KEY", "oa")
@@ -477,7 +477,9 @@ def test_kills_at_any_moment_lose_no_answer(serve, requests, mode, kills):
     provider = serve(polls=3)
     ids = requests(240, "--max-requests-per-file", "4")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "pipeline.batch_mode", "pipeline.chat_mode"])
+    context.set_forkserver_preload(
+        [__name__, "pipeline.labelling.send_batches", "pipeline.labelling.send_singly"]
+    )
     killed = 0
     argv = ["--mode", mode, "--max-concurrency", "4"]
     for call in ("POST /v1/files", "POST /v1/batches", "GET /v1/batches/.*", "POST /v1/chat/.*"):
@@ -644,7 +646,7 @@ def test_a_retry_by_chat_that_is_interrupted_pays_for_no_row_twice(serve, reques
 
 
 def test_two_processes_do_not_send_the_same_requests(serve, requests):
-    from pipeline.ledger import open_ledger
+    from pipeline.labelling.ledger import open_ledger
 
     provider = serve()
     requests()

@@ -24,12 +24,18 @@ from report_fixture import (
 )
 
 import write_report
-from pipeline.cli import UserError
-from pipeline.codebook import read_codebook
-from pipeline.evaluation import compute_metrics, report_table
-from pipeline.files import write_json
-from pipeline.methods import REFERENCES, Study, fill, methods_markdown, not_done, shown
-from pipeline.page import class_scores, embedded, prediction_data, read_predictions, render_page
+from pipeline.common.cli import UserError
+from pipeline.common.codebook import read_codebook
+from pipeline.common.files import write_json
+from pipeline.evaluation.metrics import compute_metrics, report_table
+from pipeline.report.methods import REFERENCES, Study, fill, methods_markdown, not_done, shown
+from pipeline.report.page import (
+    class_scores,
+    embedded,
+    prediction_data,
+    read_predictions,
+    render_page,
+)
 
 
 def run_report(folder):
@@ -476,7 +482,7 @@ def test_the_table_by_class_is_the_report_s():
 
 
 def test_the_text_of_either_scheme_stands_out_from_its_ground():
-    style = (Path(write_report.__file__).parent / "pipeline/report_page.css").read_text("utf-8")
+    style = (Path(write_report.__file__).parent / "pipeline/report/page.css").read_text("utf-8")
     light, dark = (
         dict(re.findall(r"--(paper|ink|muted|soft|accent): (#[0-9a-f]{6});", block))
         for block in re.findall(r":root \{(.*?)\}", style, re.DOTALL)[:2]

@@ -11,8 +11,8 @@ Run     python -m pre_process.sample.build_models
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.cli import parse_settings, run
-from pipeline.codebook import read_codebook
+from pipeline.common.cli import parse_settings, run
+from pipeline.common.codebook import read_codebook
 from pre_process.sample.comments import generate_comments
 
 # --------------------------------------------------------------------------------------------
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     comments = generate_comments(args.num_pretrain, args.seed)
     folder = Path(args.output_dir)
 
-    import pipeline.runtime  # noqa: F401
+    import pipeline.common.machine  # noqa: F401
     from pre_process.sample.tiny_bert import build_bert
     from pre_process.sample.tiny_qwen2 import build_qwen2
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import openpyxl
 import pandas as pd
 
-from pipeline.cli import UserError, parse_settings, run
-from pipeline.codebook import read_codebook
-from pipeline.files import read_json, replacing
-from pipeline.human_sample import ADJUDICATION, RECORD
-from pipeline.messages import read_messages
+from pipeline.common.cli import UserError, parse_settings, run
+from pipeline.common.codebook import read_codebook
+from pipeline.common.files import read_json, replacing
+from pipeline.common.rows import read_messages
+from pipeline.people.sample import ADJUDICATION, RECORD
 from pre_process.sample.comments import NEIGHBOURS
 
 # --------------------------------------------------------------------------------------------

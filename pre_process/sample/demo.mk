@@ -13,7 +13,7 @@ MODELS := $(D)/models
 QWENS := Qwen2-tiny-1.2M Qwen2-tiny-0.3M
 BERT := bert-tiny-chinese
 RESULTS := $(foreach model,$(QWENS) $(BERT),$(D)/results/$(model)-before $(D)/results/$(model)-after)
-SHARED := $(wildcard pipeline/*.py) prompt.txt
+SHARED := $(wildcard pipeline/*.py pipeline/*/*.py) prompt.txt
 SAMPLE := $(filter-out %/build_models.py %/tiny_qwen2.py %/tiny_bert.py,$(wildcard pre_process/sample/*.py))
 CHECK := $(D)/results/human_check
 LABELS := --labeled-file $(DATA)/purged_labeled_v2.csv
@@ -137,7 +137,7 @@ $(D)/results/audit/audit.json: $(DATA)/purged_labeled_v2.csv $(MODELS)/built hum
 	$(PYTHON) human_check.py --audit $(LABELS) --model-path $(MODELS)/$(BERT) \
 		--audit-dir $(@D) $(BERT_SIZE)
 
-$(D)/results/report.html: $(D)/results/figure1.png $(CHECK)/human_check.json $(D)/results/audit/audit.json write_report.py $(wildcard pipeline/report_page.*)
+$(D)/results/report.html: $(D)/results/figure1.png $(CHECK)/human_check.json $(D)/results/audit/audit.json write_report.py $(wildcard pipeline/report/page.*)
 	$(call say,Step 14: the methods paragraph and the page)
 	$(PYTHON) write_report.py --results-dir $(D)/results --labels-record $(DATA)/silver_labels.json \
 		--splits-record $(SPLITS)/splits.json

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.cli import UserError
+from pipeline.common.cli import UserError
 
 
 @contextmanager

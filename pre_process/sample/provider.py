@@ -20,10 +20,10 @@ from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from pipeline.cli import parse_settings, run
-from pipeline.codebook import answer, read_codebook
-from pipeline.files import write_text
-from pipeline.messages import read_messages
+from pipeline.common.cli import parse_settings, run
+from pipeline.common.codebook import answer, read_codebook
+from pipeline.common.files import write_text
+from pipeline.common.rows import read_messages
 from pre_process.sample.replies import completion, failure, reply_of
 
 # --------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import math
 import random
 from typing import Any
 
-from pipeline.codebook import answer
+from pipeline.common.codebook import answer
 
 PROSE = (
     "这条评论似乎没有明显的性别偏见。",

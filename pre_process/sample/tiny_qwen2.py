@@ -15,9 +15,9 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
-from pipeline.chat import Chat, build_chat, encode_comments
-from pipeline.codebook import Codebook, answer
-from pipeline.packing import ATTENTION, pack
+from pipeline.common.codebook import Codebook, answer
+from pipeline.llm.packing import ATTENTION, pack
+from pipeline.llm.prompt import Chat, build_chat, encode_comments
 from pre_process.sample.folders import model_folder
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")

@@ -1,0 +1,178 @@
+"""Encoders such as bert-base-chinese: tokens, probabilities, features, and the report of a run."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tqdm import tqdm
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
+)
+
+from pipeline.common.cli import UserError
+from pipeline.common.codebook import Codebook
+from pipeline.common.machine import compute_dtype, device
+from pipeline.models.folder import check_model_folder
+from pipeline.models.length_batches import length_batches
+
+
+def load_tokenizer(path: str, max_length: int) -> PreTrainedTokenizerBase:
+    """Load an encoder's tokenizer; refuse a `max_length` beyond the encoder's positions."""
+    folder = check_model_folder(path, "encoder")
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    positions = getattr(AutoConfig.from_pretrained(folder), "max_position_embeddings", max_length)
+    limit = min(positions, tokenizer.model_max_length)
+    if not 3 <= max_length <= limit:
+        raise UserError(f"--max-length {max_length}: {path} takes 3 to {limit} tokens")
+    return tokenizer
+
+
+def load_encoder(path: str) -> PreTrainedModel:
+    """Load an encoder as it was pre-trained, without a head."""
+    return AutoModel.from_pretrained(
+        check_model_folder(path, "encoder"),
+        dtype=torch.float32,
+        use_safetensors=True,
+        local_files_only=True,
+    )
+
+
+def load_classifier(path: str, codebook: Codebook, seed: int) -> PreTrainedModel:
+    """Load an encoder with a classification head, a fresh one where the folder has none."""
+    set_seed(seed)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        check_model_folder(path, "encoder"),
+        id2label=dict(enumerate(codebook.names)),
+        label2id={name: k for k, name in enumerate(codebook.names)},
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,
+        use_safetensors=True,
+        local_files_only=True,
+    )
+    return spare_last_layer(model)
+
+
+def spare_last_layer(model: PreTrainedModel) -> PreTrainedModel:
+    """Let a BERT classifier's last layer compute `[CLS]` alone behind its attention; return it.
+
+    The head reads no other token's state. Other architectures are left as they are.
+    """
+    if isinstance(model, BertForSequenceClassification):
+        model.bert.encoder.layer[-1].attention.output.register_forward_pre_hook(
+            lambda module, args: tuple(states[:, :1] for states in args)
+        )
+    return model
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase, messages: list[str], max_length: int
+) -> tuple[list[list[int]], int]:
+    """Return token ids per message, at most `max_length`, and how many messages were shortened.
+
+    `[SEP]` or `[MASK]` in a message is text and no control token.
+    """
+    full = tokenizer(messages, split_special_tokens=True, verbose=False)["input_ids"]
+    rows = tokenizer(messages, split_special_tokens=True, truncation=True, max_length=max_length)
+    return rows["input_ids"], sum(len(row) > max_length for row in full)
+
+
+def forward(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: list[list[int]],
+    batch_size: int,
+    read: Callable,
+) -> np.ndarray:
+    """Return `read(output, mask)` of every row, in the order of `rows`, as float32.
+
+    Batches hold rows of similar length; `read` maps a model's output and the attention mask
+    (rows, tokens) to a tensor (rows, ...).
+    """
+    model.to(device(), compute_dtype()).eval()
+    results: list = [None] * len(rows)
+    with tqdm(total=len(rows), unit="row") as bar, torch.inference_mode():
+        for batch in length_batches(rows, batch_size):
+            inputs = tokenizer.pad({"input_ids": [rows[i] for i in batch]}, return_tensors="pt")
+            inputs = inputs.to(device())
+            try:
+                values = read(model(**inputs), inputs["attention_mask"]).float().cpu().numpy()
+            except torch.OutOfMemoryError as error:
+                raise UserError(
+                    f"the GPU's memory is too small for {len(batch)} rows: give a smaller "
+                    "--batch-size"
+                ) from error
+            for index, value in zip(batch, values, strict=True):
+                results[index] = value
+            bar.update(len(batch))
+    return np.stack(results)
+
+
+def softmax_of_logits(output, mask: torch.Tensor) -> torch.Tensor:
+    """Return class probabilities (rows, classes)."""
+    return output.logits.float().softmax(-1)
+
+
+def mean_of_tokens(output, mask: torch.Tensor) -> torch.Tensor:
+    """Return the mean of the last hidden states over a row's tokens, (rows, hidden)."""
+    weights = mask.unsqueeze(-1).float()
+    return (output.last_hidden_state.float() * weights).sum(1) / weights.sum(1)
+
+
+def fit_probe(features: np.ndarray, labels: np.ndarray) -> Pipeline:
+    """Fit logistic regression on standardized features (rows, hidden)."""
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(features, labels)
+
+
+def predict_with_probe(
+    path: str,
+    train: pd.DataFrame,
+    messages: list[str],
+    num_labels: int,
+    batch_size: int,
+    max_length: int,
+) -> tuple[np.ndarray, int, float]:
+    """Fit a linear probe on a frozen encoder and predict; see `predict_with_classifier`.
+
+    The features are the mean of the last hidden states. The seconds are those of the prediction.
+    """
+    tokenizer, model = load_tokenizer(path, max_length), load_encoder(path)
+    print(f"fitting a linear probe on {len(train):,} rows")
+    known, _ = encode(tokenizer, train["message"].tolist(), max_length)
+    probe = fit_probe(
+        forward(model, tokenizer, known, batch_size, mean_of_tokens), train["class"].to_numpy()
+    )
+    start = time.perf_counter()
+    rows, shortened = encode(tokenizer, messages, max_length)
+    features = forward(model, tokenizer, rows, batch_size, mean_of_tokens)
+    probabilities = np.zeros((len(rows), num_labels))
+    probabilities[:, probe.classes_] = probe.predict_proba(features)
+    return probabilities, shortened, time.perf_counter() - start
+
+
+def predict_with_classifier(
+    path: str,
+    messages: list[str],
+    codebook: Codebook,
+    batch_size: int,
+    max_length: int,
+    seed: int,
+) -> tuple[np.ndarray, int, float]:
+    """Return class probabilities (rows, classes), how many rows were shortened, and seconds."""
+    tokenizer = load_tokenizer(path, max_length)
+    model = load_classifier(path, codebook, seed)
+    start = time.perf_counter()
+    rows, shortened = encode(tokenizer, messages, max_length)
+    probabilities = forward(model, tokenizer, rows, batch_size, softmax_of_logits)
+    return probabilities, shortened, time.perf_counter() - start

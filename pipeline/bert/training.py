@@ -1,0 +1,67 @@
+"""Fine-tuning of an encoder as a classifier: its Trainer, loss and metrics."""
+
+import pandas as pd
+import torch
+from datasets import Dataset
+from sklearn.metrics import accuracy_score, f1_score
+from transformers import DataCollatorWithPadding, EarlyStoppingCallback, Trainer
+
+from pipeline.bert.encoder import encode, load_classifier, load_tokenizer
+from pipeline.common.codebook import Codebook
+from pipeline.models.training import class_weights, trainer_arguments
+
+
+def bert_trainer(
+    settings: dict, codebook: Codebook, train: pd.DataFrame, validation: pd.DataFrame
+) -> Trainer:
+    """Return what fine-tunes the encoder in `model_path`; `settings` are those of bert_tune.py.
+
+    `train` and `validation` hold `message` and `class`. The weights of the epoch with the highest
+    validation weighted F1 are the model's at the end.
+    """
+    tokenizer = load_tokenizer(settings["model_path"], settings["max_length"])
+    model = load_classifier(settings["model_path"], codebook, settings["seed"])
+    weights = class_weights(train["class"], len(codebook.names), settings["class_weights"])
+    return Trainer(
+        model=model,
+        args=trainer_arguments(
+            settings,
+            train_sampling_strategy="group_by_length",
+            warmup_steps=settings["warmup_ratio"],
+            metric_for_best_model="weighted_f1",
+        ),
+        train_dataset=tokenize(tokenizer, train, settings["max_length"]),
+        eval_dataset=tokenize(tokenizer, validation, settings["max_length"]),
+        data_collator=DataCollatorWithPadding(tokenizer),
+        processing_class=tokenizer,
+        compute_loss_func=weighted_cross_entropy(weights),
+        compute_metrics=accuracy_and_f1,
+        callbacks=[EarlyStoppingCallback(settings["early_stopping_patience"])],
+    )
+
+
+def tokenize(tokenizer, rows: pd.DataFrame, max_length: int) -> Dataset:
+    """Return a dataset of `input_ids` and `labels`."""
+    ids, shortened = encode(tokenizer, rows["message"].tolist(), max_length)
+    print(f"{len(rows):,} rows as tokens, {shortened:,} comments shortened to {max_length}")
+    return Dataset.from_dict({"input_ids": ids, "labels": rows["class"].tolist()})
+
+
+def weighted_cross_entropy(weights: list[float]):
+    """Return a loss for the Trainer: cross-entropy, each row weighted by its class."""
+
+    def loss(outputs, labels, num_items_in_batch=None):
+        weight = torch.tensor(weights, dtype=torch.float32, device=labels.device)
+        return torch.nn.functional.cross_entropy(outputs.logits.float(), labels, weight=weight)
+
+    return loss
+
+
+def accuracy_and_f1(prediction) -> dict[str, float]:
+    """Return what the Trainer reports of the validation rows each epoch."""
+    predicted = prediction.predictions.argmax(-1)
+    return {
+        "accuracy": accuracy_score(prediction.label_ids, predicted),
+        "weighted_f1": f1_score(prediction.label_ids, predicted, average="weighted"),
+        "macro_f1": f1_score(prediction.label_ids, predicted, average="macro"),
+    }

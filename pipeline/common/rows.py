@@ -1,0 +1,92 @@
+"""The rows between the steps: custom_id, message, class."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.common.cli import UserError
+from pipeline.common.codebook import Codebook, parse_label
+from pipeline.common.files import clean_text, read_csv
+
+COLUMNS = ("custom_id", "message", "class", "coded_by", "weight")
+
+
+def read_messages(
+    path: str | Path, made_by: str, codebook: Codebook, labelled: bool = False
+) -> pd.DataFrame:
+    """Read `custom_id`, `message` and `class` (an int, -1 for no label) from a CSV file.
+
+    Only `message` must be there: rows without a `custom_id` are called `row-N`, N the row's number
+    in a spreadsheet, and rows without a `class` get -1. With `labelled`, a -1 is refused. Rows with
+    an empty message are left out and counted, line breaks become spaces. Two columns more stay
+    where they are there: `coded_by` (human, or blank for a silver label) and `weight` (a float: the
+    rows of the data set that a row of a sample stands for). Raises UserError for a class that the
+    codebook does not define.
+    """
+    required = ["custom_id", "message", "class"] if labelled else ["message"]
+    frame = read_csv(path, required, made_by)
+    if "custom_id" not in frame:
+        frame["custom_id"] = [f"row-{number}" for number in frame.index]
+    if "class" not in frame:
+        frame["class"] = ""
+    frame = frame[[name for name in COLUMNS if name in frame]]
+    if "weight" in frame:
+        frame["weight"] = read_weights(path, frame["weight"])
+    frame["custom_id"] = frame["custom_id"].map(clean_text)
+    repeated = frame["custom_id"].duplicated()
+    if repeated.any():
+        raise UserError(
+            f"{path}, row {repeated.idxmax()}: custom_id {frame['custom_id'][repeated].iloc[0]!r} "
+            f"stands there twice; give each row its own, or run {made_by} again"
+        )
+    labels = []
+    for row, cell in frame["class"].items():
+        label = parse_label(cell, codebook)
+        if label is None:
+            raise UserError(
+                f"{path}, row {row}: class {cell!r}: the codebook's classes are 0 to "
+                f"{len(codebook.names) - 1} ({', '.join(codebook.names)}); correct the cell"
+            )
+        if labelled and label < 0:
+            raise UserError(
+                f"{path}, row {row}: class {cell!r}: it has no label; leave such rows out, as "
+                "purged_labeled_v2.csv does"
+            )
+        labels.append(label)
+    messages = frame["message"].map(clean_text)
+    empty, cleaned = (messages == ""), (messages != frame["message"].str.strip())
+    if (cleaned & ~empty).any():
+        print(f"  cleaned {(cleaned & ~empty).sum():,} messages of line breaks or controls")
+    if empty.any():
+        print(f"  left out {empty.sum():,} empty messages{listed(frame.index[empty].tolist())}")
+    rows = frame.assign(**{"message": messages, "class": labels})[~empty].reset_index(drop=True)
+    if rows.empty:
+        raise UserError(f"{path} holds no message: run {made_by} first")
+    return rows
+
+
+def read_weights(path: str | Path, cells: pd.Series) -> pd.Series:
+    """Return a column of weights as floats above 0; raises UserError for another cell."""
+    weights = pd.to_numeric(cells, errors="coerce")
+    wrong = ~(weights > 0) | (weights == float("inf"))
+    if wrong.any():
+        raise UserError(
+            f"{path}, row {wrong.idxmax()}: weight {cells[wrong].iloc[0]!r} is no number above 0: "
+            "correct the cell, or remove the column"
+        )
+    return weights
+
+
+def read_training_rows(settings: dict, codebook: Codebook) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read the rows of `train_file`, at most `max_train_samples`, and of `validation_file`."""
+    train, validation = (
+        read_messages(settings[name], "split_dataset.py", codebook, labelled=True)
+        for name in ("train_file", "validation_file")
+    )
+    return train.head(settings["max_train_samples"] or len(train)), validation
+
+
+def listed(numbers: list[int]) -> str:
+    """Return the first row numbers, as in " (rows 3, 5, 8, ...)"."""
+    more = ", ..." if len(numbers) > 5 else ""
+    return f" (rows {', '.join(map(str, numbers[:5]))}{more})" if numbers else ""

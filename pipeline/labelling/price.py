@@ -1,0 +1,71 @@
+"""What requests will cost, by estimate, and what they did cost, as the provider says."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from pipeline.common.codebook import answer
+from pipeline.labelling.requests import Request
+
+
+def print_request(request: Request) -> None:
+    """Print one whole request."""
+    print("The first request:")
+    print(json.dumps(json.loads(request.line), ensure_ascii=False, indent=2))
+
+
+def print_estimate(requests: Iterable[Request], price_in: float, price_out: float) -> None:
+    """Print how many tokens requests have, and their price at so much per million tokens."""
+    count = tokens_in = most_out = 0
+    prompts: dict[str, float] = {}
+    for request in requests:
+        if request.prompt not in prompts:
+            prompts[request.prompt] = estimate_tokens(request.prompt)
+        tokens_in += prompts[request.prompt] + estimate_tokens(request.message)
+        most_out += request.max_tokens
+        count += 1
+    tokens_out = count * (len(answer(0)) + 1)
+    print(f"  input  about {tokens_in:,.0f} tokens, price {tokens_in * price_in / 1e6:,.2f}")
+    print(
+        f"  output about {tokens_out:,} tokens, price {tokens_out * price_out / 1e6:,.2f}", end=" "
+    )
+    print(f"(at most {most_out:,} tokens, {most_out * price_out / 1e6:,.2f})")
+
+
+def estimate_tokens(text: str) -> float:
+    """Return about how many tokens a text has: 0.6 per Chinese character, 0.3 per other one.
+
+    Source: DeepSeek's API documentation, "Token & Token Usage".
+    """
+    chinese = len(re.findall(r"[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]", text))
+    return 0.6 * chinese + 0.3 * (len(text) - chinese)
+
+
+def print_outcome(counts: list[dict], price_in: float, price_out: float) -> None:
+    """Print the sum of what came of requests (`pipeline.labelling.answer_file.count_answers`)."""
+    sums: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
+    told: dict[str, str] = {}
+    for part in counts:
+        failed.update(part["failed"])
+        told = part["told"] | told
+        sums.update({name: n for name, n in part.items() if name not in ("failed", "told")})
+    rows = sums["answered"] + failed.total() + sums["missing"]
+    print(
+        f"{sums['answered']:,} of {rows:,} requests were answered ({sums['answered'] / rows:.2%})"
+    )
+    for reason, number in failed.most_common():
+        message = f" ({told[reason]})" if told.get(reason) else ""
+        print(f"  {number:>9,}  failed: {reason}{message}")
+    for name, words in (
+        ("missing", "came back without an answer"),
+        ("unknown", "answers belong to no request of these"),
+        ("retried", "calls were tried again"),
+    ):
+        if sums[name]:
+            print(f"  {sums[name]:>9,}  {words}")
+    tokens_in, tokens_out = sums["prompt_tokens"], sums["completion_tokens"]
+    price = (tokens_in * price_in + tokens_out * price_out) / 1e6
+    print(f"  input {tokens_in:,} tokens, output {tokens_out:,} tokens, price {price:,.2f}", end="")
+    print(f"; the provider reports {sums['cost']:,.4f}" if sums["cost"] else "")

@@ -1,0 +1,185 @@
+"""Requests sent one by one to `/chat/completions`, several at once."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from itertools import chain, count, islice
+from typing import Any
+
+from openai import APIError, APIStatusError, APITimeoutError, OpenAI
+from tqdm import tqdm
+
+from pipeline.common.cli import UserError
+from pipeline.labelling.answer_file import count_answers, id_of, lines_since
+from pipeline.labelling.ledger import SENDING, Job, Ledger
+from pipeline.labelling.provider import explain, hide_key, is_passing, message_of, pause
+from pipeline.labelling.requests import Request, Requests
+
+FAILURES_IN_A_ROW = 20  # and none answered between them: the provider is down, not the rows bad
+FILTERED = ("content_filter", "data_inspection_failed", "content_policy_violation")
+
+Record = dict[str, Any]
+
+
+@dataclass
+class Sent:
+    """What came of a request: a line of the batch format, the tries after the first, the error."""
+
+    line: bytes
+    retries: int
+    error: APIError | None = None
+    stop: str = ""  # why nothing else should be sent
+
+
+def run_chat(
+    client: OpenAI, ledger: Ledger, jobs: list[Job], requests: Requests, concurrency: int
+) -> None:
+    """Send the requests of open jobs that have no answer yet; add each answer as it comes."""
+
+    def lines() -> Iterator[bytes]:
+        return lines_since(ledger.answers_file, min(job.offset for job in jobs))
+
+    for job in jobs:
+        job.status = SENDING
+    ledger.save()
+    job_of = {custom_id: job for job in jobs for custom_id in requests.ids_of(job)}
+    known = {id_of(line) for line in lines()} & job_of.keys()
+    asked = chain.from_iterable(requests.read(job) for job in jobs)
+    left = (request for request in asked if request.custom_id not in known)
+    with (
+        tqdm(total=len(job_of), initial=len(known), unit="row") as bar,
+        open(ledger.answers_file, "ab", buffering=0) as answers,
+    ):
+
+        def write(line: bytes) -> None:
+            answers.write(line + b"\n")
+
+        works = answers.tell() > 0  # the provider has taken such requests before
+        retried = send_all(client, left, concurrency, write, bar, works)
+    own: dict[str, list[bytes]] = {job.token: [] for job in jobs}
+    for line in lines():
+        if job := job_of.get(id_of(line)):
+            own[job.token].append(line)
+    for job in jobs:
+        job.end("completed", count_answers(own[job.token], set(requests.ids_of(job))))
+    jobs[0].counts["retried"] = retried
+    ledger.save()
+
+
+def send_all(
+    client: OpenAI,
+    requests: Iterable[Request],
+    concurrency: int,
+    write: Callable[[bytes], None],
+    bar: tqdm,
+    works: bool,
+) -> int:
+    """Send requests, `concurrency` at once; return how many calls were tried again.
+
+    `write` gets each answer as a line of the batch format, as it comes; of a failure, once a later
+    call went well. Requests that the provider refuses before it has answered any (`works`) stop the
+    run, and so do failures of one call after another; what is under way then is still written.
+    """
+    pending: set[Future[Sent]] = set()
+    source = iter(requests)
+    failures: list[bytes] = []
+    retried = 0
+    with ThreadPoolExecutor(concurrency) as pool:
+        try:
+            while True:
+                new = islice(source, concurrency - len(pending))
+                pending |= {pool.submit(_send, client, request) for request in new}
+                if not pending:
+                    break
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                stop = ""
+                for sent in map(Future.result, done):
+                    retried += sent.retries
+                    bar.update()
+                    if not sent.error and not sent.stop:
+                        for line in [*failures, sent.line]:
+                            write(line)
+                        failures, works = [], True
+                    elif why := _why_stop(client, sent, works, len(failures) + 1):
+                        stop = why
+                    else:
+                        failures.append(sent.line)
+                if stop:
+                    raise UserError(hide_key(client, stop))
+        finally:
+            for sent in map(Future.result, pending):
+                if not sent.error and not sent.stop:
+                    write(sent.line)
+    for line in failures:
+        write(line)
+    return retried
+
+
+def _send(client: OpenAI, request: Request) -> Sent:
+    """Send a request, again where it fails for the moment.
+
+    A call that took too long is not sent again: it may have been answered, and be paid for.
+    """
+    body = json.loads(request.line)["body"]
+    direct = client.with_options(max_retries=0)
+    for attempt in count():
+        try:
+            raw = direct.chat.completions.with_raw_response.create(
+                model=body["model"], messages=body["messages"], extra_body=body
+            )
+        except APIError as error:
+            late = isinstance(error, APITimeoutError)
+            if attempt < client.max_retries and is_passing(error) and not late:
+                time.sleep(pause(error, attempt))
+                continue
+            return Sent(_failure(client, request, error), attempt, error)
+        response = raw.http_response
+        try:
+            answer = response.json()
+            line = _line(request, response.status_code, answer, answer.get("id"))
+            return Sent(line, attempt)
+        except (ValueError, AttributeError):
+            return Sent(
+                b"", attempt, stop=f"{client.base_url} answers, but no JSON: check --base-url"
+            )
+
+
+def _failure(client: OpenAI, request: Request, error: APIError) -> bytes:
+    """Return a failed call as a line of the batch format."""
+    if isinstance(error, APIStatusError):
+        told = error.body if isinstance(error.body, dict) else {}
+        told = told | {"message": hide_key(client, message_of(error))}
+        return _line(request, error.status_code, {"error": told})
+    told = {"code": "timeout", "message": "no answer in time: give a longer --timeout"}
+    return _line(request, 408, {"error": told})
+
+
+def _line(request: Request, status: int, body: Record, answer_id: str | None = None) -> bytes:
+    response = {"status_code": status, "request_id": None, "body": body}
+    record = {"id": answer_id, "custom_id": request.custom_id, "response": response, "error": None}
+    return json.dumps(record, ensure_ascii=False).encode()
+
+
+def _why_stop(client: OpenAI, sent: Sent, works: bool, failures: int) -> str:
+    """Return why a failed call ends the run, "" where it is the row's own failure."""
+    error = sent.error
+    if error is None:
+        return sent.stop
+    why = explain(error, str(client.base_url))
+    if failures >= FAILURES_IN_A_ROW:
+        return why
+    if isinstance(error, APITimeoutError):
+        return ""
+    if not isinstance(error, APIStatusError) or error.status_code in (401, 402):
+        return why
+    body = error.body if isinstance(error.body, dict) else {}
+    if works or is_passing(error) or str(body.get("code") or body.get("type")) in FILTERED:
+        return ""
+    if error.status_code in (403, 404):
+        return why
+    return (
+        f"the provider refuses the requests ({message_of(error)}): leave out what it does not "
+        "know (--top-logprobs, --extra-body), and run batch_infer_gen.py again"
+    )

@@ -1,0 +1,4 @@
+"""Causal language models: prompts, packs, scoring, generation, QLoRA.
+
+May import models and below.
+"""

@@ -1,0 +1,150 @@
+"""The chat that asks for a label, as tokens: prefix + comment + suffix, then `[k]`.
+
+Training, generation and scoring build their tokens here, so that a model is asked as it was taught.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jinja2
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase
+
+from pipeline.common.cli import UserError
+from pipeline.common.codebook import Codebook, answer
+
+COMMENT, ANSWER = "\u2983comment\u2984", "\u2983answer\u2984"
+PLAIN = f"{{codebook}}\n\nComment: {COMMENT}\nAnswer: {ANSWER}\n"
+
+
+@dataclass(frozen=True)
+class Chat:
+    """Token ids around a comment. `answers[k]` is `[k]` and the token that ends the turn.
+
+    `prefix_text` and `suffix_text` are what the ids of `prefix` and `suffix` spell.
+    """
+
+    prefix: list[int]
+    suffix: list[int]
+    answers: list[list[int]]
+    stop: list[int]
+    prefix_text: str = ""
+    suffix_text: str = ""
+
+    @property
+    def shared(self) -> int:
+        """How many tokens all answers begin with: those of `[`."""
+        columns = zip(*self.answers, strict=True)
+        return next(n for n, tokens in enumerate(columns) if len(set(tokens)) > 1)
+
+    @property
+    def class_tokens(self) -> list[int]:
+        """The token of each class, after those that all answers share."""
+        return [tokens[self.shared] for tokens in self.answers]
+
+    @property
+    def overhead(self) -> int:
+        """The tokens of a row that are not the comment's."""
+        return len(self.prefix) + len(self.suffix) + max(map(len, self.answers))
+
+
+def build_chat(tokenizer: PreTrainedTokenizerBase, codebook: Codebook) -> Chat:
+    """Render the codebook, a comment and an answer with the tokenizer's own chat template.
+
+    Where the template knows no system turn the codebook opens the user's; where there is no
+    template, the codebook, the comment and the answer follow each other as plain text.
+    """
+    text = _render(tokenizer, codebook)
+    prefix, rest = text.split(COMMENT)
+    suffix, end = rest.split(ANSWER)
+
+    def encode(part: str) -> list[int]:
+        return tokenizer(part, add_special_tokens=False)["input_ids"]
+
+    bos = (
+        []
+        if tokenizer.chat_template or tokenizer.bos_token_id is None
+        else [tokenizer.bos_token_id]
+    )
+    ending = encode(end)[:1] if tokenizer.chat_template else []
+    ending = ending or [tokenizer.eos_token_id]
+    return Chat(
+        prefix=bos + encode(prefix),
+        suffix=encode(suffix),
+        answers=[tokens + ending for tokens in _answers(encode, tokenizer, codebook)],
+        stop=sorted({*ending, tokenizer.eos_token_id} - {None}),
+        prefix_text=(tokenizer.bos_token if bos else "") + prefix,
+        suffix_text=suffix,
+    )
+
+
+def _answers(
+    encode: Callable[[str], list[int]], tokenizer: PreTrainedTokenizerBase, codebook: Codebook
+) -> list[list[int]]:
+    """Return the tokens of each answer: of one length, alike but for one token at one place.
+
+    A tokenizer that joins some digits to a bracket gets the characters of the answers one by one.
+    """
+    texts = [answer(k) for k in range(len(codebook.names))]
+    for parts in ([[text] for text in texts], [list(text) for text in texts]):
+        answers = [[token for part in row for token in encode(part)] for row in parts]
+        if len({len(tokens) for tokens in answers}) == 1:
+            kinds = sorted(len(set(column)) for column in zip(*answers, strict=True))
+            if kinds == [1] * (len(kinds) - 1) + [len(texts)]:
+                return answers
+    raise UserError(
+        f"{tokenizer.name_or_path}: its tokenizer gives the digits of {', '.join(texts)} no token "
+        "of their own: use another model"
+    )
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, codebook: Codebook) -> str:
+    """Return the chat as text, with `COMMENT` and `ANSWER` in their places."""
+    if not tokenizer.chat_template:
+        return PLAIN.replace("{codebook}", codebook.text)
+    system = [{"role": "system", "content": codebook.text}, {"role": "user", "content": COMMENT}]
+    merged = [{"role": "user", "content": f"{codebook.text}\n\n{COMMENT}"}]
+    for turns in (system, merged):
+        try:
+            # A model that reasons by default is asked for the bare answer.
+            asked = tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=True, enable_thinking=False
+            )
+            told = tokenizer.apply_chat_template(
+                [*turns, {"role": "assistant", "content": ANSWER}], tokenize=False
+            )
+        except jinja2.TemplateError:
+            continue
+        if asked.count(COMMENT) == 1 and told.count(ANSWER) == 1 and codebook.text in asked:
+            return asked + ANSWER + told.split(ANSWER)[1]
+    raise UserError(
+        f"{tokenizer.name_or_path}: its chat template does not keep the codebook and the comment: "
+        "use another model, or remove chat_template from its tokenizer"
+    )
+
+
+def comment_tokenizer(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
+    """Return the tokenizer without its added tokens: in a comment, `<|im_end|>` is just text."""
+    spec = json.loads(tokenizer.backend_tokenizer.to_str())
+    spec |= {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
+    return Tokenizer.from_str(json.dumps(spec))
+
+
+def encode_comments(
+    tokenizer: PreTrainedTokenizerBase, chat: Chat, messages: list[str], max_length: int
+) -> tuple[list[list[int]], int]:
+    """Return each comment's token ids and how many were shortened.
+
+    A row (prefix, comment, suffix, answer) holds at most `max_length` tokens; only the comment is
+    ever shortened, at its end.
+    """
+    room = max_length - chat.overhead
+    if room < 1:
+        raise UserError(
+            f"--max-length {max_length} leaves no room for a comment beside the codebook and the "
+            f"answer ({chat.overhead} tokens): give at least {chat.overhead + 128}"
+        )
+    encoded = comment_tokenizer(tokenizer).encode_batch(messages, add_special_tokens=False)
+    rows = [row.ids for row in encoded]
+    return [row[:room] for row in rows], sum(len(row) > room for row in rows)

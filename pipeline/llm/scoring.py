@@ -1,0 +1,117 @@
+"""Class logits of comments by a causal LM: one forward pass, the class tokens compared."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from accelerate.utils import send_to_device
+from peft import PeftModel
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from pipeline.common.cli import UserError
+from pipeline.llm.packing import Batch, pack, pad, prefix_states, use_packs
+from pipeline.llm.prompt import Chat
+from pipeline.models.length_batches import token_batches
+
+Model = PreTrainedModel | PeftModel
+
+
+def choose_packing(model: Model, chat: Chat, comments: list[list[int]], max_length: int) -> bool:
+    """Set the model's attention to packs where that is exact; say so, or why not, in one line.
+
+    Compares the logits of two rows in a pack with those of the rows alone.
+    """
+    base = base_of(model)
+    implementation = base.config._attn_implementation
+    reason, difference = _obstacle(base, max_length), 0.0
+    if not reason:
+        rows = [ids + chat.suffix for ids in (min(comments, key=len), max(comments, key=len))]
+        was_training = model.training
+        model.eval()
+        alone = [last_logits(model, pad(chat.prefix, [row], 1, 0)) for row in rows]
+        use_packs(base)
+        together = last_logits(model, pack(chat.prefix, rows, 1))
+        model.train(was_training)
+        expected = torch.cat(alone)
+        difference = ((together - expected).abs().max() / expected.abs().max()).item()
+        if difference > (1e-4 if model.dtype == torch.float32 else 0.05):
+            reason = f"its logits in a pack differ by {difference:.1e} from those of rows alone"
+    if reason:
+        base.set_attn_implementation(implementation)
+        print(f"padded batches, the prompt repeated in each row: {reason}")
+    else:
+        print(f"shared-prefix packs: logits equal those of rows alone to {difference:.0e}")
+    return not reason
+
+
+def base_of(model: Model) -> PreTrainedModel:
+    """Return the model without its adapter's wrapper."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+@contextmanager
+def inference(model: Model) -> Iterator[None]:
+    """Compute without gradients, a float32 adapter in the model's 16 bit as in training."""
+    half = model.dtype != torch.float32
+    with torch.inference_mode(), torch.autocast(model.device.type, model.dtype, enabled=half):
+        yield
+
+
+def _obstacle(base: PreTrainedModel, max_length: int) -> str:
+    """Return why a model's attention cannot be packed, as far as its code and config tell."""
+    if not getattr(base, "_supports_attention_backend", False):
+        return f"{type(base).__name__} has an attention of its own (ALiBi, say)"
+    config = base.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    kinds = set(getattr(config, "layer_types", None) or ["sliding_attention"])
+    if kinds - {"full_attention", "sliding_attention"}:
+        return f"it has layers other than attention ({', '.join(sorted(kinds))})"
+    if window and window < max_length and "sliding_attention" in kinds:
+        return f"its attention slides over {window} tokens, and rows may have {max_length}"
+    softcap = getattr(config, "attn_logit_softcapping", None)
+    return "it caps its attention's logits" if softcap else ""
+
+
+def last_logits(model: Model, batch: Batch) -> torch.Tensor:
+    """Return the float32 logits (rows, vocabulary) of a batch that keeps one token a row."""
+    with inference(model):
+        return model(**send_to_device(batch, model.device)).logits.flatten(0, 1).float()
+
+
+def score_comments(
+    model: Model,
+    chat: Chat,
+    comments: list[list[int]],
+    max_tokens_per_pack: int,
+    packed: bool = True,
+) -> np.ndarray:
+    """Return class logits (rows, classes), float32, in the order of `comments` (token ids).
+
+    `packed` says that the model's attention is that of packs (`choose_packing`). No batch has more
+    than `max_tokens_per_pack` tokens, padding included, which bounds the memory.
+    """
+    asked = chat.suffix + chat.answers[0][: chat.shared]
+    rows = [comment + asked for comment in comments]
+    with inference(model):
+        states = prefix_states(model, chat.prefix) if packed else None
+    prefix = 0 if packed else len(chat.prefix)
+    logits = np.empty((len(rows), len(chat.answers)), dtype=np.float32)
+    with tqdm(total=len(rows), unit="row", desc="scores") as bar:
+        for members in token_batches(rows, max_tokens_per_pack, prefix, padded=not packed):
+            batch = [rows[index] for index in members]
+            if packed:
+                inputs = pack(chat.prefix, batch, 1, states)
+            else:
+                inputs = pad(chat.prefix, batch, 1, chat.stop[0])
+            try:
+                values = last_logits(model, inputs)[:, chat.class_tokens]
+            except torch.OutOfMemoryError as error:
+                raise UserError(
+                    f"the GPU's memory is too small for {max_tokens_per_pack} tokens at once: "
+                    "give a smaller --max-tokens-per-pack"
+                ) from error
+            logits[members] = values.cpu().numpy()
+            bar.update(len(members))
+    return logits

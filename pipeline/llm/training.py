@@ -1,0 +1,195 @@
+"""Training on packs: the Trainer's rows, collator, loss and validation metrics."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from scipy.special import softmax
+from sklearn.metrics import accuracy_score, f1_score
+from torch.nn.functional import cross_entropy
+from transformers import EarlyStoppingCallback, EvalPrediction, Trainer
+
+from pipeline.evaluation.calibration import expected_calibration_error, fit_temperature
+from pipeline.llm.packing import Batch, States, pack, pad, prefix_states
+from pipeline.llm.prompt import Chat
+from pipeline.llm.scoring import choose_packing
+from pipeline.models.length_batches import token_batches
+from pipeline.models.training import trainer_arguments
+
+
+def training_rows(chat: Chat, comments: list[list[int]], labels: list[int]) -> list[dict]:
+    """Return a row's tokens after the prefix, up to the last from which one is predicted."""
+    return [
+        {"input_ids": comment + chat.suffix + chat.answers[label][:-1], "labels": label}
+        for comment, label in zip(comments, labels, strict=True)
+    ]
+
+
+@dataclass
+class PackCollator:
+    """Turns rows of `training_rows` into packs of at most `max_tokens`, or padded batches.
+
+    `labels` are the rows' classes: all of them, for the Trainer to count, and each pack's. Where
+    there are several packs and they `share_prefix`, `PackTrainer` has yet to give its states.
+    """
+
+    chat: Chat
+    packed: bool
+    max_tokens: int
+    share_prefix: bool = True
+
+    def __call__(self, rows: list[dict]) -> dict:
+        ids = [row["input_ids"] for row in rows]
+        labels = torch.tensor([row["labels"] for row in rows])
+        prefix = len(self.chat.prefix)
+        parts = list(token_batches(ids, self.max_tokens, prefix, padded=not self.packed))
+        alone = len(parts) == 1 or not self.share_prefix
+        packs = [
+            {"labels": labels[members], **self.batch([ids[index] for index in members], alone)}
+            for members in parts
+        ]
+        return {"labels": labels, "packs": packs}
+
+    def batch(self, ids: list[list[int]], alone: bool) -> Batch:
+        """Return the model's arguments; the logits kept are those of the answers' tokens."""
+        num_kept = len(self.chat.answers[0])
+        if self.packed:
+            return pack(self.chat.prefix, ids, num_kept, states=None if alone else [])
+        return pad(self.chat.prefix, ids, num_kept, self.chat.stop[0])
+
+
+class PackTrainer(Trainer):
+    """A Trainer whose batches are lists of packs: a pass through the model each.
+
+    Several packs share one pass of the prefix: its gradient is what has come back to its keys and
+    values from all of them. Predictions are class logits (rows, classes), those that scoring
+    compares.
+    """
+
+    def __init__(self, chat: Chat, **kwargs):
+        super().__init__(**kwargs)
+        self.chat = chat
+        self._loss_shifts_labels = False  # a label is a row's class: all of them are counted
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        step, packs = super().training_step, inputs["packs"]
+        if packs[0].get("pack", {}).get("states") is None:
+            return sum(step(model, batch, num_items_in_batch) for batch in packs)
+        model.train()
+        states = prefix_states(model, self.chat.prefix)
+        received = [tuple(part.detach().requires_grad_() for part in layer) for layer in states]
+        loss = sum(step(model, _behind(received, batch), num_items_in_batch) for batch in packs)
+        gradients = [part.grad for layer in received for part in layer]
+        torch.autograd.backward([part for layer in states for part in layer], gradients)
+        return loss
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        step, packs = super().prediction_step, inputs["packs"]
+        if packs[0].get("pack", {}).get("states") is not None:
+            with torch.no_grad():
+                states = prefix_states(model, self.chat.prefix)
+            packs = [_behind(states, batch) for batch in packs]
+        parts = [step(model, batch, False, ignore_keys) for batch in packs]
+        loss = sum(loss * len(labels) for loss, _, labels in parts) / len(inputs["labels"])
+        logits = [class_logits(self.chat, logits, len(labels)) for _, logits, labels in parts]
+        return loss, torch.cat(logits), torch.cat([labels for _, _, labels in parts])
+
+
+def _behind(states: States, batch: Batch) -> Batch:
+    """Return a batch whose prefix has these keys and values."""
+    return batch | {"pack": batch["pack"] | {"states": states}}
+
+
+def class_logits(chat: Chat, logits: torch.Tensor, num_rows: int) -> torch.Tensor:
+    """Return (rows, classes) of the logits of all answer tokens: what scoring compares."""
+    answers = logits.float().view(num_rows, len(chat.answers[0]), -1)
+    return answers[:, chat.shared, chat.class_tokens]
+
+
+def answer_loss(chat: Chat, class_weights: list[float]) -> Callable:
+    """Return a loss for the Trainer: a row's mean cross-entropy over its answer's tokens.
+
+    The loss of a batch is the sum over its rows, each weighted by its class, divided by the number
+    of rows in the optimizer step: every row counts the same, however the packs fall.
+    """
+    answers, weights = torch.tensor(chat.answers), torch.tensor(class_weights)
+
+    def loss(outputs, labels, num_items_in_batch=None):
+        targets = answers.to(labels.device)[labels].flatten()
+        logits = outputs.logits.float().view(len(targets), -1)
+        rows = cross_entropy(logits, targets, reduction="none").view(len(labels), -1).mean(1)
+        count = len(rows) if num_items_in_batch is None else num_items_in_batch
+        return (rows * weights.to(labels.device)[labels]).sum() / count
+
+    return loss
+
+
+def score_metrics(prediction: EvalPrediction) -> dict[str, float]:
+    """Return what the Trainer reports of the validation rows each epoch.
+
+    `temperature` is fitted on these rows; `ece` is the expected calibration error without it,
+    `ece_with_temperature` with it.
+    """
+    logits, labels = prediction.predictions, prediction.label_ids
+    predicted = logits.argmax(1)
+    temperature = fit_temperature(logits, labels)
+    ece, scaled_ece = (
+        expected_calibration_error(softmax(logits / t, axis=1).max(1), predicted == labels)
+        for t in (1.0, temperature)
+    )
+    return {
+        "accuracy": accuracy_score(labels, predicted),
+        "macro_f1": f1_score(
+            labels, predicted, labels=range(logits.shape[1]), average="macro", zero_division=0
+        ),
+        "temperature": temperature,
+        "ece": ece,
+        "ece_with_temperature": scaled_ece,
+    }
+
+
+def build_trainer(
+    settings: dict,
+    model: Any,
+    tokenizer: Any,
+    chat: Chat,
+    datasets: tuple[list[dict], list[dict]],
+    class_weights: list[float],
+) -> PackTrainer:
+    """Return the Trainer of an adapter; `datasets` are training and validation rows.
+
+    In a distributed run a batch is one pack whatever its tokens: all processes must take as many
+    steps, and the states of a shared prefix would miss the others' gradients.
+    """
+    train, validation = datasets
+    after = len(chat.suffix) + len(chat.answers[0]) - 1
+    comments = [row["input_ids"][:-after] for row in train]
+    packed = choose_packing(model, chat, comments, settings["max_length"])
+    args = trainer_arguments(
+        settings,
+        train_sampling_strategy="random" if packed else "group_by_length",
+        warmup_steps=settings["warmup_steps"],
+        gradient_accumulation_steps=settings["gradient_accumulation_steps"],
+        activation_checkpointing=settings["gradient_checkpointing"],
+        metric_for_best_model="accuracy",
+        remove_unused_columns=False,
+    )
+    return PackTrainer(
+        chat=chat,
+        model=model,
+        args=args,
+        train_dataset=train,
+        eval_dataset=validation,
+        data_collator=PackCollator(
+            chat,
+            packed,
+            settings["max_tokens_per_pack"] if args.world_size == 1 else sys.maxsize,
+            share_prefix=not settings["gradient_checkpointing"],  # it would drop the states
+        ),
+        processing_class=tokenizer,
+        compute_loss_func=answer_loss(chat, class_weights),
+        compute_metrics=score_metrics,
+        callbacks=[EarlyStoppingCallback(settings["early_stopping_patience"])],
+    )

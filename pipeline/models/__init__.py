@@ -1,0 +1,4 @@
+"""Model folders, and what both trainings share.
+
+May import evaluation, sheets, common.
+"""

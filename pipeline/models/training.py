@@ -1,0 +1,204 @@
+"""What both trainings share: the output folder, its record, the Trainer's common arguments."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+from transformers import ProgressCallback, Trainer, TrainingArguments
+
+from pipeline.common.cli import UserError
+from pipeline.common.codebook import Codebook
+from pipeline.common.files import read_json, write_json
+from pipeline.common.machine import compute_dtype, describe_device, torch, versions
+from pipeline.evaluation.plots import plot_loss
+from pipeline.models.folder import RECORD, fingerprint
+
+FREE_ON_RESUME = {
+    "resume",
+    "merge",
+    "max_tokens_per_pack",
+    "per_device_eval_batch_size",
+    "save_total_limit",
+    "output_dir",
+    "model_path",
+    "prompt_file",
+    "train_file",
+    "validation_file",
+}
+
+
+def training_record(settings: dict, codebook: Codebook) -> dict:
+    """Return what a training depends on, to be kept with the model and compared on resume."""
+    files = {name: settings[name] for name in ("train_file", "validation_file")}
+    return {
+        "settings": settings,
+        "base_fingerprint": fingerprint(settings["model_path"]),
+        "codebook_sha256": codebook.sha256,
+        "class_names": list(codebook.names),
+        "codebook": codebook.text,
+        "data_sha256": {
+            name: hashlib.sha256(Path(file).read_bytes()).hexdigest()
+            for name, file in files.items()
+        },
+        "device": describe_device(),
+        "versions": versions(),
+    }
+
+
+def claim_output(output_dir: str, record: dict, resume: bool) -> str | None:
+    """Return the checkpoint to go on from, or None for a fresh start in a folder without one.
+
+    Refuses to mix two trainings: a fresh start beside an earlier one's checkpoints, or a resume
+    with other settings, data, base or codebook than the checkpoints were made with.
+    """
+    folder, final = Path(output_dir), Path(output_dir) / "final_model"
+    earlier = sorted(
+        (path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()),
+        key=lambda path: int(path.name.rpartition("-")[2]),
+    )
+    if not resume:
+        if earlier or final.exists():
+            what = "the final_model" if final.exists() else earlier[-1].name
+            cure = "" if final.exists() else "go on with --resume, "
+            raise UserError(
+                f"{output_dir} holds {what} of an earlier training: {cure}give another "
+                "--output-dir, or remove the folder"
+            )
+        write_json(record, folder / RECORD)
+        return None
+    if final.exists():
+        raise UserError(f"{final} is there, the training is complete: nothing to resume")
+    if not earlier:
+        raise UserError(f"{output_dir} holds no checkpoint to resume from: start without --resume")
+    before = read_json(folder / RECORD, "start anew in another --output-dir")
+    changed = [
+        f"{name} was {before['settings'].get(name)!r}"
+        for name, value in record["settings"].items()
+        if name not in FREE_ON_RESUME and before["settings"].get(name) != value
+    ]
+    changed += [
+        name
+        for name in ("base_fingerprint", "codebook_sha256", "data_sha256")
+        if before[name] != record[name]
+    ]
+    if changed:
+        raise UserError(
+            f"{earlier[-1]} belongs to another training ({', '.join(changed)}): "
+            "resume with the same settings and files, or start in another --output-dir"
+        )
+    print(f"resuming from {earlier[-1]}")
+    return str(earlier[-1])
+
+
+def class_weights(labels: pd.Series, num_labels: int, balanced: bool) -> list[float]:
+    """Return rows / (classes x rows of the class) per class, 1 for one without rows."""
+    if not balanced:
+        return [1.0] * num_labels
+    counts = labels.value_counts()
+    return [
+        len(labels) / (num_labels * counts[k]) if k in counts else 1.0 for k in range(num_labels)
+    ]
+
+
+def trainer_arguments(settings: dict, **more) -> TrainingArguments:
+    """Return the Trainer's arguments that QLoRA and BERT share: epochs, saving, precision, seed."""
+    dtype = compute_dtype()
+    names = (
+        "output_dir",
+        "num_train_epochs",
+        "learning_rate",
+        "weight_decay",
+        "per_device_train_batch_size",
+        "per_device_eval_batch_size",
+        "save_total_limit",
+        "logging_steps",
+        "seed",
+    )
+    return TrainingArguments(
+        **{name: settings[name] for name in names},
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        load_best_model_at_end=True,
+        use_cpu=not torch.cuda.is_available(),
+        bf16=dtype == torch.bfloat16,
+        fp16=dtype == torch.float16,
+        restore_callback_states_from_checkpoint=True,
+        disable_tqdm=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        report_to="none",
+        **more,
+    )
+
+
+class EpochLines(ProgressCallback):
+    """The Trainer's progress bar with one line an epoch instead of a dict every few steps."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if "eval_loss" in logs and self.training_bar is not None:
+            hidden = ("runtime", "per_second", "epoch", "loss", "temperature", "ece")
+            scores = [
+                f", {key.removeprefix('eval_').replace('_', ' ')} {value:.4f}"
+                for key, value in logs.items()
+                if not key.endswith(hidden)
+            ]
+            losses = [f"training loss {e['loss']:.4f}, " for e in state.log_history if "loss" in e]
+            self.training_bar.write(
+                f"epoch {state.epoch:.0f}: {''.join(losses[-1:])}"
+                f"validation loss {logs['eval_loss']:.4f}{''.join(scores)}"
+            )
+
+
+def train_and_save(
+    trainer: Trainer,
+    checkpoint: str | None,
+    record: dict,
+    title: str,
+    finish: Callable[[Path, dict], None] = lambda folder, record: None,
+) -> None:
+    """Train, then write `final_model` (the best weights) and the loss curve.
+
+    `finish` completes the folder before it takes its place; the record then holds `log_history`,
+    `train` and `validation`, the metrics of the best weights.
+    """
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(EpochLines)
+    try:
+        result = trainer.train(resume_from_checkpoint=checkpoint)
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            "the GPU's memory is too small: give a smaller --per-device-train-batch-size, or (in "
+            "finetune.py) a smaller --max-tokens-per-pack or --gradient-checkpointing"
+        ) from error
+    state, folder = trainer.state, Path(trainer.args.output_dir)
+    best = next(
+        entry
+        for entry in state.log_history
+        if entry["step"] == state.best_global_step and "eval_loss" in entry
+    )
+    validation = {key.removeprefix("eval_"): value for key, value in best.items()}
+    record |= {"log_history": state.log_history, "train": result.metrics, "validation": validation}
+
+    def save(path: str) -> None:
+        trainer.save_model(path)
+        finish(Path(path), record)
+
+    final = folder / "final_model"
+    if not trainer.is_world_process_zero():
+        return
+    save_final(final, record, save)
+    plot_loss(state.log_history, title, folder / "loss_curve.png")
+    name = trainer.args.metric_for_best_model.removeprefix("eval_").replace("_", " ")
+    print(f"best validation {name} {state.best_metric:.4f}, at step {state.best_global_step}")
+    print(f"trained in {result.metrics['train_runtime']:.0f} s; wrote {final}")
+
+
+def save_final(final: Path, record: dict, save: Callable[[str], None]) -> None:
+    """Write a model with its record beside its place, and move it there when complete."""
+    scratch = final.with_name(f".{os.getpid()}-{final.name}")
+    save(str(scratch))
+    write_json(record, scratch / RECORD)
+    shutil.rmtree(final, ignore_errors=True)
+    os.replace(scratch, final)

@@ -1,0 +1,4 @@
+"""Spreadsheets: read whatever people have, write those that people fill in.
+
+May import common.
+"""

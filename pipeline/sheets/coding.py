@@ -1,0 +1,176 @@
+"""Spreadsheets for people to code in, and what they coded read back."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.common.cli import UserError
+from pipeline.common.codebook import Codebook, parse_label
+from pipeline.common.files import clean_text, replacing
+from pipeline.sheets.reading import cell_text, find_column, read_sheet
+
+LONGEST_CELL = 32_767  # characters; Excel's limit
+WIDE, NARROW = 80, 18  # characters
+
+
+def write_sheet(frame: pd.DataFrame, codebook: Codebook, fill_in: str, path: str | Path) -> None:
+    """Write an .xlsx with a row per comment, and a drop-down of the class names in `fill_in`.
+
+    `fill_in` may be "" for none. The codebook is on a second sheet. Text is stored as text, also
+    where it looks like a formula. Raises UserError for a text that no cell can hold.
+    """
+    from openpyxl import Workbook
+    from openpyxl.styles import Alignment, Font
+    from openpyxl.utils import get_column_letter
+
+    book = Workbook()
+    sheet, rules = book.active, book.create_sheet("codebook")
+    sheet.title = "comments"
+    for column, name in enumerate(frame.columns, start=1):
+        width = WIDE if name == "message" else NARROW
+        sheet.column_dimensions[get_column_letter(column)].width = width
+        for row, value in enumerate([name, *frame[name]], start=1):
+            if isinstance(value, str) and len(value) > LONGEST_CELL:
+                raise UserError(
+                    f"{path}: the message of {frame['custom_id'].iloc[row - 2]} has {len(value):,} "
+                    f"characters and a cell holds {LONGEST_CELL:,}: shorten it in the spreadsheet"
+                )
+            _put(sheet.cell(row, column), value, wrap=name == "message")
+        sheet.cell(1, column).font = Font(bold=True)
+    sheet.freeze_panes = "A2"
+    lines = ["class", *codebook.names, "", *codebook.text.splitlines()]
+    for row, line in enumerate(lines, start=1):
+        cell = rules.cell(row, 1, line)
+        cell.data_type, cell.alignment = "s", Alignment(wrap_text=True, vertical="top")
+    rules["A1"].font = Font(bold=True)
+    rules.column_dimensions["A"].width = WIDE
+    if fill_in and len(frame):
+        letter = get_column_letter(frame.columns.get_loc(fill_in) + 1)
+        sheet.add_data_validation(_drop_down(codebook, f"{letter}2:{letter}{len(frame) + 1}"))
+    _save(book, path)
+    print(f"wrote {path}: {len(frame):,} rows")
+
+
+def update_sheet(frame: pd.DataFrame, codebook: Codebook, fill_in: str, path: Path) -> None:
+    """Bring a sheet up to date with `frame`, or write it; what people wrote into it stays.
+
+    Rows are known by custom_id: those of the sheet get the frame's values in all columns but
+    `fill_in`, the others are added below.
+    """
+    from openpyxl import load_workbook
+    from openpyxl.utils import get_column_letter
+
+    if not path.is_file():
+        write_sheet(frame, codebook, fill_in, path)
+        return
+    book = load_workbook(path)
+    sheet = book.worksheets[0]
+    header = next(cells for cells in sheet.iter_rows() if any(cell.value for cell in cells))
+    places = {clean_text(cell_text(cell.value or "")): cell.column for cell in header}
+    rows = {}
+    for number in range(header[0].row + 1, sheet.max_row + 1):
+        rows[clean_text(cell_text(sheet.cell(number, places["custom_id"]).value or ""))] = number
+    bottom, changed = sheet.max_row, False
+    for record in frame.to_dict("records"):
+        row = rows.get(record["custom_id"])
+        if row is None:
+            row = bottom = bottom + 1
+        for name, value in record.items():
+            cell = sheet.cell(row, places[name]) if name in places else None
+            if cell is not None and name != fill_in and cell_text(cell.value or "") != value:
+                _put(cell, value, wrap=name == "message")
+                changed = True
+    if changed:
+        letter = get_column_letter(places[fill_in])
+        sheet.data_validations.dataValidation.clear()
+        sheet.add_data_validation(_drop_down(codebook, f"{letter}2:{letter}{bottom}"))
+        _save(book, path)
+        print(f"brought {path} up to date")
+
+
+def _put(cell: Any, value: Any, wrap: bool) -> None:
+    """Set a cell; text stays text, and "" is an empty cell."""
+    from openpyxl.styles import Alignment
+
+    cell.value = None if value == "" else value
+    cell.alignment = Alignment(wrap_text=wrap, vertical="top")
+    if isinstance(value, str) and value:
+        cell.data_type, cell.number_format, cell.quotePrefix = "s", "@", True
+
+
+def _drop_down(codebook: Codebook, cells: str) -> Any:
+    """Return a validation of cells by the class names on the codebook's sheet.
+
+    It warns and does not forbid: class numbers are read as well as names.
+    """
+    from openpyxl.worksheet.datavalidation import DataValidation
+
+    choice = DataValidation(
+        type="list", formula1=f"codebook!$A$2:$A${len(codebook.names) + 1}", allow_blank=True
+    )
+    choice.errorStyle = "warning"
+    choice.errorTitle, choice.error = "No class", f"Choose one of {', '.join(codebook.names)}"[:255]
+    choice.showErrorMessage = True
+    choice.add(cells)
+    return choice
+
+
+def _save(book: Any, path: str | Path) -> None:
+    with replacing(path) as scratch:
+        book.save(scratch)
+
+
+def read_filled_in(
+    path: str | Path, codebook: Codebook, column: str, messages: Mapping[str, str], cure: str
+) -> dict[str, int]:
+    """Return custom_id -> class of a sheet that people filled in, by number or name, -1 for blank.
+
+    `messages` maps the ids that may stand there to their comments. Raises UserError for a cell that
+    is no class, an id that stands there twice or is another's, and a comment beside the id of
+    another one, as sorting a single column leaves it; with `cure` where there is no file.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"{path} not found: {cure}")
+    rows = {number: cells for number, cells in read_sheet(path).items() if cells}
+    if not rows:
+        raise UserError(f"{path} is empty: put back the sheet that human_check.py wrote")
+    header = [clean_text(cell_text(cell)) for cell in rows.pop(next(iter(rows)))]
+    for name in ("custom_id", column):
+        if header.count(name) > 1:
+            raise UserError(f"{path} has two columns {name!r}: remove one")
+    key, value = find_column(path, header, "custom_id"), find_column(path, header, column)
+    text = header.index("message") if "message" in header else -1
+    labels: dict[str, int] = {}
+    for number, cells in rows.items():
+        cells = [clean_text(cell_text(cell)) for cell in cells] + [""] * len(header)
+        label = parse_label(cells[value], codebook)
+        if not cells[key] and label == -1:
+            continue  # a remark below the table
+        if label is None:
+            raise UserError(
+                f"{path}, row {number}: {column} {cells[value]!r} is no class (0 to "
+                f"{len(codebook.names) - 1}, or {', '.join(codebook.names)}): correct the cell"
+            )
+        if cells[key] in labels:
+            raise UserError(
+                f"{path}, row {number}: custom_id {cells[key]!r} stands there twice: remove a row"
+            )
+        if cells[key] not in messages:
+            raise UserError(
+                f"{path}, row {number}: custom_id {cells[key]!r} is not one of the sheet's: put "
+                "back the id that stood there, or clear the row"
+            )
+        if text >= 0 and letters(cells[text]) != letters(messages[cells[key]]):
+            raise UserError(
+                f"{path}, row {number}: the comment is not that of {cells[key]}: the sheet belongs "
+                "to other data, or one column was sorted without the others"
+            )
+        labels[cells[key]] = label
+    return labels
+
+
+def letters(text: str) -> str:
+    """Return a text without its white space, which spreadsheet programs change."""
+    return "".join(clean_text(text).split())
