@@ -31,6 +31,7 @@ browser:  ## install Chromium for the report page's tests, where root can by apt
 lint: install  ## check the code's style
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
+	./.venv/bin/lint-imports --no-cache
 
 bench: install  ## measure speed and memory side by side, into benchmarks/README.md (three quarters of an hour)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements.txt -r benchmarks/requirements.txt

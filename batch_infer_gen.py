@@ -17,6 +17,7 @@ from pipeline.labelling.price import print_estimate, print_request
 from pipeline.labelling.requests import read_requests, write_shards
 
 # ---------------------------------------------------------------------------------------------
+STUDY = "."  # the folder of a study: all default paths but those of models lie in it
 INPUT_FILE = "./pre_process/datas/simple.csv"  # custom_id, message
 PROMPT_FILE = "./prompt.txt"  # the codebook
 REQUESTS_FILE = "./pre_process/datas/inf_batch_v2.jsonl"  # one request a line

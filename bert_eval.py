@@ -10,6 +10,7 @@ from pipeline.bert.evaluate import evaluate_bert, predict_before
 from pipeline.common.cli import parse_settings, run
 
 # ---------------------------------------------------------------------------------------------
+STUDY = "."  # the folder of a study: all default paths but those of models lie in it
 MODEL_PATH = "./bert-base-chinese"  # an encoder's folder
 TRAIN_FILE = "./pre_process/evaluation/train.csv"  # custom_id, message, class
 TEST_FILE = "./pre_process/evaluation/test.csv"  # any CSV with a message column

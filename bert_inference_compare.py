@@ -14,15 +14,12 @@ from pipeline.common.cli import UserError, parse_settings, run
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import write_csv, write_json, write_text
 from pipeline.evaluation.comparison import mcnemar_exact
-from pipeline.evaluation.metrics import (
-    LABEL_SOURCES,
-    compute_metrics,
-    label_source,
-    report_block,
-    results_folder,
-)
+from pipeline.evaluation.metrics import compute_metrics
+from pipeline.evaluation.run import LABEL_SOURCES, label_source, results_folder
+from pipeline.evaluation.run_text import report_block
 
 # ---------------------------------------------------------------------------------------------
+STUDY = "."  # the folder of a study: all default paths but those of models lie in it
 MODEL_PATH = "./bert-base-chinese"  # the encoder's folder
 TUNED_PATH = "./bert_checkpoints/final_model"  # the fine-tuned model's folder
 TRAIN_FILE = "./pre_process/evaluation/train.csv"  # custom_id, message, class

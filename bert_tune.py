@@ -13,6 +13,7 @@ from pipeline.common.rows import read_training_rows
 from pipeline.models.folder import check_model_folder
 
 # ---------------------------------------------------------------------------------------------
+STUDY = "."  # the folder of a study: all default paths but those of models lie in it
 # data
 MODEL_PATH = "./bert-base-chinese"  # an encoder's folder
 TRAIN_FILE = "./pre_process/evaluation/train.csv"  # custom_id, message, class

@@ -9,6 +9,7 @@ from pipeline.bert.evaluate import evaluate_bert, predict_after
 from pipeline.common.cli import parse_settings, run
 
 # ---------------------------------------------------------------------------------------------
+STUDY = "."  # the folder of a study: all default paths but those of models lie in it
 TUNED_PATH = "./bert_checkpoints/final_model"  # the fine-tuned model's folder
 TEST_FILE = "./pre_process/evaluation/test.csv"  # any CSV with a message column
 PROMPT_FILE = "./prompt.txt"  # the codebook of the training

@@ -20,6 +20,7 @@ from pipeline.evaluation.comparison import compare_runs, read_predictions, same_
 from pipeline.evaluation.comparison_text import comparison_text, error_table
 
 # ---------------------------------------------------------------------------------------------
+STUDY = "."  # the folder of a study: all default paths but those of models lie in it
 RESULTS_DIR = "./results"  # a folder per run
 TRAIN_FILE = "./pre_process/evaluation/train.csv"  # for the keyword baseline; absent = without it
 PROMPT_FILE = "./prompt.txt"  # the codebook, to read TRAIN_FILE

@@ -25,6 +25,7 @@ from pipeline.sheets.reading import (
 )
 
 # ---------------------------------------------------------------------------------------------
+STUDY = "."  # the folder of a study: all default paths but those of models lie in it
 EXCEL_FILE = "./pre_process/datas/weibo_data.xlsx"  # .xlsx, .xls, .ods or .csv
 SHEET = ""  # the sheet's name; empty = the first
 TEXT_COLUMN = "comment"  # the comments: a column's name or letter

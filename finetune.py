@@ -18,6 +18,7 @@ from pipeline.common.rows import read_training_rows
 from pipeline.models.folder import check_model_folder
 
 # ---------------------------------------------------------------------------------------------
+STUDY = "."  # the folder of a study: all default paths but those of models lie in it
 # data
 MODEL_PATH = "./Qwen2.5-3B"  # a model's folder
 TRAIN_FILE = "./pre_process/evaluation/train.csv"  # custom_id, message, class

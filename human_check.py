@@ -18,6 +18,7 @@ from pipeline.common.cli import UserError, at_least_one, parse_settings, run
 from pipeline.common.codebook import read_codebook
 
 # ---------------------------------------------------------------------------------------------
+STUDY = "."  # the folder of a study: all default paths but those of models lie in it
 # what to do
 DRAW = False  # draw the sample
 PILOT = False  # draw the sample to refine the codebook on; with SCORE, score that one

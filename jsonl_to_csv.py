@@ -32,6 +32,7 @@ from pipeline.labelling.record import confidence_table, describe_labels, print_s
 from pipeline.labelling.requests import answer_files, read_requests, request_files, write_shards
 
 # ---------------------------------------------------------------------------------------------
+STUDY = "."  # the folder of a study: all default paths but those of models lie in it
 REQUESTS_FILE = "./pre_process/datas/inf_batch_v2.jsonl"  # also matches its numbered shards
 ANSWERS_FILE = (
     "./pre_process/datas/silver_label_v2.jsonl"  # also silver_label_v2-*.jsonl; or a pattern

@@ -10,6 +10,7 @@ from pipeline.common.cli import parse_settings, run
 from pipeline.llm.evaluate import evaluate_llm
 
 # ---------------------------------------------------------------------------------------------
+STUDY = "."  # the folder of a study: all default paths but those of models lie in it
 MODEL_PATH = "./Qwen2.5-3B"  # a model's folder
 TEST_FILE = "./pre_process/evaluation/test.csv"  # any CSV with a message column
 PROMPT_FILE = "./prompt.txt"  # the codebook

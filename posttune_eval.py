@@ -9,6 +9,7 @@ from pipeline.common.cli import parse_settings, run
 from pipeline.llm.evaluate import evaluate_llm
 
 # ---------------------------------------------------------------------------------------------
+STUDY = "."  # the folder of a study: all default paths but those of models lie in it
 MODEL_PATH = "./Qwen2.5-3B"  # the base model's folder
 ADAPTER_PATH = "./qlora_checkpoints/final_model"  # the adapter's folder
 TEST_FILE = "./pre_process/evaluation/test.csv"  # any CSV with a message column

@@ -19,6 +19,7 @@ from pipeline.common.rows import read_messages
 from pipeline.people.held_out import keep_samples
 
 # ---------------------------------------------------------------------------------------------
+STUDY = "."  # the folder of a study: all default paths but those of models lie in it
 INPUT_FILE = "./pre_process/purged_labeled_v2.csv"  # custom_id, message, class
 PROMPT_FILE = "./prompt.txt"  # the codebook
 HUMAN_SAMPLES = "./pre_process/human_check*"  # folders whose sample stays in test, whose pilot out

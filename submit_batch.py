@@ -20,6 +20,7 @@ from pipeline.labelling.price import print_estimate, print_outcome, print_reques
 from pipeline.labelling.requests import Requests, request_files, write_repeats
 
 # ---------------------------------------------------------------------------------------------
+STUDY = "."  # the folder of a study: all default paths but those of models lie in it
 REQUESTS_FILE = "./pre_process/datas/inf_batch_v2.jsonl"  # also its numbered shards
 ANSWERS_FILE = "./pre_process/datas/silver_label_v2.jsonl"  # one answer a line
 STATE_FILE = "./pre_process/datas/submit_batch.json"  # what was sent, and what came of it

@@ -14,10 +14,12 @@ from pipeline.common.cli import UserError, parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import check_outputs, read_json, write_text
 from pipeline.models.folder import RECORD
-from pipeline.report.methods import EVALUATIONS, Study, inconsistencies, methods_markdown, not_done
+from pipeline.report.methods import methods_markdown
 from pipeline.report.page import read_predictions, render_page
+from pipeline.report.study import EVALUATIONS, Study, inconsistencies, not_done
 
 # ---------------------------------------------------------------------------------------------
+STUDY = "."  # the folder of a study: all default paths but those of models lie in it
 RESULTS_DIR = "./results"  # a folder per run, and those of steps 12 and 13
 PROMPT_FILE = "./prompt.txt"  # the codebook
 LABELS_RECORD = "./pre_process/silver_labels.json"  # from jsonl_to_csv.py

@@ -51,6 +51,25 @@ def test_only_overridden_values_are_printed(script, capsys):
     assert capsys.readouterr().out == "setting BATCH_SIZE = 4 (default 32)\n"
 
 
+def test_a_study_holds_all_default_paths_but_those_of_models(tmp_path, capsys):
+    source = SOURCE.replace("# data\n", 'STUDY = "."  # a\nMODEL_PATH = "./Qwen"  # b\n')
+    source = source.replace('"./a#b.csv"', '"./data/a.csv"').replace(
+        "RESUME", 'NAME = "./"  # c\nRESUME'
+    )
+    (tmp_path / "some_step.py").write_text(source)
+    script = {"__file__": str(tmp_path / "some_step.py")}
+    exec(compile(source, "some_step.py", "exec"), script)
+    assert parse_settings(script, []).input_file == "./data/a.csv"
+    moved = parse_settings(script, ["--study", "studies/gender"])
+    assert moved.input_file == "studies/gender/data/a.csv"
+    assert moved.model_path == "./Qwen"
+    given = parse_settings(script, ["--study", "studies/gender", "--input-file", "./mine.csv"])
+    assert given.input_file == "./mine.csv"
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "setting STUDY = 'studies/gender' (default '.')"
+    assert printed[2] == "setting INPUT_FILE = './mine.csv' (default './data/a.csv')"
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [

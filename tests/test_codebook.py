@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.common.cli import UserError
-from pipeline.common.codebook import answer, parse_reply, read_codebook
+from pipeline.common.codebook import answer, read_codebook
+from pipeline.common.replies import parse_reply
 
 
 def test_the_report_s_four_classes_come_from_the_prompt(codebook):
@@ -61,7 +62,7 @@ DRESSED = (
 
 
 @pytest.mark.parametrize("reply", DRESSED.split("|"))
-def test_one_unambiguous_class_in_another_dress_is_lenient(reply, codebook):
+def test_one_unambiguous_class_in_another_form_is_lenient(reply, codebook):
     parsed = parse_reply(reply, codebook)
     assert (parsed.label, parsed.form) == (1, "lenient")
 

@@ -15,11 +15,10 @@ from pipeline.evaluation.metrics import (
     compute_metrics,
     confusion,
     macro_f1,
-    report_block,
-    report_text,
-    save_results,
     wilson_interval,
 )
+from pipeline.evaluation.run import save_results
+from pipeline.evaluation.run_text import report_block, report_text
 
 ADAPTERS = {"Qwen2.5-3B": "./qlora_checkpoints", "Qwen2.5-0.5B": "./qlora_checkpoints_0.5B"}
 

@@ -7,7 +7,7 @@ from sklearn.metrics import cohen_kappa_score, precision_recall_fscore_support
 
 from pipeline.evaluation.metrics import wilson_interval
 from pipeline.people.label_quality import draw_tables, figures, label_quality
-from pipeline.people.sampling import allocate
+from pipeline.people.sample import allocate
 
 PARTS = ("precision", "recall", "f1")
 NAMES = ["Positive", "Mild", "Negative", "Irrelevant"]

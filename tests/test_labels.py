@@ -6,7 +6,7 @@ import math
 import pytest
 from conftest import answer_line
 
-from pipeline.common.codebook import parse_reply
+from pipeline.common.replies import parse_reply
 from pipeline.labelling.logprobs import class_probabilities
 from pipeline.labelling.outcomes import Outcome, majority, outcome_of, self_agreement
 

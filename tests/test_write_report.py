@@ -27,8 +27,9 @@ import write_report
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import write_json
-from pipeline.evaluation.metrics import compute_metrics, report_table
-from pipeline.report.methods import REFERENCES, Study, fill, methods_markdown, not_done, shown
+from pipeline.evaluation.metrics import compute_metrics
+from pipeline.evaluation.run_text import report_table
+from pipeline.report.methods import methods_markdown
 from pipeline.report.page import (
     class_scores,
     embedded,
@@ -36,6 +37,9 @@ from pipeline.report.page import (
     read_predictions,
     render_page,
 )
+from pipeline.report.references import REFERENCES
+from pipeline.report.study import Study, not_done
+from pipeline.report.words import fill, shown
 
 
 def run_report(folder):

@@ -6,7 +6,7 @@ from pipeline.common.cli import UserError, at_least_one
 from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import read_json
 from pipeline.common.rows import read_messages
-from pipeline.evaluation.metrics import claim_results, predictions_from, run_record, save_results
+from pipeline.evaluation.run import claim_results, predictions_from, run_record, save_results
 from pipeline.models.folder import (
     RECORD,
     check_codebook,

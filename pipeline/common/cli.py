@@ -21,6 +21,9 @@ def parse_settings(script: dict[str, Any], argv: Sequence[str] | None = None) ->
     option of the default's type with the trailing comment as its help: `BATCH_SIZE = 32` is
     `--batch-size`, read as `settings.batch_size`; a bool is `--x/--no-x`. A mistyped option or
     value ends the program with one line and status 2. Overridden values are printed.
+
+    `STUDY` is the folder of a study: all default paths (`./...`) but those of models lie in it. A
+    path given on the command line is taken as it stands.
     """
     prog = Path(script["__file__"]).name
     parser = argparse.ArgumentParser(
@@ -32,7 +35,8 @@ def parse_settings(script: dict[str, Any], argv: Sequence[str] | None = None) ->
     )
     parser.error = lambda message: parser.exit(2, f"{prog}: {message} (try --help)\n")
     source = Path(script["__file__"]).read_text(encoding="utf-8")
-    for name, comment in settings_block(source).items():
+    comments = settings_block(source)
+    for name, comment in comments.items():
         default = script[name]
         kind = (
             {"action": argparse.BooleanOptionalAction}
@@ -41,20 +45,33 @@ def parse_settings(script: dict[str, Any], argv: Sequence[str] | None = None) ->
         )
         shown = default if default != "" else "none"
         help_text = f"{comment} (default: {shown})".replace("%", "%%")
-        parser.add_argument(option_of(name), default=default, help=help_text, **kind)
+        parser.add_argument(option_of(name), default=argparse.SUPPRESS, help=help_text, **kind)
 
-    settings, unknown = parser.parse_known_args(argv)
+    given, unknown = parser.parse_known_args(argv)
     if unknown:
         known = [option for action in parser._actions for option in action.option_strings]
         close = difflib.get_close_matches(unknown[0], known, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         parser.error(f"unknown option {unknown[0]}{hint}")
-    for name, value in vars(settings).items():
+    study = getattr(given, "study", script.get("STUDY", "."))
+    settings = argparse.Namespace()
+    for name in comments:
+        default = in_study(study, name, script[name])
+        value = getattr(given, name.lower(), default)
         if isinstance(value, int | float) and value < 0:
             parser.error(f"argument {option_of(name)}: {value} is below 0")
-        if value != script[name.upper()]:
-            print(f"setting {name.upper()} = {value!r} (default {script[name.upper()]!r})")
+        if value != default or (name == "STUDY" and value != script[name]):
+            print(f"setting {name} = {value!r} (default {script[name]!r})")
+        setattr(settings, name.lower(), value)
     return settings
+
+
+def in_study(study: str, name: str, default: Any) -> Any:
+    """Return a setting's default; a path of the study (`./...`) as the path in its folder."""
+    shared = name == "MODEL_PATH" or study == "."
+    if shared or not isinstance(default, str) or not default.startswith("./"):
+        return default
+    return (Path(study) / default).as_posix()
 
 
 def at_least_one(settings: dict[str, Any], *names: str) -> None:

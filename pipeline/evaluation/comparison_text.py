@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from pipeline.evaluation.metrics import LABEL_SOURCES
+from pipeline.evaluation.run import LABEL_SOURCES
 
 COLUMNS = {
     "model": "Model",

@@ -5,7 +5,7 @@ import re
 import unicodedata
 from typing import Any
 
-from pipeline.common.codebook import BRACKETS, THOUGHTS
+from pipeline.common.replies import BRACKETS, THOUGHTS
 
 CLASS_NUMBER = re.compile(r"\[\s*([0-9])")
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.common.codebook import Codebook, parse_codebook, parse_reply
+from pipeline.common.codebook import Codebook, parse_codebook
+from pipeline.common.replies import parse_reply
 from pipeline.labelling.logprobs import class_probabilities
 from pipeline.labelling.requests import REPEAT, answer_files, read_lines
 

@@ -51,7 +51,7 @@ def print_summary(record: dict) -> None:
     print(f"{labelled:,} of {total:,} rows have a label ({labelled / total:.2%}):")
     for k, (name, count) in enumerate(record["classes"].items()):
         print(f"  {count:>9,}  [{k}] {name} ({count / max(labelled, 1):.1%})")
-    print(f"  {record['strict']:>9,}  answered exactly [k]; {record['lenient']:,} in another dress")
+    print(f"  {record['strict']:>9,}  answered exactly [k]; {record['lenient']:,} in another form")
     if record["corrected"]:
         print(f"  {record['corrected']:>9,}  corrected by hand")
     print(f"{total - labelled:,} rows have none:")

@@ -7,10 +7,11 @@ import pandas as pd
 from scipy.special import softmax
 
 from pipeline.common.cli import UserError, at_least_one
-from pipeline.common.codebook import Codebook, parse_reply, read_codebook
+from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import read_json
+from pipeline.common.replies import parse_reply
 from pipeline.common.rows import read_messages
-from pipeline.evaluation.metrics import (
+from pipeline.evaluation.run import (
     calibration_error,
     claim_results,
     predictions_from,

@@ -1,4 +1,4 @@
-"""The sample that people code: drawn once, coded in a sheet per coder, read back as labels."""
+"""The sample that people code: drawn once, stratified by silver class, a sheet per coder."""
 
 import datetime
 import re
@@ -12,11 +12,10 @@ from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import check_outputs, read_json, write_csv, write_json
 from pipeline.common.rows import read_messages
+from pipeline.people.coding import ADJUDICATION, RECORD, SAMPLE
 from pipeline.people.held_out import in_samples
-from pipeline.people.sampling import draw_sample
-from pipeline.sheets.coding import read_filled_in, update_sheet, write_sheet
+from pipeline.sheets.coding import write_sheet
 
-SAMPLE, RECORD, ADJUDICATION = "sample.csv", "sample.json", "adjudication.xlsx"
 MADE_BY = "human_check.py --draw"
 RESERVED = ("custom_id", "message", "adjudicated", "adjudication", "sample", "pilot")
 
@@ -154,55 +153,47 @@ def read_sample(folder: Path, codebook: Codebook) -> tuple[dict, pd.DataFrame]:
     return record, read_messages(folder / SAMPLE, MADE_BY, codebook, labelled=True)
 
 
-def read_codes(
-    folder: Path, coders: list[str], sample: pd.DataFrame, codebook: Codebook
+def allocate(sizes: np.ndarray, total: int, floor: int) -> np.ndarray:
+    """Return how many rows to draw from strata of `sizes` (k,): `total` in all, int.
+
+    In proportion to size, but at least `floor` from each, or the whole of a smaller one. Fractions
+    go by largest remainder. A `total` beyond the rows there are takes them all.
+    """
+    sizes = np.asarray(sizes)
+    total = min(total, int(sizes.sum()))
+    least = np.minimum(floor, sizes)
+    quotas = np.zeros(len(sizes))
+    raised = np.zeros(len(sizes), bool)
+    while True:
+        rest = total - least[raised].sum()
+        quotas[~raised] = rest * sizes[~raised] / max(sizes[~raised].sum(), 1)
+        short = ~raised & (quotas < least)
+        if not short.any():
+            break
+        raised |= short
+    quotas[raised] = least[raised]
+    drawn = np.floor(quotas).astype(int)
+    by_remainder = np.argsort(drawn - quotas, kind="stable")
+    drawn[by_remainder[: total - drawn.sum()]] += 1
+    return drawn
+
+
+def draw_sample(
+    frame: pd.DataFrame, codebook: Codebook, total: int, floor: int, seed: int
 ) -> pd.DataFrame:
-    """Return the coders' labels, a row per sampled row (index custom_id) and a column per coder.
+    """Return a random sample of `frame`, stratified by `class`, in random order.
 
-    Labels are 0..k-1, -1 for a blank or a row that a coder removed. Raises UserError for a sheet
-    that nobody coded.
+    Raises UserError where the floors alone exceed `total`.
     """
-    messages = dict(zip(sample["custom_id"], sample["message"], strict=True))
-    columns = {}
-    for coder in coders:
-        path, cure = folder / f"{coder}.xlsx", f"put back the sheet of coder {coder}"
-        labels = read_filled_in(path, codebook, "class", messages, cure)
-        if max(labels.values(), default=-1) < 0:
-            others = [file.name for file in sorted(folder.glob(f"{coder}*")) if file != path]
-            beside = f" (there is also {', '.join(others)})" * bool(others)
-            raise UserError(f"{path}: no row is coded: put the coded sheet in its place{beside}")
-        columns[coder] = [labels.get(custom_id, -1) for custom_id in messages]
-    return pd.DataFrame(columns, index=sample["custom_id"])
-
-
-def settle(
-    codes: pd.DataFrame, sample: pd.DataFrame, codebook: Codebook, path: Path
-) -> tuple[pd.DataFrame, pd.Series]:
-    """Return the rows' final labels and the disagreements, having listed these for adjudication.
-
-    A final label is the adjudicated one, else the one that most coders gave: `label`, -1 where they
-    are tied or nobody coded; `adjudicated` is -1 where nobody decided. The second result is a bool
-    per row. `path` is the .xlsx of adjudication, where what people wrote stays.
-    """
-    counts = np.stack([(codes == k).sum(axis=1) for k in range(len(codebook.names))], axis=1)
-    most = counts.max(1, keepdims=True)
-    decided = (most[:, 0] > 0) & ((counts == most).sum(1) == 1)
-    disputed = pd.Series((counts > 0).sum(1) > 1, index=codes.index)
-    messages = dict(zip(sample["custom_id"], sample["message"], strict=True))
-    written = {}
-    if path.is_file():
-        written = read_filled_in(path, codebook, "adjudicated", messages, "")
-    adjudicated = np.array([written.get(custom_id, -1) for custom_id in codes.index])
-    listed = (disputed | codes.index.isin(list(written))).to_numpy()
-    if listed.any():
-        names = [*codebook.names, ""]  # [-1] is a blank
-        table = sample[["custom_id", "message"]]
-        for coder in codes:
-            table = table.assign(**{coder: [names[label] for label in codes[coder]]})
-        update_sheet(table.assign(adjudicated="")[listed], codebook, "adjudicated", path)
-    label = np.where(decided, counts.argmax(1), -1)
-    final = pd.DataFrame(
-        {"label": np.where(adjudicated >= 0, adjudicated, label), "adjudicated": adjudicated},
-        index=codes.index,
-    )
-    return final, disputed
+    num_labels = len(codebook.names)
+    sizes = frame["class"].value_counts().reindex(range(num_labels), fill_value=0).to_numpy()
+    if np.minimum(sizes, floor).sum() > total:
+        raise UserError(
+            f"--min-per-class {floor} of {num_labels} classes exceeds --sample-size {total}: give "
+            "a larger sample or a lower floor"
+        )
+    parts = [
+        frame[frame["class"] == k].sample(n, random_state=seed)
+        for k, n in enumerate(allocate(sizes, total, floor))
+    ]
+    return pd.concat(parts).sample(frac=1, random_state=seed)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.evaluation.metrics import report_table
+from pipeline.evaluation.run_text import report_table
 
 KAPPA = "Cohen's kappa"
 

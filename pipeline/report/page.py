@@ -16,16 +16,10 @@ from sklearn.metrics import classification_report
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook, parse_label
 from pipeline.common.files import read_csv
-from pipeline.report.methods import (
-    EVALUATIONS,
-    Study,
-    inconsistencies,
-    method_of,
-    not_done,
-    package_versions,
-    shown,
-    write_methods,
-)
+from pipeline.report.methods import write_methods
+from pipeline.report.model_sentences import method_of, package_versions
+from pipeline.report.study import EVALUATIONS, Study, inconsistencies, not_done
+from pipeline.report.words import shown
 
 LONGEST_REPLY = 200  # letters of an invalid reply that the page shows
 UNSAFE = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}

@@ -2,7 +2,7 @@
 
 It knows files, batches and chat completions as OpenAI documents them, and what SiliconFlow does
 otherwise: the upload's id inside `data`, `in_queue`, no counts before a batch runs. Its labels are
-the true classes with some errors. Most answers are `[k]`; others are in another dress, hold no
+the true classes with some errors. Most answers are `[k]`; others are in another form, hold no
 class, were filtered, refused or expired, came twice or never came.
 
 Reads   TRUTH_FILE (from make_sample.py), PROMPT_FILE (the codebook)
@@ -111,7 +111,7 @@ class Provider(ThreadingHTTPServer):
 
     `answers` maps a request and how often it came to lines of the batch format. What goes wrong is
     asked for: `fault` for calls, `endings` for the batches to come ("failed", "expired",
-    "cancelled", "errors only"), `wrapped` for SiliconFlow's dress.
+    "cancelled", "errors only"), `wrapped` for SiliconFlow's form.
     """
 
     daemon_threads = True

@@ -1,0 +1,177 @@
+"""A run's folder: its predictions and metrics, and the files that show them.
+
+Everything is computed once, into `metrics.json`; text and plots are renderings of it.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.common.cli import UserError
+from pipeline.common.codebook import Codebook
+from pipeline.common.files import (
+    check_outputs,
+    clean_text,
+    read_json,
+    write_csv,
+    write_json,
+    write_text,
+)
+from pipeline.evaluation.calibration import expected_calibration_error
+from pipeline.evaluation.metrics import compute_metrics
+from pipeline.evaluation.run_text import report_text
+
+LABEL_SOURCES = {  # what a score is against -> how the report calls it
+    "silver labels": "agreement with silver labels",
+    "human coders": "accuracy against human coders",
+    "silver labels and human coders": "agreement with labels by silver and by human coders",
+}
+
+
+def predictions_from(probabilities: np.ndarray, codebook: Codebook) -> pd.DataFrame:
+    """Return the columns of predictions.csv for class probabilities (rows, classes)."""
+    predicted = probabilities.argmax(1)
+    table = {"predicted": predicted, "reply": "", "form": "most probable class"}
+    table["confidence"] = probabilities.max(1).round(6)
+    for k, name in enumerate(codebook.names):
+        table[f"p_{name}"] = probabilities[:, k].round(6)
+    return pd.DataFrame(table)
+
+
+def calibration_error(probabilities: np.ndarray, rows: pd.DataFrame) -> float | None:
+    """Return the expected calibration error of (rows, classes) where rows have a class."""
+    true = rows["class"].to_numpy()
+    scored = true >= 0
+    if not scored.any():
+        return None
+    correct = probabilities.argmax(1)[scored] == true[scored]
+    weights = rows["weight"].to_numpy()[scored] if "weight" in rows else None
+    return expected_calibration_error(probabilities.max(1)[scored], correct, weights)
+
+
+def save_results(
+    rows: pd.DataFrame, predictions: pd.DataFrame, codebook: Codebook, run: dict
+) -> dict:
+    """Write predictions.csv, metrics.json, report.txt and confusion_matrix.png; return the metrics.
+
+    `rows` is `read_messages`' table; `predictions`, in the same order, `predicted` (-1 =
+    invalid), `reply`, `form` (strict, lenient, or why there is no label), `confidence` and `p_*`.
+    Rows of class -1 are predicted, not scored. `run` is `run_record`'s; see `results_folder`.
+    """
+    from pipeline.evaluation.plots import plot_confusion
+
+    folder = results_folder(run["settings"], run["model_path"])
+    true, predicted = rows["class"].to_numpy(), predictions["predicted"].to_numpy()
+    scored = true >= 0
+    metrics = run | {
+        "class_names": list(codebook.names),
+        "codebook_sha256": codebook.sha256,
+        "predicted_rows": len(rows),
+        "rows_without_class": int((~scored).sum()),
+        "predicted_classes": {
+            name: int((predicted == k).sum()) for k, name in enumerate(codebook.names)
+        },
+        "answers": predictions["form"].value_counts().to_dict(),
+    }
+    picture = folder / "confusion_matrix.png"
+    picture.unlink(missing_ok=True)
+    if scored.any():
+        seed = run["settings"]["seed"]
+        source = label_source(rows[scored])
+        metrics |= {
+            "label_source": source,
+            "measured_against": f"{LABEL_SOURCES[source]} ({run['test_file']})",
+        }
+        weights = rows["weight"].to_numpy()[scored] if "weight" in rows else None
+        metrics |= compute_metrics(
+            true[scored], predicted[scored], len(codebook.names), seed, weights
+        )
+        scored_rows = rows.loc[scored, ["custom_id", "class"]].to_csv(index=False)
+        shares = predictions.filter(regex="^p_").to_numpy(dtype=float)
+        if shares.size:
+            metrics["ece"] = calibration_error(shares, rows)
+        metrics["scored_rows_sha256"] = hashlib.sha256(scored_rows.encode()).hexdigest()
+        plot_confusion(
+            metrics["confusion_matrix"],
+            metrics["class_names"],
+            f"{metrics['model']}, {metrics['stage']} fine-tuning",
+            picture,
+        )
+    asked = rows[["custom_id", "message", "class"]].reset_index(drop=True)
+    table = pd.concat([asked, predictions.drop(columns="form")], axis=1)
+    if "weight" in rows:
+        table["weight"] = rows["weight"].to_numpy()
+    table["reply"] = table["reply"].map(clean_text)
+    write_csv(table, folder / "predictions.csv")
+    write_json(metrics, folder / "metrics.json")
+    write_text(report_text(metrics), folder / "report.txt")
+    drawn = ", confusion_matrix.png" if scored.any() else ""
+    print(f"wrote {folder}: report.txt, metrics.json{drawn}\n")
+    print(report_text(metrics))
+    return metrics
+
+
+def label_source(rows: pd.DataFrame) -> str:
+    """Return who gave the rows their class: people where `coded_by` says human, else silver."""
+    human = rows["coded_by"] == "human" if "coded_by" in rows else pd.Series([False])
+    if human.all():
+        return "human coders"
+    return "silver labels and human coders" if human.any() else "silver labels"
+
+
+def results_folder(settings: dict, model_path: str) -> Path:
+    """Return the setting `output_dir`, {model} being the name of the model's folder."""
+    return Path(settings["output_dir"].replace("{model}", Path(model_path).resolve().name))
+
+
+def claim_results(settings: dict, model_path: str, rows: pd.DataFrame) -> None:
+    """Stop before any work where the results could not be written, or would replace a scored run.
+
+    Predicting new rows without a class leaves the evaluation of a test set alone.
+    """
+    folder = results_folder(settings, model_path)
+    check_outputs([folder / "metrics.json"])
+    if (rows["class"] < 0).all() and (folder / "metrics.json").is_file():
+        earlier = read_json(folder / "metrics.json", "remove it")
+        if "accuracy" in earlier:
+            raise UserError(
+                f"{folder} holds the scores on {earlier['test_file']}, and {settings['test_file']} "
+                "has no class to score: give another --output-dir"
+            )
+
+
+def run_record(
+    *,
+    family: str,
+    stage: str,
+    model_path: str,
+    adapter_path: str = "",
+    method: str,
+    shortened: int,
+    seconds: float,
+    num_rows: int,
+    dtype: Any,
+    settings: dict,
+) -> dict:
+    """Return what `save_results` needs to know of a run; `stage` is `before` or `after`."""
+    from pipeline.common.machine import describe_device, versions
+
+    return {
+        "model": Path(model_path).resolve().name,
+        "family": family,
+        "stage": stage,
+        "model_path": model_path,
+        "adapter_path": adapter_path,
+        "test_file": settings["test_file"],
+        "method": method,
+        "shortened": shortened,
+        "seconds": round(seconds, 3),
+        "rows_per_second": round(num_rows / max(seconds, 1e-9), 3),
+        "device": describe_device(),
+        "dtype": str(dtype).removeprefix("torch."),
+        "settings": settings,
+        "versions": versions(),
+    }
