@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
 
         score(settings, codebook)
     else:
-        from pipeline.audit.label_audit import audit
+        from pipeline.audit.suspects import audit
 
         audit(settings, codebook)
 

@@ -72,7 +72,7 @@ def test_improbable_labels_and_duplicates_that_disagree_are_listed(flipped, tiny
 
 
 def test_no_row_is_judged_by_a_model_that_saw_a_duplicate_of_it(flipped, tiny_bert, codebook):
-    from pipeline.audit.label_audit import split_folds
+    from pipeline.audit.suspects import split_folds
 
     rows = pd.read_csv("pre_process/purged_labeled_v2.csv")
     groups = near_duplicates(rows["message"].tolist(), 0.9)

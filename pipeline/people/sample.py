@@ -12,7 +12,7 @@ from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import check_outputs, read_json, write_csv, write_json
 from pipeline.common.rows import read_messages
-from pipeline.people.coding import ADJUDICATION, RECORD, SAMPLE
+from pipeline.people.codes import ADJUDICATION, RECORD, SAMPLE
 from pipeline.people.held_out import in_samples
 from pipeline.sheets.coding import write_sheet
 

@@ -11,7 +11,7 @@ from pipeline.common.files import check_outputs, write_csv, write_json, write_te
 from pipeline.common.rows import read_messages
 from pipeline.evaluation.metrics import confusion
 from pipeline.people.agreement import agreement
-from pipeline.people.coding import ADJUDICATION, read_codes, settle
+from pipeline.people.codes import ADJUDICATION, read_codes, settle
 from pipeline.people.label_quality import label_quality
 from pipeline.people.sample import read_sample, sheets_folder
 from pipeline.people.score_text import human_report

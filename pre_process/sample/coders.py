@@ -20,7 +20,7 @@ from pipeline.common.cli import UserError, parse_settings, run
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import read_json, replacing
 from pipeline.common.rows import read_messages
-from pipeline.people.coding import ADJUDICATION, RECORD
+from pipeline.people.codes import ADJUDICATION, RECORD
 from pre_process.sample.comments import NEIGHBOURS
 
 # --------------------------------------------------------------------------------------------
