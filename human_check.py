@@ -1,74 +1,69 @@
-"""Step 13: the silver labels against human coders, and the labels that look wrong.
+"""Step 13b: the silver labels against people: how right they are, and corrected class shares.
 
---draw    a random sample of the held-out rows, in a spreadsheet per coder
---pilot   another sample, of the other rows, to refine the codebook on (with --score: scores it)
---score   agreement between the coders, silver labels against theirs, corrected class shares
---audit   labels that the comments' text makes improbable, and near-duplicates labelled differently
+Run it when the coders have filled in the spreadsheets of human_sample.py; who they are stands in
+sample.json. What they disagree on is listed in adjudication.xlsx: decide these rows together, fill
+in `adjudicated`, and run it again. With --pilot, the pilot's sheets are scored, and no test set is
+made of them.
 
-Reads   LABELED_FILE (from jsonl_to_csv.py), TEST_FILE (from split_dataset.py), PROMPT_FILE
-        SHEETS_DIR/<coder>.xlsx once people filled in `class`, and adjudication.xlsx `adjudicated`
-        MODEL_PATH (an encoder), for the audit
-Writes  SHEETS_DIR/sample.csv, sample.json, <coder>.xlsx, adjudication.xlsx
-        OUTPUT_DIR/human_check.json, report.txt, silver_errors.xlsx; HUMAN_TEST_FILE
-        AUDIT_DIR/audit.json, audit.xlsx (corrections go back by jsonl_to_csv.py --corrections)
-Run     python human_check.py --draw
+Reads   SHEETS_DIR/sample.csv, sample.json, <coder>.xlsx (from human_sample.py; people filled in
+        `class`), adjudication.xlsx (people filled in `adjudicated`); PROMPT_FILE
+        LABELED_FILE (from jsonl_to_csv.py), where there, to say which labels changed since
+Writes  OUTPUT_DIR/human_check.json, report.txt, silver_errors.xlsx; SHEETS_DIR/adjudication.xlsx
+        HUMAN_TEST_FILE, a test set of human labels, where the sample is of held-out rows
+Run     python human_check.py
 """
 
-from pipeline.common.cli import UserError, at_least_one, parse_settings, run
+from pathlib import Path
+
+from pipeline.common.cli import parse_settings, run
 from pipeline.common.codebook import read_codebook
+from pipeline.common.files import check_outputs, write_csv, write_text
+from pipeline.people.codes import adjudicate, print_open_disputes, read_codes
+from pipeline.people.sample import read_sample, sample_folder
+from pipeline.people.score import (
+    count_coded,
+    human_test_rows,
+    score_sample,
+    silver_errors,
+    warn_of_new_labels,
+)
+from pipeline.people.score_text import human_report
+from pipeline.sheets.coding import write_sheet
 
 # ---------------------------------------------------------------------------------------------
 STUDY = "."  # the folder of a study: all default paths but those of models lie in it
-# what to do
-DRAW = False  # draw the sample
-PILOT = False  # draw the sample to refine the codebook on; with SCORE, score that one
-SCORE = False  # read the coded sheets
-AUDIT = False  # look for labels that are probably wrong
-# the sample
-LABELED_FILE = "./pre_process/purged_labeled_v2.csv"  # the data set: custom_id, message, class
-TEST_FILE = "./pre_process/evaluation/test.csv"  # held-out rows to draw from; empty = all rows
+PILOT = False  # score the pilot of human_sample.py --pilot
+LABELED_FILE = "./pre_process/purged_labeled_v2.csv"  # the labels as they are now
 PROMPT_FILE = "./prompt.txt"  # the codebook
 SHEETS_DIR = "./pre_process/human_check"  # the sample and the coders' sheets
-EXCLUDE = "./pre_process/human_check*/**/sample.csv"  # earlier samples, not to be drawn again
-CODERS = "coder1,coder2"  # names, a sheet each
-SAMPLE_SIZE = 500  # rows
-MIN_PER_CLASS = 50  # rows of each silver class, or all that it has
 OUTPUT_DIR = "./results/human_check"  # the figures
 HUMAN_TEST_FILE = "./pre_process/evaluation/human_test.csv"  # a TEST_FILE of human labels
-# the audit
-MODEL_PATH = "./bert-base-chinese"  # an encoder's folder
-AUDIT_METHOD = "probe"  # "tune" = fine-tune BERT once a fold, as TUNED_PATH was
-TUNED_PATH = "./bert_checkpoints/final_model"  # whose settings "tune" takes
-AUDIT_DIR = "./results/audit"  # the labels to look at
-FOLDS = 5  # parts of the rows, each predicted by a model of the others
-SIMILARITY = 0.9  # of two comments' character 3-grams, from which on they are near-duplicates
-BATCH_SIZE = 64  # rows
-MAX_LENGTH = 128  # tokens; longer comments are shortened
-SEED = 42  # of the draws, the coders' orders, the intervals and the folds
+SEED = 42  # of the intervals
 # ---------------------------------------------------------------------------------------------
 
 
 def main(argv: list[str] | None = None) -> None:
-    settings = vars(parse_settings(globals(), argv))
-    at_least_one(settings, "sample_size", "min_per_class", "batch_size")
-    codebook = read_codebook(settings["prompt_file"])
-    chosen = [name for name in ("draw", "score", "audit") if settings[name]]
-    if not chosen and settings["pilot"]:
-        chosen = ["draw"]
-    if len(chosen) != 1:
-        raise UserError("give one of --draw, --pilot, --score and --audit")
-    if chosen == ["draw"]:
-        from pipeline.people.sample import draw
-
-        draw(settings, codebook)
-    elif chosen == ["score"]:
-        from pipeline.people.score import score
-
-        score(settings, codebook)
+    args = parse_settings(globals(), argv)
+    codebook = read_codebook(args.prompt_file)
+    sheets = sample_folder(args.sheets_dir, args.pilot)
+    sample, rows = read_sample(sheets, codebook)
+    warn_of_new_labels(args.labeled_file, rows, codebook)
+    codes = read_codes(sheets, sample.coders, rows, codebook)
+    final = adjudicate(sheets, codes, rows, codebook)
+    coded = rows.assign(human=final["label"].to_numpy()).query("human >= 0")
+    sample = count_coded(sample, coded, sheets)
+    folder = Path(args.output_dir) / ("pilot" if args.pilot else "")
+    check_outputs([folder / "human_check.json", args.human_test_file])
+    check = score_sample(sample, codes, final, coded, codebook, vars(args), args.seed)
+    write_sheet(silver_errors(coded, codebook), codebook, "", folder / "silver_errors.xlsx")
+    if sample.held_out and not args.pilot:
+        write_csv(human_test_rows(coded, sample.strata), args.human_test_file)
     else:
-        from pipeline.audit.suspects import audit
-
-        audit(settings, codebook)
+        print("no test set is made of this sample: models learn from its rows")
+    write_text(human_report(check), folder / "report.txt")
+    check.write(folder / "human_check.json")
+    print(f"wrote {folder}: human_check.json, report.txt\n\n{human_report(check)}")
+    print_open_disputes(sheets, final)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Reads   REQUESTS_FILE and its shards (from batch_infer_gen.py)
         ANSWERS_FILE and its siblings, such as silver_label_v2-2.jsonl (the provider's answers and
         errors, in any order and any number of files), PROMPT_FILE (the codebook)
-        CORRECTIONS, the sheet of human_check.py --audit once people filled in `corrected`
+        CORRECTIONS, the sheet of label_audit.py once people filled in `corrected`
 Writes  UNLABELED_FILE, LABELED_FILE, PURGED_FILE: custom_id, message, class (-1 = no label)
         ERRORS_FILE, why rows have no label; RETRY_FILE, the requests to send again
         CONFIDENCE_FILE, the teacher's probability of each class, where the answers have it

@@ -1,7 +1,7 @@
 """Step 3b: split the labelled rows into train, validation and test, 70/10/20, stratified by class.
 
 Reads   INPUT_FILE (from jsonl_to_csv.py, or any CSV with custom_id, message, class)
-        HUMAN_SAMPLES/sample.csv and pilot/sample.csv, where there are (from human_check.py)
+        HUMAN_SAMPLES/sample.csv and pilot/sample.csv, where there are (from human_sample.py)
 Writes  OUTPUT_DIR/train.csv, validation.csv, test.csv, splits.json
 Run     python split_dataset.py
 """

@@ -1,9 +1,9 @@
 """Step 14: the report page and the methods paragraph, from what the other steps wrote.
 
 Reads   RESULTS_DIR/*/metrics.json and predictions.csv (from the evaluation steps 5, 7, 8 and 10)
-        where there: comparison.json and figures (step 12), human_check.json and audit.json (step
-        13), LABELS_RECORD (step 3), SPLITS_RECORD (step 3b), the trainings' training.json (steps 6
-        and 9); PROMPT_FILE (the codebook)
+        where there: comparison.json and figures (step 12), human_check.json (step 13b), audit.json
+        (step 3a), LABELS_RECORD (step 3), SPLITS_RECORD (step 3b), the trainings' training.json
+        (steps 6 and 9); PROMPT_FILE (the codebook)
 Writes  RESULTS_DIR/report.html, one file that holds all it shows, and methods.md
 Run     python write_report.py
 """
@@ -14,13 +14,14 @@ from pipeline.common.cli import UserError, parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import check_outputs, read_json, write_text
 from pipeline.models.folder import RECORD
+from pipeline.people.record import HumanCheck
 from pipeline.report.methods import methods_markdown
 from pipeline.report.page import read_predictions, render_page
 from pipeline.report.study import EVALUATIONS, Study, inconsistencies, not_done
 
 # ---------------------------------------------------------------------------------------------
 STUDY = "."  # the folder of a study: all default paths but those of models lie in it
-RESULTS_DIR = "./results"  # a folder per run, and those of steps 12 and 13
+RESULTS_DIR = "./results"  # a folder per run, and those of steps 3a, 12 and 13b
 PROMPT_FILE = "./prompt.txt"  # the codebook
 LABELS_RECORD = "./pre_process/silver_labels.json"  # from jsonl_to_csv.py
 SPLITS_RECORD = "./pre_process/evaluation/splits.json"  # from split_dataset.py
@@ -37,13 +38,14 @@ def main(argv: list[str] | None = None) -> None:
     folder = Path(args.results_dir)
     codebook = read_codebook(args.prompt_file)
     runs, unscored = read_runs(folder, codebook)
+    check = folder / "human_check/human_check.json"
     study = Study(
         codebook=codebook,
         runs=runs,
         unscored=unscored,
         comparison=read_record(folder / "comparison.json", "compare_models.py"),
-        human_check=read_record(folder / "human_check/human_check.json", "human_check.py --score"),
-        audit=read_record(folder / "audit/audit.json", "human_check.py --audit"),
+        human_check=HumanCheck.read(check) if check.is_file() else None,
+        audit=read_record(folder / "audit/audit.json", "label_audit.py"),
         labels=read_record(args.labels_record, "jsonl_to_csv.py"),
         splits=read_record(args.splits_record, "split_dataset.py"),
     )

@@ -213,6 +213,8 @@ COMPARISON = {
     },
 }
 
+SHA256 = read_codebook(Path(__file__).parent.parent / "prompt.txt").sha256
+
 HUMAN_CHECK = {
     "class_names": ["Positive", "Mild", "Negative", "Irrelevant"],
     "sample": {
@@ -220,19 +222,20 @@ HUMAN_CHECK = {
         "held_out": 581,
         "date": "2026-11-20",
         "drawn": 503,
-        "seed": 43,
+        "coders": ["Ana", "Bo <b>"],
+        "codebook_sha256": SHA256,
+        "settings": {"sample_size": 500, "min_per_class": 100, "seed": 43},
         "strata": [
             {
-                "class": k,
                 "name": name,
                 "population": population,
                 "drawn": drawn,
                 "coded": drawn - 1,
                 "inclusion_probability": drawn / population,
             }
-            for k, (name, population, drawn) in enumerate(
-                [("Positive", 380, 102), ("Mild", 1230, 184), ("Negative", 279, 101)]
-                + [("Irrelevant", 1015, 116)]
+            for name, population, drawn in (
+                *(("Positive", 380, 102), ("Mild", 1230, 184), ("Negative", 279, 101)),
+                ("Irrelevant", 1015, 116),
             )
         ],
     },
@@ -292,7 +295,8 @@ HUMAN_CHECK = {
             strict=True,
         )
     ],
-    "settings": {"sample_size": 500, "min_per_class": 100},
+    "codebook_sha256": SHA256,
+    "settings": {"seed": 42},
 }
 
 AUDIT = {

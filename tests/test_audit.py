@@ -13,8 +13,8 @@ from test_human_check import cells
 
 import batch_infer_gen
 import bert_tune
-import human_check
 import jsonl_to_csv
+import label_audit
 import split_dataset
 from pipeline.audit.near_duplicates import near_duplicates, plain
 from pipeline.common.cli import UserError
@@ -42,7 +42,7 @@ def flipped(tiny_bert):
 
 
 def audit(tiny_bert, *more):
-    human_check.main(["--audit", "--model-path", tiny_bert, "--max-length", "64", *more])
+    label_audit.main(["--model-path", tiny_bert, "--max-length", "64", *more])
     return json.loads(Path("results/audit/audit.json").read_text()), cells(SHEET)
 
 
@@ -72,12 +72,12 @@ def test_improbable_labels_and_duplicates_that_disagree_are_listed(flipped, tiny
 
 
 def test_no_row_is_judged_by_a_model_that_saw_a_duplicate_of_it(flipped, tiny_bert, codebook):
-    from pipeline.audit.suspects import split_folds
+    from pipeline.audit.probabilities import split_folds
 
     rows = pd.read_csv("pre_process/purged_labeled_v2.csv")
     groups = near_duplicates(rows["message"].tolist(), 0.9)
     seen = np.zeros(len(rows), int)
-    for known, unseen in split_folds({"folds": 5, "seed": 0}, rows, groups):
+    for known, unseen in split_folds(rows["class"].to_numpy(), groups, 5, seed=0):
         assert not set(groups[known]) & set(groups[unseen])
         seen[unseen] += 1
     assert (seen == 1).all()
@@ -102,6 +102,31 @@ def test_an_audit_never_overwrites_what_people_filled_in(flipped, tiny_bert):
         audit(tiny_bert)
 
 
+def test_an_audit_that_nobody_filled_in_is_replaced_by_one_of_newer_labels(flipped, tiny_bert):
+    _, before = audit(tiny_bert)
+    rows = pd.read_csv("pre_process/purged_labeled_v2.csv")
+    listed = before[0]["custom_id"]
+    write_csv(rows[rows["custom_id"] != listed], "pre_process/purged_labeled_v2.csv")
+    result, after = audit(tiny_bert)
+    assert result["rows"] == len(rows) - 1
+    assert listed not in {row["custom_id"] for row in after}
+
+
+def test_rows_of_one_class_are_refused(flipped, tiny_bert):
+    rows = pd.read_csv("pre_process/purged_labeled_v2.csv")
+    write_csv(rows[rows["class"] == 1], "pre_process/purged_labeled_v2.csv")
+    with pytest.raises(UserError, match="all rows have class Mild, and an audit needs two classes"):
+        audit(tiny_bert)
+
+
+def test_the_next_step_of_an_audit_is_told(flipped, tiny_bert, capsys):
+    audit(tiny_bert)
+    assert (
+        f"next: look at {SHEET}, fill in `corrected` where a label is wrong, then run "
+        f"jsonl_to_csv.py --corrections {SHEET} and split_dataset.py\n" in capsys.readouterr().out
+    )
+
+
 def test_a_class_of_fewer_rows_than_folds_is_refused(flipped, tiny_bert):
     rows = pd.read_csv("pre_process/purged_labeled_v2.csv")
     few = rows[rows["class"] == 2].head(3)
@@ -120,7 +145,7 @@ def test_a_class_of_fewer_rows_than_folds_is_refused(flipped, tiny_bert):
 )
 def test_a_setting_that_makes_no_sense_is_refused(option, message):
     with pytest.raises(UserError, match=message):
-        human_check.main(["--audit", *option])
+        label_audit.main(option)
 
 
 def test_a_class_of_copies_is_refused_and_a_tuned_model_too(flipped, tiny_bert):

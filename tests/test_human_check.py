@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import human_check
+import human_sample
 import split_dataset
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
@@ -69,7 +70,7 @@ def test_rows_are_drawn_in_proportion_with_a_floor_and_small_classes_whole():
 
 
 def test_the_sample_is_drawn_from_the_held_out_rows_and_says_with_what_chance(labelled):
-    human_check.main(["--draw", *SMALL])
+    human_sample.main(SMALL)
     sample = sampled()
     test = pd.read_csv("pre_process/evaluation/test.csv")
     assert len(sample) == 60 and set(sample["custom_id"]) <= set(test["custom_id"])
@@ -82,7 +83,7 @@ def test_the_sample_is_drawn_from_the_held_out_rows_and_says_with_what_chance(la
 
 
 def test_every_coder_gets_the_comments_in_an_order_of_their_own_and_no_silver_label(labelled):
-    human_check.main(["--draw", *SMALL, "--coders", "ann, ben,cy"])
+    human_sample.main([*SMALL, "--coders", "ann, ben,cy"])
     sheets = [cells(SHEETS / f"{name}.xlsx") for name in ("ann", "ben", "cy")]
     for rows in sheets:
         assert list(rows[0]) == ["custom_id", "message", "class"]
@@ -112,40 +113,40 @@ def test_a_comment_that_looks_like_a_formula_stays_text(codebook):
 
 def test_the_same_seed_draws_the_same_sample_and_another_seed_another(labelled):
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
-        human_check.main(["--draw", *SMALL, "--sheets-dir", name, "--seed", seed])
+        human_sample.main([*SMALL, "--sheets-dir", name, "--seed", seed])
     ids = [sampled(Path(name))["custom_id"].tolist() for name in "abc"]
     assert ids[0] == ids[1] != ids[2]
 
 
 def test_the_pilot_takes_neither_held_out_rows_nor_those_of_the_sample(labelled):
-    human_check.main(["--pilot", *SMALL])
-    human_check.main(["--draw", *SMALL])
+    human_sample.main(["--pilot", *SMALL])
+    human_sample.main(SMALL)
     pilot, sample = sampled(SHEETS / "pilot"), sampled()
     test = set(pd.read_csv("pre_process/evaluation/test.csv")["custom_id"])
     assert not set(pilot["custom_id"]) & test
     assert len(sample) == len(pilot) == 60
-    for order in (["--pilot"], ["--draw"]):
-        human_check.main([*order, *SMALL, "--test-file", "", "--sheets-dir", "all"])
+    for order in (["--pilot"], []):
+        human_sample.main([*order, *SMALL, "--test-file", "", "--sheets-dir", "all"])
     ids = [set(sampled(Path(name))["custom_id"]) for name in ("all", "all/pilot")]
     assert not ids[0] & ids[1]
 
 
 def test_a_sample_that_people_may_have_coded_is_never_drawn_over(labelled):
-    human_check.main(["--draw", *SMALL])
+    human_sample.main(SMALL)
     before = (SHEETS / "coder1.xlsx").read_bytes()
     with pytest.raises(UserError, match="sample.csv is there already, perhaps with people's work"):
-        human_check.main(["--draw", *SMALL, "--seed", "7"])
+        human_sample.main([*SMALL, "--seed", "7"])
     assert (SHEETS / "coder1.xlsx").read_bytes() == before
 
 
 def test_coded_sheets_become_figures_disagreements_and_a_test_set(labelled, codebook):
-    human_check.main(["--draw", *SMALL])
+    human_sample.main(SMALL)
     ids = sampled()["custom_id"].tolist()
     names = codebook.names
     other = {row: (labelled[row] + 1) % 4 for row in ids}
     fill(SHEETS / "coder1.xlsx", lambda row: names[labelled[row]])
     fill(SHEETS / "coder2.xlsx", lambda row: other[row] if row in ids[:6] else labelled[row])
-    human_check.main(["--score"])
+    human_check.main([])
     found = result()
     assert found["coders"][1] == {"name": "coder2", "coded": 60, "blank": 0}
     assert found["agreement"]["percent"] == pytest.approx(54 / 60)
@@ -160,7 +161,7 @@ def test_coded_sheets_become_figures_disagreements_and_a_test_set(labelled, code
     assert first["adjudicated"] is None
 
     fill(SHEETS / "adjudication.xlsx", lambda row: names[labelled[row]], "adjudicated")
-    human_check.main(["--score"])
+    human_check.main([])
     found = result()
     assert (found["adjudicated"], found["undecided"], found["silver"]["rows"]) == (6, 0, 60)
     test = pd.read_csv("pre_process/evaluation/human_test.csv", dtype=str)
@@ -177,34 +178,34 @@ def test_coded_sheets_become_figures_disagreements_and_a_test_set(labelled, code
 
 
 def test_the_adjudicated_class_wins_over_what_coders_agree_on_and_is_kept(labelled):
-    human_check.main(["--draw", *SMALL, "--coders", "a,b,c"])
+    human_sample.main([*SMALL, "--coders", "a,b,c"])
     ids = sampled()["custom_id"].tolist()
     fill(SHEETS / "a.xlsx", lambda row: 0 if row == ids[0] else labelled[row])
     for name in "bc":
         fill(SHEETS / f"{name}.xlsx", lambda row: 1 if row == ids[0] else labelled[row])
-    human_check.main(["--score"])
+    human_check.main([])
     assert result()["undecided"] == 0, "two of three is a majority"
     fill(SHEETS / "adjudication.xlsx", lambda row: "Irrelevant", "adjudicated")
     fill(SHEETS / "c.xlsx", lambda row: (labelled[row] + (row == ids[1])) % 4)
     for _ in range(2):
-        human_check.main(["--score"])
+        human_check.main([])
         test = pd.read_csv("pre_process/evaluation/human_test.csv").set_index("custom_id")
         assert test["class"][ids[0]] == 3
         assert len(cells(SHEETS / "adjudication.xlsx")) == 2
     before = (SHEETS / "adjudication.xlsx").read_bytes()
-    human_check.main(["--score"])
+    human_check.main([])
     assert (SHEETS / "adjudication.xlsx").read_bytes() == before
 
 
 def test_blank_and_removed_rows_are_counted_and_left_out(labelled):
-    human_check.main(["--draw", *SMALL])
+    human_sample.main(SMALL)
     ids = sampled()["custom_id"].tolist()
     for name in ("coder1", "coder2"):
         fill(SHEETS / f"{name}.xlsx", lambda row: "" if row in ids[:2] else labelled[row])
     book = openpyxl.load_workbook(SHEETS / "coder2.xlsx")
     book["comments"].delete_rows(next(c.row for c in book["comments"]["A"] if c.value == ids[2]), 1)
     book.save(SHEETS / "coder2.xlsx")
-    human_check.main(["--score"])
+    human_check.main([])
     found = result()
     assert [coder["blank"] for coder in found["coders"]] == [2, 3]
     assert (found["uncoded"], found["undecided"], found["silver"]["rows"]) == (2, 0, 58)
@@ -215,56 +216,67 @@ def test_blank_and_removed_rows_are_counted_and_left_out(labelled):
 
 
 def test_one_coder_alone_gives_figures_and_no_agreement(labelled):
-    human_check.main(["--draw", *SMALL, "--coders", "ann"])
+    human_sample.main([*SMALL, "--coders", "ann"])
     fill(SHEETS / "ann.xlsx", lambda row: labelled[row])
-    human_check.main(["--score"])
+    human_check.main([])
     assert result()["agreement"] is None
     assert "no row was coded by two coders" in Path("results/human_check/report.txt").read_text()
 
 
 def test_the_pilot_is_scored_apart_and_makes_no_test_set(labelled):
-    human_check.main(["--pilot", *SMALL])
+    human_sample.main(["--pilot", *SMALL])
     for name in ("coder1", "coder2"):
         fill(SHEETS / "pilot" / f"{name}.xlsx", lambda row: labelled[row])
-    human_check.main(["--score", "--pilot"])
+    human_check.main(["--pilot"])
     assert result("results/human_check/pilot")["silver"]["rows"] == 60
     assert not Path("pre_process/evaluation/human_test.csv").exists()
     assert not Path("results/human_check/human_check.json").exists()
 
 
-def mistakes():
-    draw = ["--draw", *SMALL]
+def draw_mistakes():
+    """Return message -> options of human_sample.py, and what happens before."""
     return {
-        "give one of --draw, --pilot, --score and --audit": ([], None, []),
-        "give one of --draw, --pilot, --score and --audit ": (["--draw", "--score"], None, []),
         "test.csv not found: run split_dataset.py first, or give": (
-            draw, lambda: Path("pre_process/evaluation/test.csv").unlink(), []),
-        "exceeds --sample-size 20": (["--draw", "--sample-size", "20"], None, []),
-        "--coders 'a,a': give names that differ": ([*draw, "--coders", "a,a"], None, []),
-        "(not 'message')": ([*draw, "--coders", "a,message"], None, []),
-        "(not '../a')": ([*draw, "--coders", "../a"], None, []),
-        "sample.json not found: run human_check.py --draw first": (["--score"], None, []),
-        "row 2: class 'Angry' is no class": (
-            ["--score"], lambda: fill(SHEETS / "coder1.xlsx", lambda row: "Angry"), draw),
-        "coder2.xlsx not found: put back the sheet of coder coder2": (
-            ["--score"], lambda: (code_all(), (SHEETS / "coder2.xlsx").unlink()), draw),
-        "coder1.xlsx: no row is coded: put the coded sheet in its place (there is also": (
-            ["--score"], lambda: shutil.copy(SHEETS / "coder1.xlsx", SHEETS / "coder1 (1).xlsx"),
-            draw),
-        "row 2: the comment is not that of row-": (["--score"], sort_the_comments_alone, draw),
-        "adjudication.xlsx, row 2: custom_id 'row-x' is not one of the sheet's": (
-            ["--score"], lambda: (adjudicate(), fill(
-                SHEETS / "adjudication.xlsx", strange_ids(), "custom_id")), draw),
-        "row 2: custom_id '' is not one of the sheet's: put back the id that": (
-            ["--score"], lambda: (code_all(), fill(
-                SHEETS / "coder1.xlsx", strange_ids(""), "custom_id")), draw),
-        "custom_id 'row-x' is not one of the sheet's": (
-            ["--score"], lambda: fill(SHEETS / "coder1.xlsx", strange_ids(), "custom_id"), draw),
-        "none of the 8 rows of silver class Positive has a human label": (
-            ["--score"], lambda: code_all(but=0), draw),
-        "drawn with another codebook": (
-            ["--score"], lambda: Path("prompt.txt").write_text("[0] a: b\n[1] c: d"), draw),
+            SMALL, lambda: Path("pre_process/evaluation/test.csv").unlink()),
+        "exceeds --sample-size 20": (["--sample-size", "20"], None),
+        "--coders 'a,a': give names that differ": ([*SMALL, "--coders", "a,a"], None),
+        "(not 'message')": ([*SMALL, "--coders", "a,message"], None),
+        "(not '../a')": ([*SMALL, "--coders", "../a"], None),
     }  # fmt: skip
+
+
+def score_mistakes():
+    """Return message -> what happens between a draw and its scoring, None for no draw."""
+    return {
+        "sample.json not found: run human_sample.py first": None,
+        "sample.json not found: run human_sample.py first, or give --pilot to score the pilot":
+            lambda: shutil.move(SHEETS / "sample.json", make(SHEETS / "pilot")),
+        "row 2: class 'Angry' is no class":
+            lambda: fill(SHEETS / "coder1.xlsx", lambda row: "Angry"),
+        "coder2.xlsx not found: put back the sheet of coder coder2":
+            lambda: (code_all(), (SHEETS / "coder2.xlsx").unlink()),
+        "coder1.xlsx is empty: put back the sheet of coder coder1":
+            lambda: openpyxl.Workbook().save(SHEETS / "coder1.xlsx"),
+        "coder1.xlsx: no row is coded: put the coded sheet in its place (there is also":
+            lambda: shutil.copy(SHEETS / "coder1.xlsx", SHEETS / "coder1 (1).xlsx"),
+        "row 2: the comment is not that of row-": sort_the_comments_alone,
+        "adjudication.xlsx, row 2: custom_id 'row-x' is not one of the sheet's":
+            lambda: (adjudicate(), fill(SHEETS / "adjudication.xlsx", strange_ids(), "custom_id")),
+        "adjudication.xlsx is empty: remove it, and run human_check.py again":
+            lambda: (code_all(), openpyxl.Workbook().save(SHEETS / "adjudication.xlsx")),
+        "row 2: custom_id '' is not one of the sheet's: put back the id that":
+            lambda: (code_all(), fill(SHEETS / "coder1.xlsx", strange_ids(""), "custom_id")),
+        "custom_id 'row-x' is not one of the sheet's":
+            lambda: fill(SHEETS / "coder1.xlsx", strange_ids(), "custom_id"),
+        "none of the 8 rows of silver class Positive has a human label": lambda: code_all(but=0),
+        "drawn with another codebook":
+            lambda: Path("prompt.txt").write_text("[0] a: b\n[1] c: d"),
+    }  # fmt: skip
+
+
+def make(folder):
+    folder.mkdir()
+    return folder
 
 
 def strange_ids(name="row-x"):
@@ -291,7 +303,7 @@ def adjudicate():
     silver = dict(zip(ids, sampled()["class"], strict=True))
     other = {row: (silver[row] + (row in ids[:2])) % 4 for row in ids}
     fill(SHEETS / "coder2.xlsx", lambda row: other[row])
-    human_check.main(["--score"])
+    human_check.main([])
 
 
 def sort_the_comments_alone():
@@ -303,20 +315,28 @@ def sort_the_comments_alone():
     book.save(SHEETS / "coder1.xlsx")
 
 
-@pytest.mark.parametrize("message", mistakes())
-def test_a_mistake_is_one_line_that_names_the_cure(labelled, message):
-    argv, prepare, first = mistakes()[message]
-    if first:
-        human_check.main(first)
+@pytest.mark.parametrize("message", draw_mistakes())
+def test_a_mistake_in_drawing_is_one_line_that_names_the_cure(labelled, message):
+    argv, prepare = draw_mistakes()[message]
     if prepare:
         prepare()
     with pytest.raises(UserError) as error:
-        human_check.main(argv)
-    assert message.strip() in str(error.value) and "\n" not in str(error.value)
+        human_sample.main(argv)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("message", score_mistakes())
+def test_a_mistake_in_scoring_is_one_line_that_names_the_cure(labelled, message):
+    if prepare := score_mistakes()[message]:
+        human_sample.main(SMALL)
+        prepare()
+    with pytest.raises(UserError) as error:
+        human_check.main([])
+    assert message in str(error.value) and "\n" not in str(error.value)
 
 
 def test_what_people_wrote_into_the_adjudication_stays_when_rows_are_added(labelled):
-    human_check.main(["--draw", *SMALL])
+    human_sample.main(SMALL)
     adjudicate()
     path = SHEETS / "adjudication.xlsx"
     book = openpyxl.load_workbook(path)
@@ -329,7 +349,7 @@ def test_what_people_wrote_into_the_adjudication_stays_when_rows_are_added(label
     codes = {row["custom_id"]: row["class"] for row in cells(SHEETS / "coder2.xlsx")}
     codes[ids[5]] = (int(codes[ids[5]]) + 1) % 4
     fill(SHEETS / "coder2.xlsx", lambda row: codes[row])
-    human_check.main(["--score"])
+    human_check.main([])
     rows = cells(path)
     assert rows[3]["message"] == "a remark below the table"
     assert [row["custom_id"] for row in rows[2:]] == [None, None, ids[5]]
@@ -339,7 +359,7 @@ def test_what_people_wrote_into_the_adjudication_stays_when_rows_are_added(label
     assert result()["adjudicated"] == 2
     codes[ids[0]] = codes[ids[1]]
     fill(SHEETS / "coder2.xlsx", lambda row: codes[row])
-    human_check.main(["--score"])
+    human_check.main([])
     [row] = [row for row in cells(path) if row["custom_id"] == ids[0]]
     assert row["coder2"] == read_codebook("prompt.txt").names[int(codes[ids[0]])]
 
@@ -348,37 +368,85 @@ def test_a_class_without_rows_left_to_draw_is_refused_before_anybody_codes(label
     test = pd.read_csv("pre_process/evaluation/test.csv", dtype=str)
     write_csv(test[test["class"] != "2"], "pre_process/evaluation/test.csv")
     with pytest.raises(UserError, match="class Negative has 123 rows and none of them is left"):
-        human_check.main(["--draw", *SMALL])
+        human_sample.main(SMALL)
     assert not SHEETS.exists()
 
 
+@pytest.mark.parametrize("pilot", [[], ["--pilot"]])
+def test_a_class_that_earlier_samples_hold_is_said_to_be_used_up(labelled, pilot):
+    everything = ["--test-file", "", "--sample-size", "1000"]
+    human_sample.main([*everything, "--sheets-dir", "pre_process/human_check_1"])
+    with pytest.raises(UserError) as error:
+        human_sample.main([*SMALL, "--test-file", "", *pilot])
+    assert str(error.value) == (
+        "class Positive has 138 rows and none of them is left to draw: earlier samples hold them: "
+        "label more, or merge the class with another"
+    )
+
+
+def test_a_pilot_for_which_the_test_rows_leave_nothing_needs_a_smaller_test_set(labelled):
+    rows = pd.read_csv("pre_process/purged_labeled_v2.csv", dtype=str)
+    write_csv(rows[rows["class"] == "2"], "pre_process/evaluation/test.csv")
+    with pytest.raises(UserError, match="outside the test rows: split .* a smaller --test-size"):
+        human_sample.main(["--pilot", *SMALL])
+
+
+def test_a_sample_that_was_drawn_before_coded_rows_were_counted_is_scored(labelled):
+    human_sample.main(SMALL)
+    code_all()
+    record = json.loads((SHEETS / "sample.json").read_text())
+    for k, stratum in enumerate(record["strata"]):
+        del stratum["coded"]
+        stratum["class"] = k
+    (SHEETS / "sample.json").write_text(json.dumps(record))
+    human_check.main([])
+    strata = result()["sample"]["strata"]
+    assert [stratum["coded"] for stratum in strata] == [stratum["drawn"] for stratum in strata]
+
+
+def test_the_next_step_is_told_and_names_the_sheets(labelled, capsys):
+    human_sample.main([*SMALL, "--pilot"])
+    folder = SHEETS / "pilot"
+    assert (
+        f"next: have {folder}/coder1.xlsx, {folder}/coder2.xlsx coded, then run human_check.py "
+        "--pilot\n" in capsys.readouterr().out
+    )
+    human_sample.main(SMALL)
+    adjudicate()
+    assert (
+        f"next: fill in `adjudicated` in {SHEETS}/adjudication.xlsx (2 rows on which coders "
+        "disagree, 2 of them without a majority), then run human_check.py again\n"
+        in capsys.readouterr().out
+    )
+
+
 def test_a_second_sample_takes_other_rows_and_those_of_other_data_are_no_matter(labelled):
-    human_check.main(["--draw", *SMALL])
+    human_sample.main(SMALL)
     again = ["--sheets-dir", "pre_process/human_check_2"]
-    human_check.main(["--draw", *SMALL, *again])
+    human_sample.main([*SMALL, *again])
     first, second = sampled(), sampled(Path("pre_process/human_check_2"))
     assert not set(first["custom_id"]) & set(second["custom_id"])
     strange = first.assign(message="other data")
     write_csv(strange, SHEETS / "sample.csv")
-    human_check.main(["--draw", *SMALL, "--sheets-dir", "third", "--exclude", f"{SHEETS}/*.csv"])
+    human_sample.main([*SMALL, "--sheets-dir", "third", "--exclude", f"{SHEETS}/*.csv"])
     assert set(sampled(Path("third"))["custom_id"]) == set(first["custom_id"])
 
 
 def test_a_sample_of_all_rows_makes_no_test_set_and_says_so(labelled, capsys):
-    human_check.main(["--draw", *SMALL, "--test-file", ""])
+    human_sample.main([*SMALL, "--test-file", ""])
     code_all()
-    human_check.main(["--score", "--test-file", ""])
+    human_check.main([])
     assert not Path("pre_process/evaluation/human_test.csv").exists()
     assert "models learn from its rows" in capsys.readouterr().out
 
 
 def test_labels_made_anew_since_the_draw_are_pointed_out(labelled, capsys):
-    human_check.main(["--draw", *SMALL])
+    human_sample.main(SMALL)
     code_all()
     table = pd.read_csv("pre_process/purged_labeled_v2.csv", dtype=str)
     table["class"] = (table["class"].astype(int) + 1) % 4
     write_csv(table, "pre_process/purged_labeled_v2.csv")
-    human_check.main(["--score"])
+    human_check.main([])
     assert "60 rows of the sample have another label" in capsys.readouterr().out
 
 
@@ -387,13 +455,13 @@ def test_labels_that_changed_after_the_split_are_pointed_out(labelled):
     table["class"] = (table["class"].astype(int) + 1) % 4
     write_csv(table, "pre_process/purged_labeled_v2.csv")
     with pytest.raises(UserError, match="run split_dataset.py again"):
-        human_check.main(["--draw", *SMALL])
+        human_sample.main(SMALL)
 
 
 def test_simulated_coders_err_at_their_rates_and_the_corrected_shares_cover_the_truth(
     labelled, capsys
 ):
-    human_check.main(["--draw", "--sample-size", "200", "--min-per-class", "15"])
+    human_sample.main(["--sample-size", "200", "--min-per-class", "15"])
     options = ["--sheets-dir", str(SHEETS), "--truth-file", "truth.csv"]
     coders.main([*options, "--error-rates", "0.1,0.3", "--blank", "0"])
     codebook = read_codebook("prompt.txt")
@@ -410,9 +478,9 @@ def test_simulated_coders_err_at_their_rates_and_the_corrected_shares_cover_the_
             )
         )
     assert wrong == pytest.approx([0.1, 0.3], abs=0.07)
-    human_check.main(["--score"])
+    human_check.main([])
     coders.main(options)
-    human_check.main(["--score"])
+    human_check.main([])
     capsys.readouterr()
     check = ["--check", "--result-file", "results/human_check/human_check.json"]
     check += ["--labeled-file", "pre_process/purged_labeled_v2.csv"]

@@ -5,6 +5,7 @@ import copy
 import hashlib
 import json
 import re
+from dataclasses import is_dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -27,8 +28,10 @@ import write_report
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import write_json
+from pipeline.common.records import to_record
 from pipeline.evaluation.metrics import compute_metrics
 from pipeline.evaluation.run_text import report_table
+from pipeline.people.record import HumanCheck
 from pipeline.report.methods import methods_markdown
 from pipeline.report.page import (
     class_scores,
@@ -67,7 +70,7 @@ def study():
         runs=runs,
         unscored=[],
         comparison={"runs": compared} | COMPARISON,
-        human_check=HUMAN_CHECK,
+        human_check=to_record(HUMAN_CHECK, HumanCheck),
         audit=AUDIT,
         labels=LABELS,
         splits=SPLITS,
@@ -81,8 +84,19 @@ def page_of(study):
     return render_page(study, {run["run"]: empty for run in study.runs}, {}, "A study")
 
 
+def parts_of(record):
+    """Return the parts of a dict, a list or a dataclass, to be read and changed in place."""
+    return vars(record) if is_dataclass(record) else record
+
+
+def change(record, **values):
+    """Change parts of a dataclass, also of one that is frozen."""
+    vars(record).update(values)
+
+
 def figures(record, path=()):
-    """Return the paths of the numbers in nested dicts and lists."""
+    """Return the paths of the numbers in nested dicts, lists and dataclasses."""
+    record = parts_of(record)
     if isinstance(record, dict | list):
         parts = record.items() if isinstance(record, dict) else enumerate(record)
         return [found for key, part in parts for found in figures(part, (*path, key))]
@@ -96,7 +110,8 @@ def unmoved(render, study, record):
         *way, last = path
         holder = record
         for key in way:
-            holder = holder[key]
+            holder = parts_of(holder)[key]
+        holder = parts_of(holder)
         value = holder[last]
         holder[last] = value + (1 if isinstance(value, int) or value > 1 else 0.02)
         if render(study) == before:
@@ -113,14 +128,14 @@ def test_every_figure_of_a_record_stands_in_the_paragraph(study, name):
 def test_every_figure_of_the_human_check_stands_in_the_paragraph_but_those_by_class(study):
     by_class = {("silver", "confusion_matrix", "*", "*"), ("silver", "classes", "*", "rows")}
     by_class |= {("silver", "classes", "*", "f1"), ("silver", "classes", "*", "f1_ci95", "*")}
-    rest = {("sample", "strata", "*", "class"), ("sample", "strata", "*", "coded")}
+    rest = {("sample", "strata", "*", "coded"), ("sample", "settings", "sample_size")}
     rest |= {("settings", key) for key in HUMAN_CHECK["settings"]}
     assert unmoved(methods_markdown, study, study.human_check) == by_class | rest
 
 
 def test_every_figure_of_the_human_check_stands_on_the_page(study):
     del study.runs[1:]  # their tables take most of the time
-    assert unmoved(page_of, study, study.human_check) == {("sample", "strata", "*", "class")}
+    assert unmoved(page_of, study, study.human_check) == set()
 
 
 def test_every_figure_of_the_audit_stands_on_the_page(study):
@@ -185,8 +200,8 @@ def test_a_sentence_without_its_figure_is_left_out():
 
 
 def test_a_brace_in_a_name_is_text(study):
-    study.human_check["coders"][0]["name"] = "{x}"
-    study.human_check["agreement"]["kappa"][0]["coders"] = ["{x}", "{0}"]
+    change(study.human_check.coders[0], name="{x}")
+    change(study.human_check.agreement.kappa[0], coders=["{x}", "{0}"])
     study.runs[0] |= {"run": "qwen-after", "title": "{title} after fine-tuning"}
     text = methods_markdown(study)
     assert "{x} (498 rows, 5 blank)" in text and "of {x} and {0} is 0.771" in text
@@ -194,10 +209,10 @@ def test_a_brace_in_a_name_is_text(study):
 
 
 def test_rows_without_a_label_of_people_s_are_pointed_out_in_the_paragraph_and_on_the_page(study):
-    study.human_check.update(undecided=3, uncoded=1)
+    change(study.human_check, undecided=3, uncoded=1)
     assert "4 rows without such a label are left out" in methods_markdown(study)
     assert "4 rows without a final human label: left out" in page_of(study)
-    study.human_check.update(undecided=0, uncoded=0)
+    change(study.human_check, undecided=0, uncoded=0)
     assert "left out, the others" not in methods_markdown(study)
     assert "without a final human label" not in page_of(study)
 
@@ -225,7 +240,7 @@ def test_only_references_that_are_cited_are_listed(study):
     assert references.split("## Appendix")[0].count("\n- ") == len(cited) == len(REFERENCES) - 3
     for name in ("Guo", "Hu, E. J.", "Kish"):  # no ECE, no LoRA of 16 bits, no weights
         assert name not in references
-    study.human_check.clear()
+    change(study, human_check=None)
     assert "Krippendorff" not in methods_markdown(study)
 
 
@@ -271,8 +286,8 @@ def test_a_codebook_cannot_end_the_block_that_quotes_it(study):
         ("silver_labels.json", None, "The silver labelling is not on record"),
         ("splits.json", None, "The splits are not on record (split_dataset.py)."),
         ("results/comparison.json", "comparison", "nor against baselines (compare_models.py)."),
-        ("results/human_check/human_check.json", "human-check", "(human_check.py --draw, then"),
-        ("results/audit/audit.json", "audit", "not searched for errors (human_check.py --audit)."),
+        ("results/human_check/human_check.json", "human-check", "(human_sample.py, then human_"),
+        ("results/audit/audit.json", "audit", "not searched for errors (label_audit.py)."),
         ("qlora/final_model/training.json", None, "The training of Qwen2.5-3B after fine-tuning"),
         ("results/qwen-*/metrics.json", None, "before fine-tuning (local_inference.py)."),
         ("results/qwen-*/metrics.json", None, "(finetune.py, then posttune_eval.py)."),
@@ -304,8 +319,8 @@ def test_of_a_whole_study_nothing_is_named_as_not_done(tmp_path):
     [
         (lambda s: s.labels.update(asked_again=0, self_agreement=0), "agrees with itself"),
         (lambda s: s.labels.update(corrected=0), "No silver labels were corrected by hand"),
-        (lambda s: s.human_check.update(agreement=None), "Agreement between coders was not"),
-        (lambda s: s.human_check.update(adjudicated=0), "were not adjudicated"),
+        (lambda s: change(s.human_check, agreement=None), "Agreement between coders was not"),
+        (lambda s: change(s.human_check, adjudicated=0), "were not adjudicated"),
         (lambda s: s.comparison.update(pairs=[]), "No two models could be tested"),
         (lambda s: s.comparison.update(keywords={}), "No keyword baseline was computed"),
     ],
@@ -318,7 +333,7 @@ def test_a_part_of_a_step_that_was_not_done_is_named(study, change, sentence):
 
 
 def test_without_any_human_label_the_scores_are_called_agreement_only(study):
-    study.human_check.clear()
+    change(study, human_check=None)
     assert "all scores are agreement with silver labels only" in not_done(study)["human_check"]
     study.runs[0]["label_source"] = "human coders"
     assert "agreement with silver labels only" not in not_done(study)["human_check"]
@@ -342,7 +357,7 @@ def test_one_old_run_alone_makes_a_page(tmp_path):
 
 
 def test_records_without_any_figure_make_a_page(study):
-    for name in ("labels", "splits", "human_check", "audit", "comparison"):
+    for name in ("labels", "splits", "audit", "comparison"):
         record = getattr(study, name)
         record.clear()
         record["settings"] = {}
@@ -371,6 +386,27 @@ def test_metrics_that_the_page_cannot_show_are_refused(tmp_path, change, message
     write_json({key: value for key, value in metrics.items() if value is not None}, path)
     with pytest.raises(UserError, match=re.escape(message)):
         run_report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("part", "missing"), [("shares", "shares"), ("silver/f1_ci95", "f1_ci95"), ("sample", "sample")]
+)
+def test_a_human_check_of_an_older_form_is_refused_with_the_cure(tmp_path, part, missing):
+    path = write_study(tmp_path) / "human_check/human_check.json"
+    record = json.loads(path.read_text("utf-8"))
+    holder = record["silver"]["classes"][2] if "/" in part else record
+    del holder[missing]
+    write_json(record, path)
+    with pytest.raises(UserError, match=f"human_check.json lacks '{missing}': run human_check.py"):
+        run_report(tmp_path)
+
+
+def test_without_an_order_of_the_classes_no_ordinal_alpha_is_told(study):
+    assert "0.793 [0.742, 0.839] for ordinal classes" in methods_markdown(study)
+    change(study.human_check.agreement, alpha_ordinal=None, alpha_ordinal_ci95=None)
+    text = methods_markdown(study)
+    assert "is 0.771 [0.724, 0.816] for nominal classes" in text and "ordinal" not in text
+    assert "ordinal" not in page_of(study)
 
 
 def test_a_prediction_that_is_no_class_is_refused(tmp_path):
@@ -453,7 +489,7 @@ def test_the_runs_share_their_rows(tmp_path):
     codebook = read_codebook("prompt.txt")
     runs, _ = write_report.read_runs(results, codebook)
     frames = {run["run"]: read_predictions(results, run, codebook) for run in runs}
-    empty = Study(codebook, runs, [], {}, {}, {}, {}, {})
+    empty = Study(codebook, runs, [], {}, None, {}, {}, {})
     data = prediction_data(empty, frames)
     assert len(data["rows"]) < report_fixture.NUM_ROWS + 60  # four runs on the same, one on some
     assert len({tuple(row) for row in data["rows"]}) == len(data["rows"])

@@ -35,7 +35,7 @@ def read_corrections(
                 )
             corrections[line["custom_id"]] = int(line["class"])
     if sheet:
-        cure = "run human_check.py --audit first"
+        cure = "run label_audit.py first"
         filled_in = read_filled_in(sheet, codebook, "corrected", messages, cure)
         corrections |= {row: label for row, label in filled_in.items() if label >= 0}
     return corrections

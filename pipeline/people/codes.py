@@ -1,5 +1,6 @@
 """What people coded in their sheets, and which label that gives a row."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,8 @@ import pandas as pd
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
+from pipeline.people.sample import ADJUDICATION_FILE
 from pipeline.sheets.coding import read_filled_in, update_sheet
-
-SAMPLE, RECORD, ADJUDICATION = "sample.csv", "sample.json", "adjudication.xlsx"
 
 
 def read_codes(
@@ -33,34 +33,60 @@ def read_codes(
     return pd.DataFrame(columns, index=sample["custom_id"])
 
 
-def settle(
-    codes: pd.DataFrame, sample: pd.DataFrame, codebook: Codebook, path: Path
-) -> tuple[pd.DataFrame, pd.Series]:
-    """Return the rows' final labels and the disagreements, having listed these for adjudication.
+def adjudicate(
+    folder: Path, codes: pd.DataFrame, sample: pd.DataFrame, codebook: Codebook
+) -> pd.DataFrame:
+    """Return the rows' final labels, having listed what coders disagree on in adjudication.xlsx.
 
-    A final label is the adjudicated one, else the one that most coders gave: `label`, -1 where they
-    are tied or nobody coded; `adjudicated` is -1 where nobody decided. The second result is a bool
-    per row. `path` is the .xlsx of adjudication, where what people wrote stays.
+    What people wrote into that sheet stays, and its rows too. See `final_labels` for the result.
     """
-    counts = np.stack([(codes == k).sum(axis=1) for k in range(len(codebook.names))], axis=1)
-    most = counts.max(1, keepdims=True)
-    decided = (most[:, 0] > 0) & ((counts == most).sum(1) == 1)
-    disputed = pd.Series((counts > 0).sum(1) > 1, index=codes.index)
-    messages = dict(zip(sample["custom_id"], sample["message"], strict=True))
-    written = {}
+    path, adjudicated = folder / ADJUDICATION_FILE, {}
     if path.is_file():
-        written = read_filled_in(path, codebook, "adjudicated", messages, "")
-    adjudicated = np.array([written.get(custom_id, -1) for custom_id in codes.index])
-    listed = (disputed | codes.index.isin(list(written))).to_numpy()
-    if listed.any():
+        messages = dict(zip(sample["custom_id"], sample["message"], strict=True))
+        cure = "remove it, and run human_check.py again"
+        adjudicated = read_filled_in(path, codebook, "adjudicated", messages, cure)
+    final = final_labels(codes, adjudicated, len(codebook.names))
+    in_sheet = (final["disputed"] | final.index.isin(list(adjudicated))).to_numpy()
+    if in_sheet.any():
         names = [*codebook.names, ""]  # [-1] is a blank
         table = sample[["custom_id", "message"]]
         for coder in codes:
             table = table.assign(**{coder: [names[label] for label in codes[coder]]})
-        update_sheet(table.assign(adjudicated="")[listed], codebook, "adjudicated", path)
-    label = np.where(decided, counts.argmax(1), -1)
-    final = pd.DataFrame(
-        {"label": np.where(adjudicated >= 0, adjudicated, label), "adjudicated": adjudicated},
+        update_sheet(table.assign(adjudicated="")[in_sheet], codebook, "adjudicated", path)
+    return final
+
+
+def final_labels(
+    codes: pd.DataFrame, adjudicated: Mapping[str, int], num_labels: int
+) -> pd.DataFrame:
+    """Return each row's label (index custom_id), and how it came about.
+
+    `label` is the adjudicated one, else the one that most coders gave, -1 where they are tied or
+    nobody coded. `adjudicated` is -1 where nobody decided. `disputed` is whether coders gave the
+    row different labels.
+    """
+    counts = np.stack([(codes == k).sum(axis=1) for k in range(num_labels)], axis=1)
+    most = counts.max(1, keepdims=True)
+    majority = (most[:, 0] > 0) & ((counts == most).sum(1) == 1)
+    decided = np.array([adjudicated.get(custom_id, -1) for custom_id in codes.index])
+    label = np.where(majority, counts.argmax(1), -1)
+    return pd.DataFrame(
+        {
+            "label": np.where(decided >= 0, decided, label),
+            "adjudicated": decided,
+            "disputed": (counts > 0).sum(1) > 1,
+        },
         index=codes.index,
     )
-    return final, disputed
+
+
+def print_open_disputes(folder: Path, final: pd.DataFrame) -> None:
+    """Say how many disputed rows nobody decided, and where that is done."""
+    waiting = final["disputed"] & (final["adjudicated"] < 0)
+    if waiting.any():
+        tied = int((final["label"] < 0)[waiting].sum())
+        print(
+            f"next: fill in `adjudicated` in {folder / ADJUDICATION_FILE} ({waiting.sum():,} rows "
+            f"on which coders disagree, {tied:,} of them without a majority), then run "
+            "human_check.py again"
+        )

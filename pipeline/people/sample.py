@@ -2,83 +2,29 @@
 
 import datetime
 import re
-from glob import glob
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
-from pipeline.common.files import check_outputs, read_json, write_csv, write_json
+from pipeline.common.files import check_outputs, write_csv
+from pipeline.common.records import read_record, write_record
 from pipeline.common.rows import read_messages
-from pipeline.people.codes import ADJUDICATION, RECORD, SAMPLE
-from pipeline.people.held_out import in_samples
+from pipeline.people.held_out import SAMPLE_FILE, in_samples
+from pipeline.people.record import Sample, Stratum
 from pipeline.sheets.coding import write_sheet
 
-MADE_BY = "human_check.py --draw"
+RECORD_FILE, ADJUDICATION_FILE = "sample.json", "adjudication.xlsx"
 RESERVED = ("custom_id", "message", "adjudicated", "adjudication", "sample", "pilot")
 
 
-def sheets_folder(settings: dict) -> Path:
-    """Return the folder of the sample's sheets; the pilot's is inside the main sample's."""
-    return Path(settings["sheets_dir"]) / ("pilot" if settings["pilot"] else "")
-
-
-def draw(settings: dict, codebook: Codebook) -> None:
-    """Draw the sample, or the pilot, and write a sheet per coder.
-
-    The sample comes from the held-out rows of `test_file`. These are a random part of each class,
-    so a row's chance to be drawn is that of a draw from all of the class. The pilot comes from the
-    other rows, so that no row that a codebook is refined on tests anything.
-    """
-    folder = sheets_folder(settings)
-    coders = coder_names(settings["coders"])
-    targets = [folder / name for name in (SAMPLE, RECORD, *(f"{coder}.xlsx" for coder in coders))]
-    if there := [path for path in (*targets, folder / ADJUDICATION) if path.exists()]:
-        raise UserError(
-            f"{there[0]} is there already, perhaps with people's work: have that sample coded, or "
-            f"give another --sheets-dir, such as {settings['sheets_dir']}_2"
-        )
-    rows, held_out = read_population(settings, codebook)
-    eligible = held_out != settings["pilot"] if held_out.any() else True
-    pool = rows[eligible & ~drawn_before(settings, rows)]
-    for k, name in enumerate(codebook.names):
-        if (rows["class"] == k).any() and not (pool["class"] == k).any():
-            raise UserError(
-                f"class {name} has {(rows['class'] == k).sum():,} rows and none of them is left to "
-                f"draw ({'outside' if settings['pilot'] else 'in'} {settings['test_file']}): split "
-                "with another --seed or a larger --test-size, or merge the class with another"
-            )
-    if len(pool) < settings["sample_size"]:
-        print(f"only {len(pool):,} rows are left to draw, and all of them are drawn")
-    sample = draw_sample(
-        pool, codebook, settings["sample_size"], settings["min_per_class"], settings["seed"]
-    )
-    check_outputs(targets)
-    strata = strata_of(rows, sample, codebook)
-    for number, coder in enumerate(coders, start=1):
-        order = sample.sample(frac=1, random_state=settings["seed"] + number)
-        sheet = order[["custom_id", "message"]].assign(**{"class": ""})
-        write_sheet(sheet, codebook, "class", folder / f"{coder}.xlsx")
-    record = {
-        "population": len(rows),
-        "held_out": int(held_out.sum()),
-        "drawn": len(sample),
-        "date": datetime.date.today().isoformat(),
-        "coders": coders,
-        "codebook_sha256": codebook.sha256,
-        "strata": strata,
-        "settings": settings,
-    }
-    chances = {stratum["class"]: stratum["inclusion_probability"] for stratum in strata}
-    write_json(record, folder / RECORD)
-    write_csv(sample.assign(inclusion_probability=sample["class"].map(chances)), folder / SAMPLE)
-    for stratum in strata:
-        print(
-            f"  {stratum['drawn']:>6,} of {stratum['population']:>8,}  {stratum['name']} "
-            f"(inclusion probability {stratum['inclusion_probability']:.4f})"
-        )
+def sample_folder(sheets_dir: str, pilot: bool) -> Path:
+    """Return the folder of a sample and its sheets; the pilot's is inside the main sample's."""
+    return Path(sheets_dir) / ("pilot" if pilot else "")
 
 
 def coder_names(text: str) -> list[str]:
@@ -91,66 +37,137 @@ def coder_names(text: str) -> list[str]:
     return coders
 
 
-def read_population(settings: dict, codebook: Codebook) -> tuple[pd.DataFrame, np.ndarray]:
+def refuse_drawn(sheets_dir: str, pilot: bool, coders: list[str]) -> None:
+    """Stop where such a sample is in `sheets_dir` already: people may have coded it."""
+    folder = sample_folder(sheets_dir, pilot)
+    files = (SAMPLE_FILE, RECORD_FILE, *(f"{coder}.xlsx" for coder in coders), ADJUDICATION_FILE)
+    if there := [folder / file for file in files if (folder / file).exists()]:
+        raise UserError(
+            f"{there[0]} is there already, perhaps with people's work: have that sample coded, or "
+            f"give another --sheets-dir, such as {sheets_dir}_2"
+        )
+
+
+def read_population(
+    labeled_file: str, test_file: str, codebook: Codebook
+) -> tuple[pd.DataFrame, np.ndarray]:
     """Return the labelled rows, and which of them are held out for tests, a bool (rows,).
 
     With an empty `test_file` no row is. Raises UserError where the test rows are not among the
     labelled ones, with the same class.
     """
-    rows = read_messages(settings["labeled_file"], "jsonl_to_csv.py", codebook, labelled=True)
-    if not settings["test_file"]:
+    rows = read_messages(labeled_file, "jsonl_to_csv.py", codebook, labelled=True)
+    if not test_file:
         print("drawing from all rows: models that learn from them cannot be tested on the sample")
         return rows, np.zeros(len(rows), bool)
-    if not Path(settings["test_file"]).is_file():
+    if not Path(test_file).is_file():
         raise UserError(
-            f"{settings['test_file']} not found: run split_dataset.py first, or give --test-file "
-            "'' to draw from all rows, also those that models learn from"
+            f"{test_file} not found: run split_dataset.py first, or give --test-file '' to draw "
+            "from all rows, also those that models learn from"
         )
-    test = read_messages(settings["test_file"], "split_dataset.py", codebook, labelled=True)
+    test = read_messages(test_file, "split_dataset.py", codebook, labelled=True)
     known = dict(zip(rows["custom_id"], rows["class"], strict=True))
     for custom_id, label in zip(test["custom_id"], test["class"], strict=True):
         if known.get(custom_id) != label:
             raise UserError(
-                f"{settings['test_file']}: {custom_id} has class {label}, and in "
-                f"{settings['labeled_file']} {known.get(custom_id, 'it is not there')}: run "
-                "split_dataset.py again"
+                f"{test_file}: {custom_id} has class {label}, and in {labeled_file} "
+                f"{known.get(custom_id, 'it is not there')}: run split_dataset.py again"
             )
     return rows, rows["custom_id"].isin(test["custom_id"]).to_numpy()
 
 
-def drawn_before(settings: dict, rows: pd.DataFrame) -> np.ndarray:
-    """Return which rows an earlier sample or pilot holds, a bool (rows,)."""
-    other = sheets_folder(settings | {"pilot": not settings["pilot"]}) / SAMPLE
-    return in_samples(rows, [*map(Path, sorted(glob(settings["exclude"], recursive=True))), other])
+def rows_to_draw_from(
+    rows: pd.DataFrame,
+    held_out: np.ndarray,
+    pilot: bool,
+    earlier: Iterable[str | Path],
+    codebook: Codebook,
+) -> pd.DataFrame:
+    """Return the rows that a sample, or a pilot, may be drawn from.
+
+    The sample comes from the held-out rows. These are a random part of each class, so that a row's
+    chance to be drawn is that of a draw from all of the class. The pilot comes from the other rows,
+    so that no row that a codebook is refined on tests anything. `earlier` are the sample.csv files
+    whose rows are not drawn again. Raises UserError where no row of a class is left.
+    """
+    where, cure = "", "earlier samples hold them: label more"
+    eligible = np.ones(len(rows), bool)
+    if held_out.any():
+        eligible = ~held_out if pilot else held_out
+        where = " outside the test rows" if pilot else " among the test rows"
+        cure = f"split with another --seed or a {'smaller' if pilot else 'larger'} --test-size"
+    left = rows[eligible & ~in_samples(rows, earlier)]
+    for k, name in enumerate(codebook.names):
+        if (rows["class"] == k).any() and not (left["class"] == k).any():
+            raise UserError(
+                f"class {name} has {(rows['class'] == k).sum():,} rows and none of them is left to "
+                f"draw{where}: {cure}, or merge the class with another"
+            )
+    return left
 
 
-def strata_of(rows: pd.DataFrame, sample: pd.DataFrame, codebook: Codebook) -> list[dict]:
-    """Return for each silver class its rows, those drawn, and a row's chance to be drawn."""
-    population, drawn = rows["class"].value_counts(), sample["class"].value_counts()
-    return [
-        {
-            "class": k,
-            "name": name,
-            "population": int(population.get(k, 0)),
-            "drawn": int(drawn.get(k, 0)),
-            "inclusion_probability": float(drawn.get(k, 0) / max(population.get(k, 0), 1)),
-        }
+def write_sample(rows: pd.DataFrame, record: Sample, codebook: Codebook, folder: Path) -> None:
+    """Write a sheet per coder, each in an order of its own, then sample.json and sample.csv."""
+    sheets = {coder: folder / f"{coder}.xlsx" for coder in record.coders}
+    check_outputs([folder / SAMPLE_FILE, folder / RECORD_FILE, *sheets.values()])
+    for number, path in enumerate(sheets.values(), start=1):
+        order = rows.sample(frac=1, random_state=record.seed + number)
+        sheet = order[["custom_id", "message"]].assign(**{"class": ""})
+        write_sheet(sheet, codebook, "class", path)
+    write_record(record, folder / RECORD_FILE)
+    chances = dict(enumerate(stratum.inclusion_probability for stratum in record.strata))
+    table = rows.assign(inclusion_probability=rows["class"].map(chances))
+    write_csv(table, folder / SAMPLE_FILE)
+    for stratum in record.strata:
+        print(
+            f"  {stratum.drawn:>6,} of {stratum.population:>8,}  {stratum.name} (inclusion "
+            f"probability {stratum.inclusion_probability:.4f})"
+        )
+
+
+def sample_record(
+    drawn: pd.DataFrame,
+    rows: pd.DataFrame,
+    held_out: np.ndarray,
+    coders: list[str],
+    codebook: Codebook,
+    settings: dict[str, Any],
+) -> Sample:
+    """Return the record of rows that were just drawn from the labelled `rows`."""
+    sizes, sampled = (frame["class"].value_counts() for frame in (rows, drawn))
+    strata = [
+        Stratum(
+            name=name,
+            population=int(sizes.get(k, 0)),
+            drawn=int(sampled.get(k, 0)),
+            inclusion_probability=float(sampled.get(k, 0) / max(sizes.get(k, 0), 1)),
+        )
         for k, name in enumerate(codebook.names)
     ]
+    return Sample(
+        population=len(rows),
+        held_out=int(held_out.sum()),
+        drawn=len(drawn),
+        date=datetime.date.today().isoformat(),
+        coders=coders,
+        codebook_sha256=codebook.sha256,
+        strata=strata,
+        settings=settings,
+    )
 
 
-def read_sample(folder: Path, codebook: Codebook) -> tuple[dict, pd.DataFrame]:
+def read_sample(folder: Path, codebook: Codebook) -> tuple[Sample, pd.DataFrame]:
     """Return the record of a drawn sample and its rows, `class` being the silver label."""
-    draw_first = f"run {MADE_BY} first"
-    if (folder / "pilot" / RECORD).is_file():
-        draw_first += ", or give --pilot to score the pilot"
-    record = read_json(folder / RECORD, draw_first)
-    if record["codebook_sha256"] != codebook.sha256:
+    cure = "run human_sample.py first"
+    if (folder / "pilot" / RECORD_FILE).is_file():
+        cure += ", or give --pilot to score the pilot"
+    record = read_record(folder / RECORD_FILE, Sample, cure)
+    if record.codebook_sha256 != codebook.sha256:
         raise UserError(
             f"{folder} was drawn with another codebook than {codebook.path}: give --prompt-file "
             "that one, or draw again into another --sheets-dir"
         )
-    return record, read_messages(folder / SAMPLE, MADE_BY, codebook, labelled=True)
+    return record, read_messages(folder / SAMPLE_FILE, "human_sample.py", codebook, labelled=True)
 
 
 def allocate(sizes: np.ndarray, total: int, floor: int) -> np.ndarray:

@@ -244,6 +244,9 @@ def settings_records(study: Study) -> list[tuple[str, dict]]:
         if run["training"] and run["training"] not in seen:
             seen.append(run["training"])
             records.append((f"Training of {run['model']}", run["training"].get("settings", {})))
-    steps = {"Human check": study.human_check, "Label audit": study.audit}
-    records += [(name, step["settings"]) for name, step in steps.items() if step.get("settings")]
+    if study.human_check:
+        records.append(("Human sample", study.human_check.sample.settings))
+        records.append(("Human check", study.human_check.settings))
+    if study.audit.get("settings"):
+        records.append(("Label audit", study.audit["settings"]))
     return records

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pipeline.common.codebook import Codebook
+from pipeline.people.record import HumanCheck
 from pipeline.report.words import shown
 
 # Which command makes a scored run of a family and stage.
@@ -17,7 +18,7 @@ FAMILIES = {"llm": "causal language model", "bert": "BERT"}
 
 @dataclass(frozen=True)
 class Study:
-    """What the steps left on disk; `{}` or `[]` stands for a step that left nothing.
+    """What the steps left on disk; `{}`, `[]` or None stands for a step that left nothing.
 
     `runs` are the scored runs' metrics, each with `run` (the folder's name), `title`, `against`
     (what the scores are measured against) and `training` (the record of its training, or `{}`).
@@ -27,7 +28,7 @@ class Study:
     runs: list[dict]
     unscored: list[dict]
     comparison: dict
-    human_check: dict
+    human_check: HumanCheck | None
     audit: dict
     labels: dict
     splits: dict
@@ -35,29 +36,32 @@ class Study:
 
 def inconsistencies(study: Study) -> list[str]:
     """Return what does not belong together: other codebooks, a comparison of other scores."""
+    check = study.human_check
     records = {
         **{f"The run {run['run']}": run for run in [*study.runs, *study.unscored]},
         "The record of the silver labels": study.labels,
         "The record of the splits": study.splits,
-        "The human check": study.human_check,
+        "The human check": vars(check) if check else {},
         "The label audit": study.audit,
     }
-    ours, sample = study.codebook.sha256, study.human_check.get("sample", {})
+    ours = study.codebook.sha256
     found = [
         f"{name} was made with another codebook ({record['codebook_sha256'][:12]}) than "
         f"{study.codebook.path} ({ours[:12]})."
         for name, record in records.items()
         if record.get("codebook_sha256", ours) != ours
     ]
+    population = check.sample.population if check else None
+    labelled = study.labels.get("labelled")
     found += [
         f"{name} is of {shown(rows, 'labelled row|labelled rows')}, and jsonl_to_csv.py has by now "
-        f"labelled {shown(study.labels['labelled'], 'row|rows')}: {cure}."
+        f"labelled {shown(labelled, 'row|rows')}: {cure}."
         for name, rows, cure in (
             ("The split", study.splits.get("rows"), "run split_dataset.py and what follows again"),
-            ("The human check", sample.get("population"), "its figures are those of older labels"),
-            ("The label audit", study.audit.get("rows"), "run human_check.py --audit again"),
+            ("The human check", population, "its figures are those of older labels"),
+            ("The label audit", study.audit.get("rows"), "run label_audit.py again"),
         )
-        if rows is not None and study.labels and rows != study.labels["labelled"]
+        if None not in (rows, labelled) and rows != labelled
     ]
     compared = {
         row["run"]: row.get("accuracy_all_rows") for row in study.comparison.get("runs", [])
@@ -75,7 +79,6 @@ def not_done(study: Study) -> dict[str, str]:
     coded = any(run["label_source"] == "human coders" for run in study.runs)
     scored = {(run["family"], run["stage"]) for run in study.runs}
     only_silver = "" if coded else "; all scores are agreement with silver labels only"
-    agreement = check.get("agreement")
     found = {
         "labels": not labels
         and silver
@@ -111,18 +114,17 @@ def not_done(study: Study) -> dict[str, str]:
         "human_check": not check
         and silver
         and "No sample was coded by people: the silver labels' own error is unknown, and the "
-        f"classes' shares are not corrected for it{only_silver} (human_check.py --draw, then "
-        "--score).",
+        f"classes' shares are not corrected for it{only_silver} (human_sample.py, then "
+        "human_check.py).",
         "agreement": bool(check)
-        and not agreement
+        and not check.agreement
         and "Agreement between coders was not measured, as no rows were coded by two.",
-        "adjudicated": bool(check.get("disagreements"))
-        and not check.get("adjudicated")
+        "adjudicated": bool(check and check.disagreements)
+        and not check.adjudicated
         and "Disagreements between coders were not adjudicated.",
         "human_scores": not coded
         and "No model was scored against human coders (an evaluation step with --test-file "
         "human_test.csv).",
-        "audit": not study.audit
-        and "The labels were not searched for errors (human_check.py --audit).",
+        "audit": not study.audit and "The labels were not searched for errors (label_audit.py).",
     }
     return {key: sentence for key, sentence in found.items() if sentence}

@@ -129,14 +129,14 @@ def read_filled_in(
 
     `messages` maps the ids that may stand there to their comments. Raises UserError for a cell that
     is no class, an id that stands there twice or is another's, and a comment beside the id of
-    another one, as sorting a single column leaves it; with `cure` where there is no file.
+    another one, as sorting a single column leaves it; with `cure` where there is no file or an
+    empty one.
     """
     if not Path(path).is_file():
         raise UserError(f"{path} not found: {cure}")
-    rows = {number: cells for number, cells in read_sheet(path).items() if cells}
-    if not rows:
-        raise UserError(f"{path} is empty: put back the sheet that human_check.py wrote")
-    header = [clean_text(cell_text(cell)) for cell in rows.pop(next(iter(rows)))]
+    header, rows = _read_table(path)
+    if not header:
+        raise UserError(f"{path} is empty: {cure}")
     for name in ("custom_id", column):
         if header.count(name) > 1:
             raise UserError(f"{path} has two columns {name!r}: remove one")
@@ -144,7 +144,6 @@ def read_filled_in(
     text = header.index("message") if "message" in header else -1
     labels: dict[str, int] = {}
     for number, cells in rows.items():
-        cells = [clean_text(cell_text(cell)) for cell in cells] + [""] * len(header)
         label = parse_label(cells[value], codebook)
         if not cells[key] and label == -1:
             continue  # a remark below the table
@@ -169,6 +168,29 @@ def read_filled_in(
             )
         labels[cells[key]] = label
     return labels
+
+
+def is_filled_in(path: Path, column: str) -> bool:
+    """Return whether anybody wrote into a column of a sheet."""
+    header, rows = _read_table(path)
+    if not header:
+        return False
+    place = find_column(path, header, column)
+    return any(cells[place] for cells in rows.values())
+
+
+def _read_table(path: str | Path) -> tuple[list[str], dict[int, list[str]]]:
+    """Return a sheet's column names, and row number -> cells as text, "" where one is missing."""
+    rows = {
+        number: [clean_text(cell_text(cell)) for cell in cells]
+        for number, cells in read_sheet(path).items()
+        if cells
+    }
+    if not rows:
+        return [], {}
+    header = rows.pop(next(iter(rows)))
+    blanks = [""] * len(header)
+    return header, {number: cells + blanks for number, cells in rows.items()}
 
 
 def letters(text: str) -> str:

@@ -122,19 +122,19 @@ $(D)/results/figure1.png: $(RESULTS:=/report.txt) $(D)/results/$(BERT)-human/rep
 	$(PYTHON) compare_models.py --results-dir $(D)/results --train-file $(SPLITS)/train.csv
 
 # Two simulated coders fill in their sheets, and a third person settles what they disagree on.
-$(CHECK)/human_check.json: $(SPLITS)/test.csv human_check.py $(SHARED) $(SAMPLE)
+$(CHECK)/human_check.json: $(SPLITS)/test.csv human_sample.py human_check.py $(SHARED) $(SAMPLE)
 	$(call say,Step 13: silver labels against human coders)
 	@rm -rf $(DATA)/human_check
-	$(PYTHON) human_check.py --draw $(LABELS) $(TEST) $(SHEETS) --sample-size 400 --exclude ''
+	$(PYTHON) human_sample.py $(LABELS) $(TEST) $(SHEETS) --sample-size 400 --exclude ''
 	$(PYTHON) -m pre_process.sample.coders $(SHEETS) --truth-file $(D)/truth.csv
-	$(PYTHON) human_check.py --score $(LABELS) $(SHEETS) $(SCORES)
+	$(PYTHON) human_check.py $(LABELS) $(SHEETS) $(SCORES)
 	$(PYTHON) -m pre_process.sample.coders $(SHEETS) --truth-file $(D)/truth.csv
-	$(PYTHON) human_check.py --score $(LABELS) $(SHEETS) $(SCORES)
+	$(PYTHON) human_check.py $(LABELS) $(SHEETS) $(SCORES)
 	$(PYTHON) -m pre_process.sample.coders --check --result-file $@ $(LABELS) --truth-file $(D)/truth.csv
 
-$(D)/results/audit/audit.json: $(DATA)/purged_labeled_v2.csv $(MODELS)/built human_check.py $(SHARED)
-	$(call say,Step 13: labels that are probably wrong)
-	$(PYTHON) human_check.py --audit $(LABELS) --model-path $(MODELS)/$(BERT) \
+$(D)/results/audit/audit.json: $(DATA)/purged_labeled_v2.csv $(MODELS)/built label_audit.py $(SHARED)
+	$(call say,Step 3a: labels that are probably wrong)
+	$(PYTHON) label_audit.py $(LABELS) --model-path $(MODELS)/$(BERT) \
 		--audit-dir $(@D) $(BERT_SIZE)
 
 $(D)/results/report.html: $(D)/results/figure1.png $(CHECK)/human_check.json $(D)/results/audit/audit.json write_report.py $(wildcard pipeline/report/page.*)

@@ -1,0 +1,83 @@
+"""Step 3a: labels that are probably wrong, and near-duplicates labelled differently.
+
+audit.xlsx lists them for people to look at, the most doubtful first. Where a label is wrong, choose
+the right class in `corrected`, and leave the cell empty where it is right. Then run
+jsonl_to_csv.py --corrections ./results/audit/audit.xlsx, which puts the corrected classes into the
+labels, and split_dataset.py after it. audit.json is for the page of write_report.py.
+
+Reads   LABELED_FILE (from jsonl_to_csv.py), PROMPT_FILE, MODEL_PATH (an encoder)
+        with --audit-method tune also TUNED_PATH/training.json (from bert_tune.py)
+Writes  AUDIT_DIR/audit.xlsx, audit.json
+Run     python label_audit.py
+"""
+
+from pathlib import Path
+
+from pipeline.common.cli import UserError, at_least_one, parse_settings, run
+from pipeline.common.codebook import read_codebook
+from pipeline.common.files import check_outputs, write_json
+from pipeline.common.rows import read_messages
+from pipeline.models.folder import check_model_folder, refuse_tuned
+from pipeline.sheets.coding import write_sheet
+
+# ---------------------------------------------------------------------------------------------
+STUDY = "."  # the folder of a study: all default paths but those of models lie in it
+LABELED_FILE = "./pre_process/purged_labeled_v2.csv"  # the data set: custom_id, message, class
+PROMPT_FILE = "./prompt.txt"  # the codebook
+MODEL_PATH = "./bert-base-chinese"  # an encoder's folder
+AUDIT_METHOD = "probe"  # "tune" = fine-tune BERT once a fold, as TUNED_PATH was
+TUNED_PATH = "./bert_checkpoints/final_model"  # whose settings "tune" takes
+AUDIT_DIR = "./results/audit"  # the labels to look at
+FOLDS = 5  # parts of the rows, each predicted by a model of the others
+SIMILARITY = 0.9  # of two comments' character 3-grams, from which on they are near-duplicates
+BATCH_SIZE = 64  # rows
+MAX_LENGTH = 128  # tokens; longer comments are shortened
+SEED = 42  # of the folds
+# ---------------------------------------------------------------------------------------------
+
+
+METHODS = ("probe", "tune")
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_settings(globals(), argv)
+    check_settings(args.audit_method, args.folds, args.similarity)
+    at_least_one(vars(args), "batch_size")
+    codebook = read_codebook(args.prompt_file)
+    refuse_tuned(check_model_folder(args.model_path, "encoder"))
+    rows = read_messages(args.labeled_file, "jsonl_to_csv.py", codebook, labelled=True)
+    sheet, record = (Path(args.audit_dir) / name for name in ("audit.xlsx", "audit.json"))
+
+    from pipeline.audit import suspects
+    from pipeline.audit.near_duplicates import near_duplicates
+    from pipeline.audit.probabilities import probe_probabilities, split_folds, tuned_probabilities
+
+    suspects.refuse_filled_in(sheet)
+    check_outputs([sheet, record])
+    groups = near_duplicates(rows["message"].tolist(), args.similarity)
+    suspects.refuse_few_messages(args.labeled_file, rows, groups, args.folds, codebook)
+    folds = split_folds(rows["class"].to_numpy(), groups, args.folds, args.seed)
+    common = (args.model_path, rows, folds, codebook, args.batch_size)
+    if args.audit_method == "probe":
+        probabilities, method = probe_probabilities(*common, args.max_length)
+    else:
+        probabilities, method = tuned_probabilities(*common, args.tuned_path, args.seed)
+    found = suspects.find_suspects(rows, probabilities, groups)
+    write_sheet(suspects.audit_table(found, codebook), codebook, "corrected", sheet)
+    facts = suspects.audit_record(found, codebook, method, args.model_path, args.folds, vars(args))
+    write_json(facts, record)
+    suspects.print_next(found, sheet)
+
+
+def check_settings(method: str, folds: int, similarity: float) -> None:
+    """Refuse settings that make no sense."""
+    if method not in METHODS:
+        raise UserError(f"--audit-method {method}: give {' or '.join(METHODS)}")
+    if folds < 2:
+        raise UserError(f"--folds {folds}: give at least 2")
+    if not 0 < similarity <= 1:
+        raise UserError(f"--similarity {similarity}: give a share above 0, at most 1")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,94 @@
+"""Class probabilities of each row, by models that learned from other rows."""
+
+import tempfile
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
+
+from pipeline.bert.encoder import (
+    encode,
+    fit_probe,
+    forward,
+    load_encoder,
+    load_tokenizer,
+    mean_of_tokens,
+    softmax_of_logits,
+)
+from pipeline.bert.training import bert_trainer
+from pipeline.common.codebook import Codebook
+from pipeline.common.files import read_json
+from pipeline.models.folder import RECORD, check_codebook
+
+Folds = list[tuple[np.ndarray, np.ndarray]]  # the rows to learn from, the rows to predict
+
+
+def split_folds(labels: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> Folds:
+    """Return the parts, stratified by class: each row is predicted once.
+
+    `groups` (rows,) are numbers of groups of near-duplicates, which stay together.
+    """
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    return list(splitter.split(labels, labels, groups))
+
+
+def probe_probabilities(
+    path: str,
+    rows: pd.DataFrame,
+    folds: Folds,
+    codebook: Codebook,
+    batch_size: int,
+    max_length: int,
+) -> tuple[np.ndarray, str]:
+    """Return class probabilities (rows, classes) of linear probes, and how they were made.
+
+    The probes are fitted on the features of the encoder in `path`, which stays as it is.
+    """
+    tokenizer = load_tokenizer(path, max_length)
+    ids, _ = encode(tokenizer, rows["message"].tolist(), max_length)
+    features = forward(load_encoder(path), tokenizer, ids, batch_size, mean_of_tokens)
+    labels = rows["class"].to_numpy()
+    probabilities = np.zeros((len(rows), len(codebook.names)))
+    for known, unseen in folds:
+        probe = fit_probe(features[known], labels[known])
+        probabilities[np.ix_(unseen, probe.classes_)] = probe.predict_proba(features[unseen])
+    return probabilities, "a linear probe on frozen features"
+
+
+def tuned_probabilities(
+    path: str,
+    rows: pd.DataFrame,
+    folds: Folds,
+    codebook: Codebook,
+    batch_size: int,
+    tuned_path: str,
+    seed: int,
+) -> tuple[np.ndarray, str]:
+    """Return class probabilities (rows, classes) of BERT, and how they were made.
+
+    The encoder in `path` is fine-tuned once a fold with the settings of the model in `tuned_path`,
+    a tenth of the known rows being its validation.
+    """
+    record = read_json(f"{tuned_path}/{RECORD}", "run bert_tune.py first")
+    check_codebook(tuned_path, record, codebook)
+    training = record["settings"] | {"model_path": path}
+    tokenizer = load_tokenizer(path, training["max_length"])
+    ids, _ = encode(tokenizer, rows["message"].tolist(), training["max_length"])
+    probabilities = np.zeros((len(rows), len(codebook.names)))
+    for known, unseen in folds:
+        learned = rows.iloc[known]
+        enough = learned["class"].value_counts().min() >= 10  # for one of each in a tenth
+        train, validation = train_test_split(
+            learned,
+            test_size=0.1,
+            stratify=learned["class"] if enough else None,
+            random_state=seed,
+        )
+        with tempfile.TemporaryDirectory() as scratch:
+            trainer = bert_trainer(training | {"output_dir": scratch}, codebook, train, validation)
+            trainer.train()
+        unseen_ids = [ids[i] for i in unseen]
+        probabilities[unseen] = forward(
+            trainer.model, tokenizer, unseen_ids, batch_size, softmax_of_logits
+        )
+    return probabilities, f"BERT fine-tuned with the settings of {tuned_path}"
