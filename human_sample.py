@@ -17,7 +17,7 @@ from glob import glob
 
 from pipeline.common.cli import at_least_one, parse_settings, run
 from pipeline.common.codebook import read_codebook
-from pipeline.people.held_out import SAMPLE_FILE
+from pipeline.people.record import SAMPLE_FILE
 from pipeline.people.sample import (
     coder_names,
     draw_sample,

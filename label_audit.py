@@ -15,10 +15,8 @@ from pathlib import Path
 
 from pipeline.common.cli import UserError, at_least_one, parse_settings, run
 from pipeline.common.codebook import read_codebook
-from pipeline.common.files import check_outputs, write_json
 from pipeline.common.rows import read_messages
 from pipeline.models.folder import check_model_folder, refuse_tuned
-from pipeline.sheets.coding import write_sheet
 
 # ---------------------------------------------------------------------------------------------
 STUDY = "."  # the folder of a study: all default paths but those of models lie in it
@@ -46,14 +44,13 @@ def main(argv: list[str] | None = None) -> None:
     codebook = read_codebook(args.prompt_file)
     refuse_tuned(check_model_folder(args.model_path, "encoder"))
     rows = read_messages(args.labeled_file, "jsonl_to_csv.py", codebook, labelled=True)
-    sheet, record = (Path(args.audit_dir) / name for name in ("audit.xlsx", "audit.json"))
 
     from pipeline.audit import suspects
     from pipeline.audit.near_duplicates import near_duplicates
     from pipeline.audit.probabilities import probe_probabilities, split_folds, tuned_probabilities
 
-    suspects.refuse_filled_in(sheet)
-    check_outputs([sheet, record])
+    folder = Path(args.audit_dir)
+    suspects.check_folder(folder)
     groups = near_duplicates(rows["message"].tolist(), args.similarity)
     suspects.refuse_few_messages(args.labeled_file, rows, groups, args.folds, codebook)
     folds = split_folds(rows["class"].to_numpy(), groups, args.folds, args.seed)
@@ -63,10 +60,8 @@ def main(argv: list[str] | None = None) -> None:
     else:
         probabilities, method = tuned_probabilities(*common, args.tuned_path, args.seed)
     found = suspects.find_suspects(rows, probabilities, groups)
-    write_sheet(suspects.audit_table(found, codebook), codebook, "corrected", sheet)
-    facts = suspects.audit_record(found, codebook, method, args.model_path, args.folds, vars(args))
-    write_json(facts, record)
-    suspects.print_next(found, sheet)
+    record = suspects.audit_record(found, codebook, method, args.model_path, args.folds, vars(args))
+    suspects.write_audit(found, record, codebook, folder)
 
 
 def check_settings(method: str, folds: int, similarity: float) -> None:

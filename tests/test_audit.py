@@ -1,4 +1,4 @@
-"""The audit of the labels: improbable ones, duplicates that disagree, corrections read back."""
+"""Step 3a: improbable labels, duplicates that disagree, and corrections read back."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Step 13: the sample, the coders' sheets, the figures and the human test set."""
+"""Step 13a and 13b: the sample, the coders' sheets, the figures and the human test set."""
 
 import json
 import shutil
@@ -240,6 +240,8 @@ def draw_mistakes():
             SMALL, lambda: Path("pre_process/evaluation/test.csv").unlink()),
         "exceeds --sample-size 20": (["--sample-size", "20"], None),
         "--coders 'a,a': give names that differ": ([*SMALL, "--coders", "a,a"], None),
+        "--coders 'Ann,ann': give names that differ": ([*SMALL, "--coders", "Ann,ann"], None),
+        "(not 'Adjudication')": ([*SMALL, "--coders", "a,Adjudication"], None),
         "(not 'message')": ([*SMALL, "--coders", "a,message"], None),
         "(not '../a')": ([*SMALL, "--coders", "../a"], None),
     }  # fmt: skip

@@ -10,8 +10,10 @@ from cleanlab.filter import find_label_issues
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
-from pipeline.sheets.coding import is_filled_in
+from pipeline.common.files import check_outputs, write_json
+from pipeline.sheets.coding import is_filled_in, write_sheet
 
+SHEET_FILE, RECORD_FILE = "audit.xlsx", "audit.json"
 TOP = 20  # rows that the page shows
 
 
@@ -29,11 +31,6 @@ class Suspects:
     improbable: np.ndarray
     groups: np.ndarray
     disputed: np.ndarray
-
-    @property
-    def disputed_groups(self) -> int:
-        """How many groups of near-duplicates have several labels."""
-        return len(np.unique(self.groups[self.disputed]))
 
 
 def find_suspects(rows: pd.DataFrame, probabilities: np.ndarray, groups: np.ndarray) -> Suspects:
@@ -68,13 +65,15 @@ def refuse_few_messages(
         )
 
 
-def refuse_filled_in(path: Path) -> None:
-    """Stop where an audit would overwrite what people filled in."""
-    if path.is_file() and is_filled_in(path, "corrected"):
+def check_folder(folder: Path) -> None:
+    """Stop where an audit cannot be written, or would overwrite what people filled in."""
+    sheet = folder / SHEET_FILE
+    if sheet.is_file() and is_filled_in(sheet, "corrected"):
         raise UserError(
-            f"{path} holds people's corrections: read them back by jsonl_to_csv.py --corrections, "
+            f"{sheet} holds people's corrections: read them back by jsonl_to_csv.py --corrections, "
             "and give another --audit-dir"
         )
+    check_outputs([sheet, folder / RECORD_FILE])
 
 
 def audit_table(found: Suspects, codebook: Codebook) -> pd.DataFrame:
@@ -120,7 +119,7 @@ def audit_record(
         "model_path": model_path,
         "folds": folds,
         "issues": len(found.improbable),
-        "near_duplicates": found.disputed_groups,
+        "near_duplicates": len(np.unique(found.groups[found.disputed])),
         "class_names": list(codebook.names),
         "codebook_sha256": codebook.sha256,
         "settings": settings,
@@ -138,13 +137,14 @@ def audit_record(
     }
 
 
-def print_next(found: Suspects, sheet: Path) -> None:
-    """Say what was found, and what people do with the sheet."""
+def write_audit(found: Suspects, record: dict[str, Any], codebook: Codebook, folder: Path) -> None:
+    """Write audit.xlsx and audit.json, and say what people do with them."""
+    sheet = folder / SHEET_FILE
+    write_sheet(audit_table(found, codebook), codebook, "corrected", sheet)
+    write_json(record, folder / RECORD_FILE)
     print(
-        f"{len(found.improbable):,} of {len(found.rows):,} labels are improbable; "
-        f"{found.disputed_groups:,} groups of near-duplicates have different labels"
-    )
-    print(
+        f"{record['issues']:,} of {record['rows']:,} labels are improbable; "
+        f"{record['near_duplicates']:,} groups of near-duplicates have different labels\n"
         f"next: look at {sheet}, fill in `corrected` where a label is wrong, then run "
         f"jsonl_to_csv.py --corrections {sheet} and split_dataset.py"
     )

@@ -8,7 +8,7 @@ import pandas as pd
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
-from pipeline.people.sample import ADJUDICATION_FILE
+from pipeline.people.record import ADJUDICATION_FILE
 from pipeline.sheets.coding import read_filled_in, update_sheet
 
 

@@ -9,8 +9,7 @@ import pandas as pd
 
 from pipeline.common.cli import UserError
 from pipeline.common.files import read_csv
-
-SAMPLE_FILE = "sample.csv"
+from pipeline.people.record import SAMPLE_FILE
 
 
 def in_samples(

@@ -6,6 +6,9 @@ from typing import Any
 
 from pipeline.common.records import read_record, write_record
 
+SAMPLE_FILE, RECORD_FILE = "sample.csv", "sample.json"
+ADJUDICATION_FILE = "adjudication.xlsx"
+
 Interval = list[float]  # of 95 %: the lower and the upper end
 SCORE_AGAIN = "run human_check.py again, which reads only the coded sheets"
 

@@ -14,11 +14,10 @@ from pipeline.common.codebook import Codebook
 from pipeline.common.files import check_outputs, write_csv
 from pipeline.common.records import read_record, write_record
 from pipeline.common.rows import read_messages
-from pipeline.people.held_out import SAMPLE_FILE, in_samples
-from pipeline.people.record import Sample, Stratum
+from pipeline.people.held_out import in_samples
+from pipeline.people.record import ADJUDICATION_FILE, RECORD_FILE, SAMPLE_FILE, Sample, Stratum
 from pipeline.sheets.coding import write_sheet
 
-RECORD_FILE, ADJUDICATION_FILE = "sample.json", "adjudication.xlsx"
 RESERVED = ("custom_id", "message", "adjudicated", "adjudication", "sample", "pilot")
 
 
@@ -28,10 +27,18 @@ def sample_folder(sheets_dir: str, pilot: bool) -> Path:
 
 
 def coder_names(text: str) -> list[str]:
-    """Return the coders' names; refuse those that are no file's or a column's of their own."""
+    """Return the coders' names; refuse those that are no file's or a column's of their own.
+
+    Two names that differ in case alone are the same file on Windows and macOS.
+    """
     coders = [name.strip() for name in text.split(",") if name.strip()]
-    wrong = [name for name in coders if name in RESERVED or re.search(r'[\\/:*?"<>|]|^\.', name)]
-    if wrong or not coders or len(set(coders)) < len(coders):
+    bare = [name.casefold() for name in coders]
+    wrong = [
+        name
+        for name in coders
+        if name.casefold() in RESERVED or re.search(r'[\\/:*?"<>|]|^\.', name)
+    ]
+    if wrong or not coders or len(set(bare)) < len(coders):
         refused = f" (not {wrong[0]!r})" if wrong else ""
         raise UserError(f"--coders {text!r}: give names that differ, such as ann,ben{refused}")
     return coders

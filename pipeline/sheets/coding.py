@@ -22,12 +22,22 @@ def write_sheet(frame: pd.DataFrame, codebook: Codebook, fill_in: str, path: str
     where it looks like a formula. Raises UserError for a text that no cell can hold.
     """
     from openpyxl import Workbook
-    from openpyxl.styles import Alignment, Font
-    from openpyxl.utils import get_column_letter
 
     book = Workbook()
-    sheet, rules = book.active, book.create_sheet("codebook")
-    sheet.title = "comments"
+    book.active.title = "comments"
+    _write_table(book.active, frame, path)
+    _write_codebook(book.create_sheet("codebook"), codebook)
+    if fill_in and len(frame):
+        _add_drop_down(book.active, codebook, frame.columns.get_loc(fill_in) + 1, len(frame) + 1)
+    _save(book, path)
+    print(f"wrote {path}: {len(frame):,} rows")
+
+
+def _write_table(sheet: Any, frame: pd.DataFrame, path: str | Path) -> None:
+    """Write a table with its column names into a sheet; `path` is for the error message."""
+    from openpyxl.styles import Font
+    from openpyxl.utils import get_column_letter
+
     for column, name in enumerate(frame.columns, start=1):
         width = WIDE if name == "message" else NARROW
         sheet.column_dimensions[get_column_letter(column)].width = width
@@ -40,17 +50,18 @@ def write_sheet(frame: pd.DataFrame, codebook: Codebook, fill_in: str, path: str
             _put(sheet.cell(row, column), value, wrap=name == "message")
         sheet.cell(1, column).font = Font(bold=True)
     sheet.freeze_panes = "A2"
+
+
+def _write_codebook(sheet: Any, codebook: Codebook) -> None:
+    """Write the class names, which the drop-downs refer to, and the codebook below them."""
+    from openpyxl.styles import Alignment, Font
+
     lines = ["class", *codebook.names, "", *codebook.text.splitlines()]
     for row, line in enumerate(lines, start=1):
-        cell = rules.cell(row, 1, line)
+        cell = sheet.cell(row, 1, line)
         cell.data_type, cell.alignment = "s", Alignment(wrap_text=True, vertical="top")
-    rules["A1"].font = Font(bold=True)
-    rules.column_dimensions["A"].width = WIDE
-    if fill_in and len(frame):
-        letter = get_column_letter(frame.columns.get_loc(fill_in) + 1)
-        sheet.add_data_validation(_drop_down(codebook, f"{letter}2:{letter}{len(frame) + 1}"))
-    _save(book, path)
-    print(f"wrote {path}: {len(frame):,} rows")
+    sheet["A1"].font = Font(bold=True)
+    sheet.column_dimensions["A"].width = WIDE
 
 
 def update_sheet(frame: pd.DataFrame, codebook: Codebook, fill_in: str, path: Path) -> None:
@@ -60,7 +71,6 @@ def update_sheet(frame: pd.DataFrame, codebook: Codebook, fill_in: str, path: Pa
     `fill_in`, the others are added below.
     """
     from openpyxl import load_workbook
-    from openpyxl.utils import get_column_letter
 
     if not path.is_file():
         write_sheet(frame, codebook, fill_in, path)
@@ -83,9 +93,8 @@ def update_sheet(frame: pd.DataFrame, codebook: Codebook, fill_in: str, path: Pa
                 _put(cell, value, wrap=name == "message")
                 changed = True
     if changed:
-        letter = get_column_letter(places[fill_in])
         sheet.data_validations.dataValidation.clear()
-        sheet.add_data_validation(_drop_down(codebook, f"{letter}2:{letter}{bottom}"))
+        _add_drop_down(sheet, codebook, places[fill_in], bottom)
         _save(book, path)
         print(f"brought {path} up to date")
 
@@ -100,11 +109,12 @@ def _put(cell: Any, value: Any, wrap: bool) -> None:
         cell.data_type, cell.number_format, cell.quotePrefix = "s", "@", True
 
 
-def _drop_down(codebook: Codebook, cells: str) -> Any:
-    """Return a validation of cells by the class names on the codebook's sheet.
+def _add_drop_down(sheet: Any, codebook: Codebook, column: int, bottom: int) -> None:
+    """Let a column's cells down to the row `bottom` be chosen from the codebook sheet's names.
 
     It warns and does not forbid: class numbers are read as well as names.
     """
+    from openpyxl.utils import get_column_letter
     from openpyxl.worksheet.datavalidation import DataValidation
 
     choice = DataValidation(
@@ -113,8 +123,9 @@ def _drop_down(codebook: Codebook, cells: str) -> Any:
     choice.errorStyle = "warning"
     choice.errorTitle, choice.error = "No class", f"Choose one of {', '.join(codebook.names)}"[:255]
     choice.showErrorMessage = True
-    choice.add(cells)
-    return choice
+    letter = get_column_letter(column)
+    choice.add(f"{letter}2:{letter}{bottom}")
+    sheet.add_data_validation(choice)
 
 
 def _save(book: Any, path: str | Path) -> None:

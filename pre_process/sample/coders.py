@@ -21,8 +21,8 @@ from pipeline.common.cli import UserError, parse_settings, run
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import replacing
 from pipeline.common.rows import read_messages
-from pipeline.people.record import HumanCheck
-from pipeline.people.sample import ADJUDICATION_FILE, read_sample
+from pipeline.people.record import ADJUDICATION_FILE, HumanCheck
+from pipeline.people.sample import read_sample
 from pre_process.sample.comments import NEIGHBOURS
 
 # --------------------------------------------------------------------------------------------

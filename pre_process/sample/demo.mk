@@ -123,7 +123,7 @@ $(D)/results/figure1.png: $(RESULTS:=/report.txt) $(D)/results/$(BERT)-human/rep
 
 # Two simulated coders fill in their sheets, and a third person settles what they disagree on.
 $(CHECK)/human_check.json: $(SPLITS)/test.csv human_sample.py human_check.py $(SHARED) $(SAMPLE)
-	$(call say,Step 13: silver labels against human coders)
+	$(call say,Steps 13a and 13b: silver labels against human coders)
 	@rm -rf $(DATA)/human_check
 	$(PYTHON) human_sample.py $(LABELS) $(TEST) $(SHEETS) --sample-size 400 --exclude ''
 	$(PYTHON) -m pre_process.sample.coders $(SHEETS) --truth-file $(D)/truth.csv
