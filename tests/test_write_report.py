@@ -234,6 +234,15 @@ def test_what_becomes_of_labels_and_rows_by_options_is_told(study):
     assert "31 rows were then exchanged for others of the same class" in text
 
 
+def test_only_classes_with_an_order_have_a_sentence_on_ordinal_alpha(study):
+    nominal = "for nominal classes is 0.771 [0.724, 0.816], in the sample"
+    ordinal = "For the classes as steps of a scale (ordinal) it is 0.793 [0.742, 0.839]."
+    assert nominal in methods_markdown(study) and ordinal in methods_markdown(study)
+    change(study.human_check.agreement, alpha_ordinal=None, alpha_ordinal_ci95=None)
+    text = methods_markdown(study)
+    assert nominal in text and "ordinal" not in text and "ordinal" not in page_of(study)
+
+
 def test_only_references_that_are_cited_are_listed(study):
     text, references = methods_markdown(study).split("## References")
     cited = [key for key in REFERENCES if key in text]
@@ -399,14 +408,6 @@ def test_a_human_check_of_an_older_form_is_refused_with_the_cure(tmp_path, part,
     write_json(record, path)
     with pytest.raises(UserError, match=f"human_check.json lacks '{missing}': run human_check.py"):
         run_report(tmp_path)
-
-
-def test_without_an_order_of_the_classes_no_ordinal_alpha_is_told(study):
-    assert "0.793 [0.742, 0.839] for ordinal classes" in methods_markdown(study)
-    change(study.human_check.agreement, alpha_ordinal=None, alpha_ordinal_ci95=None)
-    text = methods_markdown(study)
-    assert "is 0.771 [0.724, 0.816] for nominal classes" in text and "ordinal" not in text
-    assert "ordinal" not in page_of(study)
 
 
 def test_a_prediction_that_is_no_class_is_refused(tmp_path):

@@ -90,18 +90,15 @@ def agreement_sentences(found: Agreement | None) -> list[str]:
     """Return how far the coders agree, no sentence where no rows were coded by two."""
     if found is None:
         return []
-    ordinal = (
-        " and {alpha_ordinal:.3f} {alpha_ordinal_ci95:.3f} for ordinal"
-        if found.alpha_ordinal is not None
-        else ""
-    )
     return [
         *fill_all(
             vars(found),
             "On {rows:row|rows} coded by two or more, {percent:%} of the pairs of codes agree.",
-            "Krippendorff's alpha (Krippendorff, 2018) is {alpha_nominal:.3f} "
-            f"{{alpha_nominal_ci95:.3f}} for nominal{ordinal} classes, in the sample, where rare "
-            "classes have more than their share.",
+            "Krippendorff's alpha (Krippendorff, 2018) for nominal classes is {alpha_nominal:.3f} "
+            "{alpha_nominal_ci95:.3f}, in the sample, where rare classes have more than their "
+            "share.",
+            "For the classes as steps of a scale (ordinal) it is {alpha_ordinal:.3f} "
+            "{alpha_ordinal_ci95:.3f}.",
         ),
         *fill_all_of(
             (vars(pair) | {"coders": listed(pair.coders)} for pair in found.kappa),
