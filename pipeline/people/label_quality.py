@@ -80,8 +80,8 @@ def figures(tables: np.ndarray) -> dict[str, np.ndarray]:
 def intervals(counts: np.ndarray, sizes: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return the ends of the intervals of the `figures` of samples (..., k, k), by their names.
 
-    Wilson's at the effective sample size, with the variance of the stratified jackknife. Kappa,
-    which reaches from -1 to 1, counts as the share (1 + kappa) / 2. Simulations in
+    Wilson's at the effective sample size, with the variance of the stratified jackknife. Macro F1,
+    a mean of shares, counts as a share, and kappa, of -1 to 1, as (1 + kappa) / 2. Simulations in
     `tests/test_label_quality.py` show the coverage for 2, 4 and 10 classes.
     """
     k, coded = counts.shape[-1], counts.sum(-1)

@@ -83,8 +83,8 @@ def human_sentences(check: dict) -> tuple[list[str], list[str]]:
             "simple random sample with the same variance. The variance is that of the jackknife "
             "over the rows, for the agreement of the coders as Fleiss and Davies have it (Fleiss & "
             "Davies, 1982), for all else within the strata (Wolter, 2007) and with the finite "
-            "population correction (Cochran, 1977). Alpha and kappa, which reach from −1 to 1, are "
-            "taken as shares: (1 + value) / 2."
+            "population correction (Cochran, 1977). Macro F1 counts as a share; alpha and kappa, "
+            "of −1 to 1, are taken as shares: (1 + value) / 2."
         )
     return text, shares
 
