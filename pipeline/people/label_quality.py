@@ -82,7 +82,9 @@ def intervals(counts: np.ndarray, sizes: np.ndarray) -> dict[str, tuple[np.ndarr
 
     Wilson's at the effective sample size, with the variance of the stratified jackknife. Macro F1,
     a mean of shares, counts as a share, and kappa, of -1 to 1, as (1 + kappa) / 2. Simulations in
-    `tests/test_label_quality.py` show the coverage for 2, 4 and 10 classes.
+    `tests/test_label_quality.py` show the coverage for 2, 4 and 10 classes, 93 to 97 % over many
+    data sets; of a single one, whose few rare rows lie between possible counts, the coverage of a
+    class's recall was seen down to 90 %.
     """
     k, coded = counts.shape[-1], counts.sum(-1)
     each = np.eye(k * k, dtype=int).reshape(k, k, k, k)
