@@ -36,9 +36,9 @@ PILOT = False  # score the pilot of human_sample.py --pilot
 LABELED_FILE = "./pre_process/purged_labeled_v2.csv"  # the labels as they are now
 PROMPT_FILE = "./prompt.txt"  # the codebook
 SHEETS_DIR = "./pre_process/human_check"  # the sample and the coders' sheets
+ORDERED_CLASSES = False  # on = steps of a scale, in the codebook's order: ordinal alpha too
 OUTPUT_DIR = "./results/human_check"  # the figures
 HUMAN_TEST_FILE = "./pre_process/evaluation/human_test.csv"  # a TEST_FILE of human labels
-SEED = 42  # of the intervals
 # ---------------------------------------------------------------------------------------------
 
 
@@ -54,7 +54,9 @@ def main(argv: list[str] | None = None) -> None:
     sample = count_coded(sample, coded, sheets)
     folder = Path(args.output_dir) / ("pilot" if args.pilot else "")
     check_outputs([folder / "human_check.json", args.human_test_file])
-    check = score_sample(sample, codes, final, coded, codebook, vars(args), args.seed)
+    check = score_sample(
+        sample, codes, final, coded, codebook, vars(args), ordered=args.ordered_classes
+    )
     write_sheet(silver_errors(coded, codebook), codebook, "", folder / "silver_errors.xlsx")
     if sample.held_out and not args.pilot:
         write_csv(human_test_rows(coded, sample.strata), args.human_test_file)

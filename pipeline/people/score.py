@@ -51,18 +51,19 @@ def score_sample(
     rows: pd.DataFrame,
     codebook: Codebook,
     settings: dict[str, Any],
-    seed: int,
+    ordered: bool,
 ) -> HumanCheck:
     """Return the figures of a coded sample.
 
     `codes` has a column per coder, `final` is `final_labels` of them; `rows` are the sampled rows
-    that have a label, `class` being the silver and `human` the human one.
+    that have a label, `class` being the silver and `human` the human one. `ordered` is whether the
+    classes are steps of a scale.
     """
     names = list(codebook.names)
     counts = confusion(rows["class"].to_numpy(), rows["human"].to_numpy(), len(names))
     counts = counts[:, :-1]  # people give no invalid answer
     sizes = np.array([stratum.population for stratum in sample.strata])
-    quality = label_quality(counts, sizes, names, seed)
+    quality = label_quality(counts, sizes, names)
     blank = (codes < 0).sum()
     without, disputed = final["label"] < 0, final["disputed"]
     return HumanCheck(
@@ -70,7 +71,7 @@ def score_sample(
         codebook_sha256=codebook.sha256,
         sample=sample,
         coders=[Coder(name, len(codes) - int(blank[name]), int(blank[name])) for name in codes],
-        agreement=to_record(agreement(codes, len(names), seed), Agreement | None),
+        agreement=to_record(agreement(codes, len(names), ordered=ordered), Agreement | None),
         disagreements=int(disputed.sum()),
         adjudicated=int((final["adjudicated"] >= 0).sum()),
         undecided=int((without & disputed).sum()),
