@@ -4,7 +4,7 @@ Two Qwen2 causal LMs and a BERT, briefly pre-trained on generated comments of an
 sample's, in folders laid out as a clone from Hugging Face.
 
 Reads   PROMPT_FILE (the codebook)
-Writes  OUTPUT_DIR/Qwen2-tiny-1.2M, Qwen2-tiny-0.3M, bert-tiny-chinese
+Writes  OUTPUT_DIR/Qwen2-tiny-0.7M, Qwen2-tiny-0.3M, bert-tiny-chinese
 Run     python -m pre_process.sample.build_models
 """
 
@@ -20,9 +20,9 @@ from pre_process.sample.comments import generate_comments
 OUTPUT_DIR = "./demo/models"  # a folder per model
 ONLY = ""  # the name of one model; empty = all three
 PROMPT_FILE = "./prompt.txt"  # codebook
-NUM_PRETRAIN = 6000  # generated comments
+NUM_PRETRAIN = 4000  # generated comments
 QWEN2_STEPS = 400  # pre-training steps of the larger Qwen2
-SMALL_QWEN2_STEPS = 800  # of the smaller Qwen2
+SMALL_QWEN2_STEPS = 700  # of the smaller Qwen2
 BERT_STEPS = 200  # of BERT
 SEED = 1234  # same seed, same models; not the sample's
 # --------------------------------------------------------------------------------------------
@@ -39,11 +39,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     from pre_process.sample.tiny_qwen2 import build_qwen2
 
     builders = {
-        "Qwen2-tiny-1.2M": partial(
+        "Qwen2-tiny-0.7M": partial(
             build_qwen2,
             codebook=codebook,
             hidden_size=128,
-            num_layers=4,
+            num_layers=2,
             pretrain_steps=args.qwen2_steps,
             learning_rate=3e-3,
         ),
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             build_qwen2,
             codebook=codebook,
             hidden_size=64,
-            num_layers=3,
+            num_layers=2,
             pretrain_steps=args.small_qwen2_steps,
             learning_rate=6e-3,
         ),
