@@ -33,6 +33,7 @@ EXCLUDE = "./pre_process/human_check*/**/sample.csv"  # earlier samples, not to 
 CODERS = "coder1,coder2"  # names, a sheet each
 SAMPLE_SIZE = 500  # rows
 MIN_PER_CLASS = 50  # rows of each silver class, or all that it has
+ORDERED_CLASSES = False  # on = steps of a scale, in the codebook's order: ordinal alpha too
 OUTPUT_DIR = "./results/human_check"  # the figures
 HUMAN_TEST_FILE = "./pre_process/evaluation/human_test.csv"  # a TEST_FILE of human labels
 # the audit
@@ -44,7 +45,7 @@ FOLDS = 5  # parts of the rows, each predicted by a model of the others
 SIMILARITY = 0.9  # of two comments' character 3-grams, from which on they are near-duplicates
 BATCH_SIZE = 64  # rows
 MAX_LENGTH = 128  # tokens; longer comments are shortened
-SEED = 42  # of the draws, the coders' orders, the intervals and the folds
+SEED = 42  # of the draws, the coders' orders and the folds
 # ---------------------------------------------------------------------------------------------
 
 

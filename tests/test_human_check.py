@@ -214,6 +214,22 @@ def test_blank_and_removed_rows_are_counted_and_left_out(labelled):
     )
 
 
+def test_only_classes_with_an_order_get_an_ordinal_alpha(labelled):
+    human_check.main(["--draw", *SMALL])
+    for number, name in enumerate(("coder1", "coder2")):
+        fill(
+            SHEETS / f"{name}.xlsx",
+            lambda row, n=number: (labelled[row] + n * (row[-1] == "7")) % 4,
+        )
+    report = Path("results/human_check/report.txt")
+    human_check.main(["--score"])
+    assert "alpha_ordinal" not in result()["agreement"] and "ordinal" not in report.read_text()
+    human_check.main(["--score", "--ordered-classes"])
+    found = result()["agreement"]
+    low, high = found["alpha_ordinal_ci95"]
+    assert low < found["alpha_ordinal"] < high and "ordinal alpha" in report.read_text()
+
+
 def test_one_coder_alone_gives_figures_and_no_agreement(labelled):
     human_check.main(["--draw", *SMALL, "--coders", "ann"])
     fill(SHEETS / "ann.xlsx", lambda row: labelled[row])

@@ -219,6 +219,16 @@ def test_what_becomes_of_labels_and_rows_by_options_is_told(study):
     assert "31 rows were then exchanged for others of the same class" in text
 
 
+def test_only_classes_with_an_order_have_a_sentence_on_ordinal_alpha(study):
+    agreement = study.human_check["agreement"]
+    nominal = "for nominal classes is 0.771 [0.724, 0.816], in the sample"
+    ordinal = "For the classes as steps of a scale (ordinal) it is 0.793 [0.742, 0.839]."
+    assert nominal in methods_markdown(study) and ordinal in methods_markdown(study)
+    del agreement["alpha_ordinal"], agreement["alpha_ordinal_ci95"]
+    text = methods_markdown(study)
+    assert nominal in text and "ordinal" not in text
+
+
 def test_only_references_that_are_cited_are_listed(study):
     text, references = methods_markdown(study).split("## References")
     cited = [key for key in REFERENCES if key in text]

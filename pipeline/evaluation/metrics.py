@@ -46,10 +46,14 @@ def wilson_interval(hits: float, total: float) -> list[float]:
 
     `total` may be an effective sample size.
     """
-    share, z2 = hits / total, norm.ppf(0.975) ** 2
-    middle = share + z2 / (2 * total)
-    half = np.sqrt(z2 * (share * (1 - share) / total + z2 / (4 * total**2)))
-    return [float(end / (1 + z2 / total)) for end in (middle - half, middle + half)]
+    return [float(end) for end in wilson_ends(hits / total, total)]
+
+
+def wilson_ends(share: np.ndarray, total: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends of Wilson's intervals of many shares; a `total` of 0 says nothing."""
+    z2 = norm.ppf(0.975) ** 2 / np.maximum(total, 1e-9)
+    half = np.sqrt(z2 * share * (1 - share) + z2**2 / 4)
+    return (share + z2 / 2 - half) / (1 + z2), (share + z2 / 2 + half) / (1 + z2)
 
 
 def weighted_interval(right: np.ndarray, weights: np.ndarray) -> list[float]:

@@ -1,24 +1,24 @@
-"""How far coders agree: Krippendorff's alpha and Cohen's kappa, with bootstrap intervals."""
+"""How far coders agree: Krippendorff's alpha and Cohen's kappa, with their intervals."""
 
 from itertools import combinations
 
-import krippendorff
 import numpy as np
 import pandas as pd
 
-from pipeline.evaluation.metrics import NUM_DRAWS, cohen_kappa, confusion
-
-PSEUDO_ROWS = 2  # in all, as Agresti and Coull (1998) add two to each side of a share
-LEVELS = ("nominal", "ordinal")
+from pipeline.evaluation.metrics import cohen_kappa, confusion
+from pipeline.people.intervals import agreement_interval, jackknife_variance
 
 
-def agreement(codes: pd.DataFrame, num_labels: int, seed: int) -> dict | None:
+def agreement(codes: pd.DataFrame, num_labels: int, *, ordered: bool = False) -> dict | None:
     """Return how far coders agree on the rows that two or more of them coded, None without such.
 
     `codes` has a row per comment and a column per coder: 0..k-1, -1 for a blank. `percent` is the
-    share of pairs of labels that agree; "ordinal" takes the classes in the codebook's order. The
-    figures are those of the sample, in which rare classes may have more than their share. Intervals
-    are percentiles of draws of the rows with `PSEUDO_ROWS` more.
+    share of pairs of labels that agree. With `ordered` classes, steps of a scale in the codebook's
+    order, there is an ordinal alpha too. The figures are those of the sample, in which rare classes
+    may have more than their share. Intervals are 95 %: Wilson's at the effective sample size, with
+    the variance of the jackknife over rows (Fleiss and Davies 1982). Simulations in
+    `tests/test_agreement.py` show the coverage, 93 to 97 %; only that of the ordinal alpha of
+    coders who seldom disagree is less, down to 89 % where they err once in 100 rows.
     """
     counts = np.stack([(codes == k).sum(axis=1) for k in range(num_labels)], axis=1)
     counts = counts[counts.sum(1) > 1]
@@ -30,44 +30,29 @@ def agreement(codes: pd.DataFrame, num_labels: int, seed: int) -> dict | None:
         "percent": float((counts * (counts - 1)).sum() / pairs.sum()),
     }
     patterns, repeats = np.unique(counts, axis=0, return_counts=True)
-    each = np.eye(num_labels, dtype=int)
-    pairs_of_classes = (each[:, None] + each).reshape(-1, num_labels)
-    draws = redraw(np.append(repeats, [0] * num_labels**2), num_labels, seed)
-    patterns = np.concatenate([patterns, pairs_of_classes])
-    for level in LEVELS:
-        varied = (counts.sum(0) > 0).sum() > 1  # without variation alpha is 0 by definition
-        alpha = (
-            krippendorff.alpha(value_counts=counts, level_of_measurement=level) if varied else 0.0
-        )
-        result[f"alpha_{level}"] = float(alpha)
-        result[f"alpha_{level}_ci95"] = np.percentile(
-            alphas(patterns, draws, level), [2.5, 97.5]
-        ).tolist()
+    for level in ("nominal", "ordinal") if ordered else ("nominal",):
+        alpha = float(alphas(patterns, repeats[None], level)[0])
+        without = alphas(patterns, repeats - np.eye(len(repeats)), level)
+        result[f"alpha_{level}"] = alpha
+        result[f"alpha_{level}_ci95"] = interval(alpha, without, repeats)
     result["kappa"] = [
-        kappa_of(codes[first], codes[second], num_labels, seed)
+        kappa_of(codes[first], codes[second], num_labels)
         for first, second in combinations(codes.columns, 2)
     ]
     return result
 
 
-def redraw(counts: np.ndarray, num_labels: int, seed: int) -> np.ndarray:
-    """Return draws (draws, kinds) of how many rows are of each kind, float, as many as there are.
-
-    `counts` (kinds,) ends with the k² pairs of classes that two coders can give a row. A Bayesian
-    bootstrap (Rubin 1981) of the rows and `PSEUDO_ROWS`, spread evenly over these pairs: without
-    them coders who hardly ever disagree would get an interval that is too short, or none.
-    """
-    smoothed = counts.astype(float)
-    smoothed[-(num_labels**2) :] += PSEUDO_ROWS / num_labels**2
-    draws = np.random.default_rng(seed).standard_gamma(smoothed, size=(NUM_DRAWS, len(counts)))
-    return counts.sum() * draws / draws.sum(1, keepdims=True)
+def interval(value: float, without: np.ndarray, repeats: np.ndarray) -> list[float]:
+    """Return a coefficient's interval, given its values `without` one row of each kind (kinds,)."""
+    variance = jackknife_variance(without[None, :, None], repeats[None])
+    return agreement_interval(value, float(variance[0]), int(repeats.sum()))
 
 
 def alphas(patterns: np.ndarray, weights: np.ndarray, level: str) -> np.ndarray:
-    """Return Krippendorff's alpha of many weightings of the same units, float (draws,).
+    """Return Krippendorff's alpha of many weightings of the same units, float (weightings,).
 
-    `patterns` (units, k) counts the labels that a unit got, two or more in all; `weights` (draws,
-    units) says how often a unit stands in a draw. The formula is that of Krippendorff (2011),
+    `patterns` (units, k) counts the labels that a unit got, two or more in all; `weights`
+    (weightings, units) says how often each unit counts. The formula is that of Krippendorff (2011),
     "Computing Krippendorff's Alpha-Reliability".
     """
     num = patterns.shape[1]
@@ -86,7 +71,7 @@ def alphas(patterns: np.ndarray, weights: np.ndarray, level: str) -> np.ndarray:
     return np.where(expected > 0, 1 - observed / np.where(expected > 0, expected, 1), 0.0)
 
 
-def kappa_of(first: pd.Series, second: pd.Series, num_labels: int, seed: int) -> dict:
+def kappa_of(first: pd.Series, second: pd.Series, num_labels: int) -> dict:
     """Return Cohen's kappa of two coders over the rows that both coded; None where there are none.
 
     `first` and `second` hold 0..k-1, -1 for a blank.
@@ -96,8 +81,12 @@ def kappa_of(first: pd.Series, second: pd.Series, num_labels: int, seed: int) ->
     if not both.any():
         return result | {"kappa": None, "ci95": None}
     matrix = confusion(first.to_numpy()[both], second.to_numpy()[both], num_labels)
-    draws = redraw(matrix[:, :-1].ravel(), num_labels, seed)
-    draws = draws.reshape(-1, num_labels, num_labels)
-    draws = np.concatenate([draws, np.zeros((NUM_DRAWS, num_labels, 1))], axis=2)
-    interval = np.percentile(cohen_kappa(draws), [2.5, 97.5])
-    return result | {"kappa": float(cohen_kappa(matrix)), "ci95": interval.tolist()}
+    kinds = np.flatnonzero(matrix)
+    without = np.repeat(matrix.reshape(1, -1), len(kinds), axis=0)
+    without[np.arange(len(kinds)), kinds] -= 1
+    kappa = float(cohen_kappa(matrix))
+    if both.sum() > 1:
+        without = cohen_kappa(without.reshape(-1, *matrix.shape))
+    else:
+        without = np.array([kappa])
+    return result | {"kappa": kappa, "ci95": interval(kappa, without, matrix.ravel()[kinds])}

@@ -35,7 +35,7 @@ def score(settings: dict, codebook: Codebook) -> None:
     refuse_uncoded_classes(sheets, record["strata"], counts.sum(1))
     result = {
         **described(record, codes, counts.sum(1), codebook),
-        "agreement": agreement(codes, len(codebook.names), settings["seed"]),
+        "agreement": agreement(codes, len(codebook.names), ordered=settings["ordered_classes"]),
         "disagreements": int(disputed.sum()),
         "adjudicated": int((final["adjudicated"] >= 0).sum()),
         "undecided": int((~usable & disputed.to_numpy()).sum()),
@@ -43,7 +43,7 @@ def score(settings: dict, codebook: Codebook) -> None:
         "settings": settings,
     }
     sizes = np.array([stratum["population"] for stratum in record["strata"]])
-    result |= label_quality(counts, sizes, list(codebook.names), settings["seed"])
+    result |= label_quality(counts, sizes, list(codebook.names))
 
     write_sheet(silver_errors(rows, codebook), codebook, "", folder / "silver_errors.xlsx")
     write_json(result, folder / "human_check.json")

@@ -44,12 +44,15 @@ def agreement_text(found: dict | None) -> str:
         for pair in found["kappa"]
         if pair["kappa"] is not None
     )
+    ordinal = ""
+    if "alpha_ordinal" in found:
+        ordinal = figure("Krippendorff, ordinal alpha", found, "alpha_ordinal")
     return (
         f"Agreement of the coders on the {found['rows']:,} rows that two or more coded "
         f"({found['percent']:.1%} of the pairs of labels are equal), with 95 % intervals; rare "
         "classes have more weight here than in the data set:\n"
         f"{figure('Krippendorff, nominal alpha', found, 'alpha_nominal')}"
-        f"{figure('Krippendorff, ordinal alpha', found, 'alpha_ordinal')}"
+        f"{ordinal}"
         f"{kappas}\n"
     )
 

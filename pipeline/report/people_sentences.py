@@ -33,9 +33,10 @@ def human_sentences(check: dict) -> tuple[list[str], list[str]]:
     text += fill_all(
         agreement,
         "On {rows:row|rows} coded by two or more, {percent:%} of the pairs of codes agree.",
-        "Krippendorff's alpha (Krippendorff, 2018) is {alpha_nominal:.3f} "
-        "{alpha_nominal_ci95:.3f} for nominal and {alpha_ordinal:.3f} {alpha_ordinal_ci95:.3f} for "
-        "ordinal classes, in the sample, where rare classes have more than their share.",
+        "Krippendorff's alpha (Krippendorff, 2018) for nominal classes is {alpha_nominal:.3f} "
+        "{alpha_nominal_ci95:.3f}, in the sample, where rare classes have more than their share.",
+        "For the classes as steps of a scale (ordinal) it is {alpha_ordinal:.3f} "
+        "{alpha_ordinal_ci95:.3f}.",
     )
     text += fill_all_of(
         [pair | {"coders": listed(pair["coders"])} for pair in agreement.get("kappa", [])],
@@ -76,14 +77,14 @@ def human_sentences(check: dict) -> tuple[list[str], list[str]]:
         text.append(
             "Below are the shares of the classes in the whole data set, corrected for the silver "
             "labels' errors by stratified prediction-powered inference (Angelopoulos et al., "
-            "2023), beside the naive shares of the silver labels, with 95% intervals. The "
-            "intervals of the agreement are quantiles of a Bayesian bootstrap (Rubin, 1981) of "
-            "the rows and two pseudo-rows, spread over all pairs of classes; those of the naive "
-            "shares are Wilson's (Wilson, 1927). All others are quantiles of draws of each "
-            "stratum's shares from a Dirichlet distribution with the prior of Perks (Perks, "
-            "1947), whose mean is moved so that the prior weighs 4/k² of its own for k classes, "
-            "and whose spread is that of the unbiased variance with the finite population "
-            "correction."
+            "2023), beside the naive shares of the silver labels, with 95% intervals. All those of "
+            "the human check are Wilson's (Wilson, 1927). Those of the naive shares count all "
+            "rows; all others rest on the effective sample size (Franco et al., 2019), that of a "
+            "simple random sample with the same variance. The variance is that of the jackknife "
+            "over the rows, for the agreement of the coders as Fleiss and Davies have it (Fleiss & "
+            "Davies, 1982), for all else within the strata (Wolter, 2007) and with the finite "
+            "population correction (Cochran, 1977). Macro F1 counts as a share; alpha and kappa, "
+            "of −1 to 1, are taken as shares: (1 + value) / 2."
         )
     return text, shares
 

@@ -4,6 +4,7 @@
 REFERENCES = {
     "Angelopoulos et al., 2023": "Angelopoulos, A. N., Bates, S., Fannjiang, C., Jordan, M. I., & "
     "Zrnic, T. (2023). Prediction-powered inference. Science, 382(6671), 669–674.",
+    "Cochran, 1977": "Cochran, W. G. (1977). Sampling techniques (3rd ed.). Wiley.",
     "Cohen, 1960": "Cohen, J. (1960). A coefficient of agreement for nominal scales. Educational "
     "and Psychological Measurement, 20(1), 37–46.",
     "Dettmers et al., 2023": "Dettmers, T., Pagnoni, A., Holtzman, A., & Zettlemoyer, L. (2023). "
@@ -12,6 +13,12 @@ REFERENCES = {
     "Devlin et al., 2019": "Devlin, J., Chang, M.-W., Lee, K., & Toutanova, K. (2019). BERT: "
     "Pre-training of deep bidirectional transformers for language understanding. Proceedings of "
     "NAACL-HLT 2019, 1, 4171–4186.",
+    "Fleiss & Davies, 1982": "Fleiss, J. L., & Davies, M. (1982). Jackknifing functions of "
+    "multinomial frequencies, with an application to a measure of concordance. American Journal of "
+    "Epidemiology, 115(6), 841–845.",
+    "Franco et al., 2019": "Franco, C., Little, R. J. A., Louis, T. A., & Slud, E. V. (2019). "
+    "Comparative study of confidence intervals for proportions in complex sample surveys. Journal "
+    "of Survey Statistics and Methodology, 7(3), 334–364.",
     "Guo et al., 2017": "Guo, C., Pleiss, G., Sun, Y., & Weinberger, K. Q. (2017). On calibration "
     "of modern neural networks. Proceedings of the 34th International Conference on Machine "
     "Learning, 1321–1330.",
@@ -28,10 +35,8 @@ REFERENCES = {
     "Northcutt et al., 2021": "Northcutt, C. G., Jiang, L., & Chuang, I. L. (2021). Confident "
     "learning: Estimating uncertainty in dataset labels. Journal of Artificial Intelligence "
     "Research, 70, 1373–1411.",
-    "Perks, 1947": "Perks, W. (1947). Some observations on inverse probability including a new "
-    "indifference rule. Journal of the Institute of Actuaries, 73(2), 285–334.",
-    "Rubin, 1981": "Rubin, D. B. (1981). The Bayesian bootstrap. The Annals of Statistics, 9(1), "
-    "130–134.",
     "Wilson, 1927": "Wilson, E. B. (1927). Probable inference, the law of succession, and "
     "statistical inference. Journal of the American Statistical Association, 22(158), 209–212.",
+    "Wolter, 2007": "Wolter, K. M. (2007). Introduction to variance estimation (2nd ed.). "
+    "Springer.",
 }
