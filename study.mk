@@ -37,14 +37,17 @@ SIMPLE := $(DATA)/datas/simple.csv
 REQUEST_FILES := $(wildcard $(DATA)/datas/inf_batch_v2.jsonl $(DATA)/datas/inf_batch_v2-*-of-*.jsonl)
 REQUESTS := $(firstword $(REQUEST_FILES) $(DATA)/datas/inf_batch_v2.jsonl)
 LEDGER := $(DATA)/datas/submit_batch.json
-ANSWERS := $(wildcard $(DATA)/datas/silver_label_v2.jsonl $(DATA)/datas/silver_label_v2-*.jsonl)
+ANSWER_FILES := $(wildcard $(DATA)/datas/silver_label_v2.jsonl $(DATA)/datas/silver_label_v2-*.jsonl)
+ANSWERS := $(or $(ANSWER_FILES),$(DATA)/datas/silver_label_v2.jsonl)
 # Answers that came by hand have no ledger: there is nothing to send.
-BY_HAND := $(if $(wildcard $(LEDGER)),,$(ANSWERS))
+BY_HAND := $(if $(wildcard $(LEDGER)),,$(ANSWER_FILES))
 ANSWERED := $(DATA)/datas/submit_batch.done
 LABELS := $(DATA)/purged_labeled_v2.csv
 AUDIT := $(P)results/audit/audit.json
 CORRECTIONS := $(call newer,$(P)results/audit/audit.xlsx,$(AUDIT))
 SPLITS := $(DATA)/evaluation/splits.json
+# Rows that people coded can be split without labels of a provider.
+LABELS_FOR_SPLITS := $(if $(wildcard $(SPLITS)),$(wildcard $(LABELS)),$(LABELS))
 SAMPLE := $(DATA)/human_check/sample.json
 SHEETS := $(wildcard $(DATA)/human_check/*.xlsx)
 UNCODED := $(foreach sheet,$(filter-out %/adjudication.xlsx,$(SHEETS)),$(if \
@@ -60,6 +63,7 @@ TUNED_BERT := $(P)bert_checkpoints/final_model
 NAMES := $(notdir $(LLMS))
 B := $(notdir $(BERT))
 ADAPTERS := $(foreach name,$(NAMES),$(call adapter,$(name))/final_model)
+resumed = $(if $(wildcard $(1)/checkpoint-*/trainer_state.json),--resume)
 TRAINED := $(wildcard $(addsuffix /training.json,$(ADAPTERS) $(TUNED_BERT)))
 RUNS := $(foreach name,$(NAMES) $(B),$(P)results/$(name)-before/metrics.json \
 	$(P)results/$(name)-after/metrics.json) $(if $(B),$(P)results/$(B)-compare/comparison.txt)
@@ -78,14 +82,13 @@ prepare: $(SIMPLE)  ## a study's spreadsheet to CSV: STUDY=studies/gender SHEET=
 label: $(if $(BY_HAND),,$(ANSWERED))  ## send the comments to a provider, read the answers as labels; LIMIT=300 for a pilot
 	@$(MAKE) --no-print-directory $(LABELS)
 
-audit: $(AUDIT)  ## look for labels that are probably wrong
+audit: $(if $(BERT),$(AUDIT),bert-base-chinese/config.json)  ## look for labels that are probably wrong
 	@echo "next: fill in the column corrected of $(P)results/audit/audit.xlsx where a label is wrong,"
 	@echo "save it, then make split STUDY=$(STUDY)"
 
 split: $(SPLITS)  ## divide the labelled rows into train, validation and test
 
-train: $(RUNS)  ## score the models, fine-tune them, score them again
-	$(if $(LLMS)$(BERT),,@echo "waiting for a model: git clone https://huggingface.co/Qwen/Qwen2.5-3B")
+train: $(if $(LLMS)$(BERT),$(RUNS),Qwen2.5-3B/config.json)  ## score the models, fine-tune them, score them again
 
 sample: $(SAMPLE)  ## draw the rows that people code, a spreadsheet for each of them
 	@for sheet in $(UNCODED); do echo "waiting for $$sheet: have it coded"; done
@@ -95,79 +98,94 @@ report: $(if $(SHEETS),$(if $(UNCODED),,$(HUMAN_CHECK) $(HUMAN_RUNS)))  ## score
 	@for sheet in $(UNCODED); do echo "waiting for $$sheet: have it coded"; done
 	$(if $(SHEETS),,@echo "no sample was drawn for people to code: make sample STUDY=$(STUDY)")
 
+# A step: its target, its file, what that follows, what it is made from once, the script with its
+# options, and the model that it works on. `make status` reads these lines too.
+define step
+$(2): $(3) | $(4)
+	$$(call run,$(6)) $(5)
+
+STEPS := $$(STEPS)$(firstword $(5))|$(6)|$(1)|$(2)|$(3)|$(4)$$(newline)
+endef
+define newline
+
+
+endef
+study = --study $(STUDY)
+
+$(SIMPLE): | $(P)prompt.txt
 $(P)prompt.txt:
 	@mkdir -p $(@D)
 	cp prompt.txt $@
 
 # Once there are requests, a changed spreadsheet is another study's: rows are known by their number.
-$(SIMPLE): $(if $(REQUEST_FILES),,$(call path,$(SPREADSHEET))) | $(P)prompt.txt
-	$(call run) excel_2_csv.py --study $(STUDY) --excel-file '$(SHEET)' --text-column '$(TEXT)' $(EXCEL_OPTIONS)
-
-$(REQUESTS): | $(SIMPLE)
-	$(call run) batch_infer_gen.py --study $(STUDY) $(REQUEST_OPTIONS)
+$(eval $(call step,prepare,$(SIMPLE),$(if $(REQUEST_FILES),,$(SPREADSHEET)),$(SPREADSHEET),\
+	excel_2_csv.py $(study) --excel-file '$(SHEET)' --text-column '$(TEXT)' $(EXCEL_OPTIONS)))
+$(eval $(call step,label,$(REQUESTS),,$(SIMPLE) $(P)prompt.txt,\
+	batch_infer_gen.py $(study) $(REQUEST_OPTIONS)))
 
 $(ANSWERED): | $(REQUESTS)
-	$(call submit) $(if $(LIMIT),--limit $(LIMIT))
+	$(submit) $(if $(LIMIT),--limit $(LIMIT))
 	$(if $(LIMIT),,@touch $@)
 
-submit ?= $(call run) submit_batch.py --study $(STUDY) $(SUBMIT_OPTIONS)
+submit ?= $(run) submit_batch.py $(study) $(SUBMIT_OPTIONS)
+STEPS := $(STEPS)submit_batch.py||label|$(ANSWERED)||$(REQUESTS)$(newline)
 
-$(LABELS): $(ANSWERS) $(CORRECTIONS)
-	$(call run) jsonl_to_csv.py --study $(STUDY) $(if $(CORRECTIONS),--corrections $(CORRECTIONS)) $(LABEL_OPTIONS)
+$(ANSWERS):
+	@[ -f $@ ] || { echo "waiting for labels: make label STUDY=$(STUDY)"; exit 1; }
 
-$(AUDIT): | $(LABELS) $(BERT)/config.json
-	$(call run) label_audit.py --study $(STUDY) --model-path $(BERT) $(AUDIT_OPTIONS)
+$(eval $(call step,label,$(LABELS),$(ANSWERS) $(CORRECTIONS),,\
+	jsonl_to_csv.py $(study) $(if $(CORRECTIONS),--corrections $(CORRECTIONS)) $(LABEL_OPTIONS)))
+# Once a model is trained the split stays as it was: new test rows might be rows that it has learned.
+$(eval $(call step,split,$(SPLITS),$(if $(TRAINED),,$(LABELS_FOR_SPLITS)),$(LABELS_FOR_SPLITS),\
+	split_dataset.py $(study) $(SPLIT_OPTIONS)))
 
-# Once a model is trained the split stays as it was: new test rows might be rows it has learned.
-$(SPLITS): $(if $(TRAINED),,$(if $(wildcard $(SPLITS)),$(wildcard $(LABELS)),$(LABELS)))
-	$(call run) split_dataset.py --study $(STUDY) $(SPLIT_OPTIONS)
-
-# The steps of a causal LM in folder $(1), whose name is $(2).
+# The steps of a causal LM: its folder, name and adapter's folder.
 define llm
-$(P)results/$(2)-before/metrics.json: $(SPLITS) | $(1)/config.json
-	$$(call run,$(2)) local_inference.py --study $(STUDY) --model-path $(1) $(LLM_OPTIONS)
-
-$(call adapter,$(2))/final_model/training.json: | $(SPLITS) $(1)/config.json
-	$$(call run,$(2)) finetune.py --study $(STUDY) --model-path $(1) --output-dir $(call adapter,$(2)) \
-		$$(if $$(wildcard $(call adapter,$(2))/checkpoint-*/trainer_state.json),--resume) $(FINETUNE_OPTIONS)
-
-$(P)results/$(2)-after/metrics.json: $(call adapter,$(2))/final_model/training.json $(SPLITS)
-	$$(call run,$(2)) posttune_eval.py --study $(STUDY) --model-path $(1) \
-		--adapter-path $(call adapter,$(2))/final_model $(POSTTUNE_OPTIONS)
-
-$(P)results/$(2)-human/metrics.json: $(call adapter,$(2))/final_model/training.json $(HUMAN_CHECK)
-	$$(call run,$(2)) posttune_eval.py --study $(STUDY) --model-path $(1) \
-		--adapter-path $(call adapter,$(2))/final_model --test-file $(HUMAN_TEST) \
-		--output-dir $$(@D) $(POSTTUNE_OPTIONS)
+$(call step,train,$(P)results/$(2)-before/metrics.json,$(SPLITS),$(1)/config.json,\
+	local_inference.py $(study) --model-path $(1) $(LLM_OPTIONS),$(2))
+$(call step,train,$(3)/final_model/training.json,,$(SPLITS) $(1)/config.json,\
+	finetune.py $(study) --model-path $(1) --output-dir $(3) \
+	$(call resumed,$(3)) $(FINETUNE_OPTIONS),$(2))
+$(call step,train,$(P)results/$(2)-after/metrics.json,$(3)/final_model/training.json $(SPLITS),,\
+	posttune_eval.py $(study) --model-path $(1) --adapter-path $(3)/final_model $(POSTTUNE_OPTIONS),$(2))
+$(if $(filter $(P)results/$(2)-human/metrics.json,$(HUMAN_RUNS)),\
+$(call step,report,$(P)results/$(2)-human/metrics.json,$(3)/final_model/training.json $(HUMAN_CHECK),,\
+	posttune_eval.py $(study) --model-path $(1) --adapter-path $(3)/final_model \
+	--test-file $(HUMAN_TEST) --output-dir $(P)results/$(2)-human $(POSTTUNE_OPTIONS),$(2)))
 endef
-$(foreach folder,$(LLMS),$(eval $(call llm,$(folder),$(notdir $(folder)))))
+$(foreach folder,$(LLMS),$(eval \
+	$(call llm,$(folder),$(notdir $(folder)),$(call adapter,$(notdir $(folder))))))
 
-$(P)results/$(B)-before/metrics.json: $(SPLITS) | $(BERT)/config.json
-	$(call run,$(B)) bert_eval.py --study $(STUDY) --model-path $(BERT) $(BERT_OPTIONS)
+ifneq ($(BERT),)
+$(eval $(call step,audit,$(AUDIT),,$(LABELS) $(BERT)/config.json,\
+	label_audit.py $(study) --model-path $(BERT) $(AUDIT_OPTIONS)))
+$(eval $(call step,train,$(P)results/$(B)-before/metrics.json,$(SPLITS),$(BERT)/config.json,\
+	bert_eval.py $(study) --model-path $(BERT) $(BERT_OPTIONS),$(B)))
+$(eval $(call step,train,$(TUNED_BERT)/training.json,,$(SPLITS) $(BERT)/config.json,\
+	bert_tune.py $(study) --model-path $(BERT) $(call resumed,$(P)bert_checkpoints) \
+	$(BERT_OPTIONS) $(BERT_TUNE_OPTIONS),$(B)))
+$(eval $(call step,train,$(P)results/$(B)-after/metrics.json,$(TUNED_BERT)/training.json $(SPLITS),,\
+	bert_tune_eval.py $(study) $(BERT_OPTIONS),$(B)))
+$(eval $(call step,train,$(P)results/$(B)-compare/comparison.txt,$(TUNED_BERT)/training.json $(SPLITS),\
+	$(BERT)/config.json,\
+	bert_inference_compare.py $(study) --model-path $(BERT) $(BERT_OPTIONS),$(B)))
+$(eval $(call step,report,$(P)results/$(B)-human/metrics.json,$(TUNED_BERT)/training.json $(HUMAN_CHECK),,\
+	bert_tune_eval.py $(study) --test-file $(HUMAN_TEST) \
+	--output-dir $(P)results/$(B)-human $(BERT_OPTIONS),$(B)))
+endif
 
-$(TUNED_BERT)/training.json: | $(SPLITS) $(BERT)/config.json
-	$(call run,$(B)) bert_tune.py --study $(STUDY) --model-path $(BERT) \
-		$(if $(wildcard $(P)bert_checkpoints/checkpoint-*/trainer_state.json),--resume) \
-		$(BERT_OPTIONS) $(BERT_TUNE_OPTIONS)
+$(eval $(call step,sample,$(SAMPLE),,$(SPLITS),human_sample.py $(study) $(SAMPLE_OPTIONS)))
+$(eval $(call step,report,$(HUMAN_CHECK),$(SHEETS),$(SAMPLE),human_check.py $(study) $(CHECK_OPTIONS)))
+$(eval $(call step,report,$(SUMMARY),$(wildcard $(P)results/*/metrics.json),,\
+	compare_models.py $(study)))
+$(eval $(call step,report,$(PAGE),$(SUMMARY) $(wildcard $(HUMAN_CHECK) $(AUDIT)),,\
+	write_report.py $(study)))
 
-$(P)results/$(B)-after/metrics.json: $(TUNED_BERT)/training.json $(SPLITS)
-	$(call run,$(B)) bert_tune_eval.py --study $(STUDY) $(BERT_OPTIONS)
+# What has no rule of its own: a model that was not fetched yet.
+%/config.json:
+	@echo "waiting for the model $*: git clone it from https://huggingface.co, as the README says"; exit 1
 
-$(P)results/$(B)-compare/comparison.txt: $(TUNED_BERT)/training.json $(SPLITS) | $(BERT)/config.json
-	$(call run,$(B)) bert_inference_compare.py --study $(STUDY) --model-path $(BERT) $(BERT_OPTIONS)
-
-$(P)results/$(B)-human/metrics.json: $(TUNED_BERT)/training.json $(HUMAN_CHECK)
-	$(call run,$(B)) bert_tune_eval.py --study $(STUDY) --test-file $(HUMAN_TEST) \
-		--output-dir $(@D) $(BERT_OPTIONS)
-
-$(SAMPLE): | $(SPLITS)
-	$(call run) human_sample.py --study $(STUDY) $(SAMPLE_OPTIONS)
-
-$(HUMAN_CHECK): $(SHEETS)
-	$(call run) human_check.py --study $(STUDY) $(CHECK_OPTIONS)
-
-$(SUMMARY): $(wildcard $(P)results/*/metrics.json)
-	$(call run) compare_models.py --study $(STUDY)
-
-$(PAGE): $(SUMMARY) $(wildcard $(HUMAN_CHECK) $(AUDIT))
-	$(call run) write_report.py --study $(STUDY)
+status:  ## print what of a study is done, waiting or out of date
+	@$(PYTHON) -m pipeline.report.status
+status: export STEPS := $(STEPS)
+status: export STUDY := $(STUDY)

@@ -55,7 +55,7 @@ demo/results/shares.done: $(HUMAN_CHECK)
 	@touch $@
 
 $(SIMPLE): | $(SHEET)
-$(LABELS): $(ANSWERED)
+$(ANSWERS): | $(ANSWERED)
 $(HUMAN_CHECK): $(CODED)
 $(SUMMARY): $(RUNS) $(HUMAN_RUNS)
 $(PAGE): $(HUMAN_CHECK) $(AUDIT) demo/results/shares.done
