@@ -31,8 +31,10 @@ space := $(empty) $(empty)
 path = $(subst $(space),\ ,$(1))
 newer = $(shell [ "$(1)" -nt "$(2)" ] && echo "$(1)")
 
+AGAIN = $(MAKE) --no-print-directory -f $(firstword $(MAKEFILE_LIST))
+
 DATA := $(P)pre_process
-SPREADSHEET := $(wildcard $(call path,$(SHEET)))
+SPREADSHEET := $(call path,$(wildcard $(call path,$(SHEET))))
 SIMPLE := $(DATA)/datas/simple.csv
 REQUEST_FILES := $(wildcard $(DATA)/datas/inf_batch_v2.jsonl $(DATA)/datas/inf_batch_v2-*-of-*.jsonl)
 REQUESTS := $(firstword $(REQUEST_FILES) $(DATA)/datas/inf_batch_v2.jsonl)
@@ -50,8 +52,8 @@ SPLITS := $(DATA)/evaluation/splits.json
 LABELS_FOR_SPLITS := $(if $(wildcard $(SPLITS)),$(wildcard $(LABELS)),$(LABELS))
 SAMPLE := $(DATA)/human_check/sample.json
 SHEETS := $(wildcard $(DATA)/human_check/*.xlsx)
-UNCODED := $(foreach sheet,$(filter-out %/adjudication.xlsx,$(SHEETS)),$(if \
-	$(call newer,$(sheet),$(SAMPLE)),,$(sheet)))
+UNCODED := $(strip $(foreach sheet,$(filter-out %/adjudication.xlsx,$(SHEETS)),$(if \
+	$(call newer,$(sheet),$(SAMPLE)),,$(sheet))))
 HUMAN_CHECK := $(P)results/human_check/human_check.json
 HUMAN_TEST := $(DATA)/evaluation/human_test.csv
 SUMMARY := $(P)results/comparison.json
@@ -70,7 +72,7 @@ RUNS := $(foreach name,$(NAMES) $(B),$(P)results/$(name)-before/metrics.json \
 HUMAN_RUNS ?= $(patsubst %,$(P)results/%-human/metrics.json,$(foreach name,$(NAMES),$(if \
 	$(wildcard $(call adapter,$(name))/final_model),$(name))) $(if $(wildcard $(TUNED_BERT)),$(B)))
 
-.PHONY: prepare label audit split train sample report status
+.PHONY: prepare label audit split train sample report status waiting
 .PRECIOUS: $(P)prompt.txt $(SIMPLE) $(REQUESTS) $(ANSWERED) $(LABELS) $(AUDIT) $(SPLITS) $(SAMPLE) \
 	$(HUMAN_CHECK) $(SUMMARY) $(PAGE) $(RUNS) $(HUMAN_RUNS) \
 	$(addsuffix /training.json,$(ADAPTERS) $(TUNED_BERT))
@@ -80,7 +82,7 @@ prepare: $(SIMPLE)  ## a study's spreadsheet to CSV: STUDY=studies/gender SHEET=
 	@echo "next: write your classes into $(P)prompt.txt, then make label STUDY=$(STUDY)"
 
 label: $(if $(BY_HAND),,$(ANSWERED))  ## send the comments to a provider, read the answers as labels; LIMIT=300 for a pilot
-	@$(MAKE) --no-print-directory $(LABELS)
+	@$(AGAIN) $(LABELS)
 
 audit: $(if $(BERT),$(AUDIT),bert-base-chinese/config.json)  ## look for labels that are probably wrong
 	@echo "next: fill in the column corrected of $(P)results/audit/audit.xlsx where a label is wrong,"
@@ -91,10 +93,12 @@ split: $(SPLITS)  ## divide the labelled rows into train, validation and test
 train: $(if $(LLMS)$(BERT),$(RUNS),Qwen2.5-3B/config.json)  ## score the models, fine-tune them, score them again
 
 sample: $(SAMPLE)  ## draw the rows that people code, a spreadsheet for each of them
-	@for sheet in $(UNCODED); do echo "waiting for $$sheet: have it coded"; done
+	@$(AGAIN) waiting
 
 report: $(if $(SHEETS),$(if $(UNCODED),,$(HUMAN_CHECK) $(HUMAN_RUNS)))  ## score people's codes, compare the models, write the page
-	@$(MAKE) --no-print-directory $(PAGE)
+	@$(AGAIN) waiting $(PAGE)
+
+waiting:
 	@for sheet in $(UNCODED); do echo "waiting for $$sheet: have it coded"; done
 	$(if $(SHEETS),,@echo "no sample was drawn for people to code: make sample STUDY=$(STUDY)")
 
