@@ -4,14 +4,19 @@
 
 PYTHON := ./.venv/bin/python
 
+JOBS := $(shell getconf _NPROCESSORS_ONLN)
+
 help:  ## print the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1	\2/' | expand -t 15
+
+include study.mk
+prepare label audit split train sample report status: | install
 
 install:  ## make the environment in ./.venv; quick when nothing changed
 	@bash install_env.sh
 
 demo: install  ## run every step on a small sample, in ./demo; again, only what is out of date
-	@$(MAKE) --no-print-directory -f pre_process/sample/demo.mk
+	@$(MAKE) --no-print-directory -j $(JOBS) -f pre_process/sample/demo.mk
 
 test: lint browser  ## lint, then run all tests
 	$(PYTHON) -m pytest

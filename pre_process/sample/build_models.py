@@ -4,23 +4,25 @@ Two Qwen2 causal LMs and a BERT, briefly pre-trained on generated comments of an
 sample's, in folders laid out as a clone from Hugging Face.
 
 Reads   PROMPT_FILE (the codebook)
-Writes  OUTPUT_DIR/Qwen2-tiny-1.2M, Qwen2-tiny-0.3M, bert-tiny-chinese
+Writes  OUTPUT_DIR/Qwen2-tiny-0.7M, Qwen2-tiny-0.3M, bert-tiny-chinese
 Run     python -m pre_process.sample.build_models
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from pipeline.common.cli import parse_settings, run
+from pipeline.common.cli import UserError, parse_settings, run
 from pipeline.common.codebook import read_codebook
 from pre_process.sample.comments import generate_comments
 
 # --------------------------------------------------------------------------------------------
 OUTPUT_DIR = "./demo/models"  # a folder per model
+ONLY = ""  # the name of one model; empty = all three
 PROMPT_FILE = "./prompt.txt"  # codebook
-NUM_PRETRAIN = 6000  # generated comments
+NUM_PRETRAIN = 4000  # generated comments
 QWEN2_STEPS = 400  # pre-training steps of the larger Qwen2
-SMALL_QWEN2_STEPS = 800  # of the smaller Qwen2
+SMALL_QWEN2_STEPS = 700  # of the smaller Qwen2
 BERT_STEPS = 200  # of BERT
 SEED = 1234  # same seed, same models; not the sample's
 # --------------------------------------------------------------------------------------------
@@ -36,33 +38,31 @@ def main(argv: Sequence[str] | None = None) -> None:
     from pre_process.sample.tiny_bert import build_bert
     from pre_process.sample.tiny_qwen2 import build_qwen2
 
-    sizes = {
-        "Qwen2-tiny-1.2M": build_qwen2(
-            folder / "Qwen2-tiny-1.2M",
-            codebook,
-            comments,
+    builders = {
+        "Qwen2-tiny-0.7M": partial(
+            build_qwen2,
+            codebook=codebook,
             hidden_size=128,
-            num_layers=4,
+            num_layers=2,
             pretrain_steps=args.qwen2_steps,
             learning_rate=3e-3,
         ),
-        "Qwen2-tiny-0.3M": build_qwen2(
-            folder / "Qwen2-tiny-0.3M",
-            codebook,
-            comments,
+        "Qwen2-tiny-0.3M": partial(
+            build_qwen2,
+            codebook=codebook,
             hidden_size=64,
-            num_layers=3,
+            num_layers=2,
             pretrain_steps=args.small_qwen2_steps,
             learning_rate=6e-3,
         ),
-        "bert-tiny-chinese": build_bert(
-            folder / "bert-tiny-chinese",
-            comments,
-            pretrain_steps=args.bert_steps,
-            learning_rate=2e-3,
+        "bert-tiny-chinese": partial(
+            build_bert, pretrain_steps=args.bert_steps, learning_rate=2e-3
         ),
     }
-    for name, parameters in sizes.items():
+    if args.only and args.only not in builders:
+        raise UserError(f"--only {args.only}: give one of {', '.join(builders)}")
+    for name in [args.only] if args.only else builders:
+        parameters = builders[name](folder / name, comments=comments)
         print(f"wrote {folder / name}: {parameters:,} parameters")
 
 

@@ -29,7 +29,7 @@ from pre_process.sample.comments import IRRELEVANT, MILD, POSITIVE, SHARES, gene
 EXCEL_FILE = "./demo/weibo_data.xlsx"  # the spreadsheet to write
 TRUTH_FILE = "./demo/truth.csv"  # the true classes to write
 PROMPT_FILE = "./prompt.txt"  # codebook; the word lists are for its four classes
-NUM_COMMENTS = 3000  # rows that hold a comment; 1 in 100 more are empty
+NUM_COMMENTS = 2000  # rows that hold a comment; 1 in 100 more are empty
 SEED = 42  # same seed, same comments
 # --------------------------------------------------------------------------------------------
 

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Run a command while the sample's provider listens on this machine; its address is added to the
+# command as --base-url.
+#
+# Run     bash with_provider.sh FOLDER PYTHON SCRIPT ...    (FOLDER holds truth.csv)
+set -euo pipefail
+folder=$1 python=$2
+shift
+rm -f "$folder/provider.url"
+"$python" -m pre_process.sample.provider --truth-file "$folder/truth.csv" --url-file "$folder/provider.url" &
+provider=$!
+trap 'kill $provider' EXIT
+until [ -s "$folder/provider.url" ]; do
+    kill -0 $provider
+    sleep 0.1
+done
+"$@" --base-url "$(cat "$folder/provider.url")"
