@@ -10,7 +10,7 @@ help:  ## print the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1	\2/' | expand -t 15
 
 include study.mk
-prepare label audit split train sample report status: | install
+prepare label pilot audit split train sample report status: | install
 
 install:  ## make the environment in ./.venv; quick when nothing changed
 	@bash install_env.sh

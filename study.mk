@@ -21,7 +21,7 @@ BERT ?= $(patsubst %/config.json,%,$(wildcard ./bert-base-chinese/config.json))
 LIMIT ?=
 # More options: EXCEL_OPTIONS REQUEST_OPTIONS SUBMIT_OPTIONS LABEL_OPTIONS AUDIT_OPTIONS
 # SPLIT_OPTIONS LLM_OPTIONS FINETUNE_OPTIONS POSTTUNE_OPTIONS BERT_OPTIONS BERT_TUNE_OPTIONS
-# SAMPLE_OPTIONS CHECK_OPTIONS
+# PILOT_OPTIONS SAMPLE_OPTIONS CHECK_OPTIONS
 
 # How a step is run; $(1) says on what. The demo keeps the output in a log and prints a line.
 run ?= $(PYTHON)
@@ -52,8 +52,14 @@ SPLITS := $(DATA)/evaluation/splits.json
 LABELS_FOR_SPLITS := $(if $(wildcard $(SPLITS)),$(wildcard $(LABELS)),$(LABELS))
 SAMPLE := $(DATA)/human_check/sample.json
 SHEETS := $(wildcard $(DATA)/human_check/*.xlsx)
-UNCODED := $(strip $(foreach sheet,$(filter-out %/adjudication.xlsx,$(SHEETS)),$(if \
-	$(call newer,$(sheet),$(SAMPLE)),,$(sheet))))
+# The sheets of a sample that nobody has saved since the draw: $(1) are its sheets, $(2) its record.
+uncoded = $(strip $(foreach sheet,$(filter-out %/adjudication.xlsx,$(1)),$(if \
+	$(call newer,$(sheet),$(2)),,$(sheet))))
+UNCODED := $(call uncoded,$(SHEETS),$(SAMPLE))
+UNCODED_PILOT := $(call uncoded,$(PILOT_SHEETS),$(PILOT))
+PILOT := $(DATA)/human_check/pilot/sample.json
+PILOT_SHEETS := $(wildcard $(DATA)/human_check/pilot/*.xlsx)
+PILOT_OPTIONS ?= --sample-size 100 --min-per-class 10
 HUMAN_CHECK := $(P)results/human_check/human_check.json
 HUMAN_TEST := $(DATA)/evaluation/human_test.csv
 SUMMARY := $(P)results/comparison.json
@@ -72,7 +78,7 @@ RUNS := $(foreach name,$(NAMES) $(B),$(P)results/$(name)-before/metrics.json \
 HUMAN_RUNS ?= $(patsubst %,$(P)results/%-human/metrics.json,$(foreach name,$(NAMES),$(if \
 	$(wildcard $(call adapter,$(name))/final_model),$(name))) $(if $(wildcard $(TUNED_BERT)),$(B)))
 
-.PHONY: prepare label audit split train sample report status waiting
+.PHONY: prepare label pilot audit split train sample report status waiting
 .PRECIOUS: $(P)prompt.txt $(SIMPLE) $(REQUESTS) $(ANSWERED) $(LABELS) $(AUDIT) $(SPLITS) $(SAMPLE) \
 	$(HUMAN_CHECK) $(SUMMARY) $(PAGE) $(RUNS) $(HUMAN_RUNS) \
 	$(addsuffix /training.json,$(ADAPTERS) $(TUNED_BERT))
@@ -83,6 +89,9 @@ prepare: $(SIMPLE)  ## a study's spreadsheet to CSV: STUDY=studies/gender SHEET=
 
 label: $(if $(BY_HAND),,$(ANSWERED))  ## send the comments to a provider, read the answers as labels; LIMIT=300 for a pilot
 	@$(AGAIN) $(LABELS)
+
+pilot: $(PILOT)  ## draw a hundred labelled rows to try the codebook on; again, once they are coded: score them
+	$(if $(UNCODED_PILOT)$(if $(PILOT_SHEETS),,drawn),@$(AGAIN) waiting,$(call run) human_check.py $(study) --pilot $(CHECK_OPTIONS))
 
 audit: $(if $(BERT),$(AUDIT),bert-base-chinese/config.json)  ## look for labels that are probably wrong
 	@echo "next: fill in the column corrected of $(P)results/audit/audit.xlsx where a label is wrong,"
@@ -99,8 +108,8 @@ report: $(if $(SHEETS),$(if $(UNCODED),,$(HUMAN_CHECK) $(HUMAN_RUNS)))  ## score
 	@$(AGAIN) waiting $(PAGE)
 
 waiting:
-	@for sheet in $(UNCODED); do echo "waiting for $$sheet: have it coded"; done
-	$(if $(SHEETS),,@echo "no sample was drawn for people to code: make sample STUDY=$(STUDY)")
+	@for sheet in $(UNCODED) $(UNCODED_PILOT); do echo "waiting for $$sheet: have it coded"; done
+	$(if $(SHEETS)$(PILOT_SHEETS),,@echo "no sample was drawn for people to code: make sample STUDY=$(STUDY)")
 
 # A step: its target, its file, what that follows, what it is made from once, the script with its
 # options, and the model that it works on. `make status` reads these lines too.
@@ -178,6 +187,7 @@ $(eval $(call step,report,$(P)results/$(B)-human/metrics.json,$(TUNED_BERT)/trai
 	--output-dir $(P)results/$(B)-human $(BERT_OPTIONS),$(B)))
 endif
 
+$(eval $(call step,pilot,$(PILOT),,$(SPLITS),human_sample.py $(study) --pilot $(PILOT_OPTIONS)))
 $(eval $(call step,sample,$(SAMPLE),,$(SPLITS),human_sample.py $(study) $(SAMPLE_OPTIONS)))
 $(eval $(call step,report,$(HUMAN_CHECK),$(SHEETS),$(SAMPLE),human_check.py $(study) $(CHECK_OPTIONS)))
 $(eval $(call step,report,$(SUMMARY),$(wildcard $(P)results/*/metrics.json),,\
