@@ -22,7 +22,7 @@ ONLY = ""  # the name of one model; empty = all three
 PROMPT_FILE = "./prompt.txt"  # codebook
 NUM_PRETRAIN = 4000  # generated comments
 QWEN2_STEPS = 400  # pre-training steps of the larger Qwen2
-SMALL_QWEN2_STEPS = 700  # of the smaller Qwen2
+SMALL_QWEN2_STEPS = 600  # of the smaller Qwen2
 BERT_STEPS = 200  # of BERT
 SEED = 1234  # same seed, same models; not the sample's
 # --------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import normalizers, pre_tokenizers
+from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 
@@ -15,7 +16,7 @@ from pre_process.sample.folders import model_folder
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 MAX_POSITIONS = 512
 BATCH_ROWS = 32
-BATCH_WIDTH = 96  # tokens; longer comments are cut in pre-training
+BATCH_WIDTH = 64  # tokens; longer comments are cut in pre-training
 MASKED = 0.15  # share of tokens to guess
 
 
@@ -95,10 +96,9 @@ def pretrain(
         batch = tokenizer.pad({"input_ids": rows}, return_tensors="pt")
         ids = batch["input_ids"]
         masked = (torch.rand(ids.shape) < MASKED) & (ids >= len(SPECIAL_TOKENS))
-        labels = ids.masked_fill(~masked, -100)
         batch["input_ids"] = ids.masked_fill(masked, tokenizer.mask_token_id)
-        loss = model(**batch, labels=labels).loss
-        loss.backward()
+        states = model.bert(**batch).last_hidden_state[masked]
+        cross_entropy(model.cls(states), ids[masked]).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
