@@ -74,8 +74,7 @@ def compare(
     rows: pd.DataFrame, predictions: dict[str, pd.DataFrame], metrics: dict[str, dict], seed: int
 ) -> dict:
     """Return comparison.json: `runs` and `pairs` as compare_models.py has them, and the metrics."""
-    weights = rows["weight"] if "weight" in rows else 1.0
-    asked = rows[["custom_id", "message", "class"]].assign(weight=weights)
+    asked = rows[["custom_id", "message", "class"]].assign(weight=rows.get("weight", 1.0))
     tables = {
         stage: asked.assign(predicted=table["predicted"]).set_index("custom_id")
         for stage, table in predictions.items()
@@ -103,7 +102,7 @@ def comparison_text(comparison: dict) -> str:
     if "difference_weighted" in pair:
         ends = "{:+.4f}, {:+.4f}".format(*pair["difference_weighted_ci95"])
         weighted = (
-            f"  the same, weighted             {pair['difference_weighted']:+.4f}  [{ends}]\n"
+            f"  the difference, weighted       {pair['difference_weighted']:+.4f}  [{ends}]\n"
         )
     return (
         f"{report_block(before)}\n{report_block(after)}\n"

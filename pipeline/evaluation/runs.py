@@ -74,6 +74,11 @@ class Run:
         return self.folder / "predictions.csv"
 
     @property
+    def labels(self) -> str:
+        """Whose labels the scores are against, and whether the scores are weighted."""
+        return f"{self.label_source}{', weighted' * self.weighted}"
+
+    @property
     def display_name(self) -> str:
         """The model's name in tables and figures, as in "bert-base-chinese (human coders)"."""
         return f"{self.model}{self._distinction_in_brackets}"

@@ -34,7 +34,7 @@ def write_methods(study: Study) -> list[Section]:
         "Data and codebook": data_sentences(study),
         "Silver labels": label_sentences(study.labels),
         "Splits": split_sentences(study.splits),
-        "Models": model_sentences(study.runs),
+        "Models": model_sentences(study),
         "Evaluation": evaluation_sentences(study),
         "Comparison of the models": comparison_sentences(study),
         "Human check": human_sentences(study.human_check),
