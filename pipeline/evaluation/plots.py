@@ -136,8 +136,8 @@ def plot_comparison(
     for axes, (key, heading, style) in zip(panels, measures, strict=True):
         for stage, colour in (("before", BEFORE), ("after", AFTER)):
             for run in (run for run in runs if run["stage"] == stage and key in run):
-                shown = f"{key}_weighted" if f"{key}_weighted" in run else key
-                _bar(axes, _place(run, models, runs), run, shown, style, colour)
+                measure = f"{key}_weighted" if f"{key}_weighted" in run else key
+                _bar(axes, _place(run, models, runs), run, measure, style, colour)
         levels = {
             title: one[key] for title, one in zip(titles, baselines, strict=True) if key in one
         }

@@ -113,7 +113,7 @@ def read_runs(results_dir: str | Path) -> list[Run]:
         )
     runs = [run_of(folder, metrics) for folder, metrics in records.items()]
     runs.sort(key=lambda run: (run.family != "llm", run.model, run.stage == "after"))
-    return told_apart(runs)
+    return with_distinctions(runs)
 
 
 def run_of(folder: Path, metrics: dict) -> Run:
@@ -155,7 +155,7 @@ def score_name(label_source: str, test_file: str) -> str:
     return f"{SCORE_NAMES[label_source]} ({test_file})"
 
 
-def told_apart(runs: list[Run]) -> list[Run]:
+def with_distinctions(runs: list[Run]) -> list[Run]:
     """Return the runs, each with a distinction where its title would be another's."""
     found: dict[tuple, Run] = {}
     for run in runs:

@@ -2,7 +2,6 @@
 
 import re
 
-from pipeline.evaluation.baselines import baseline_titles
 from pipeline.evaluation.runs import Run
 from pipeline.report.study import Study
 from pipeline.report.words import fill, fill_all, fill_all_of, listed, shown
@@ -122,10 +121,8 @@ def evaluation_sentences(study: Study) -> tuple[list[str], list[str]]:
             "al., 2017)."
         )
     items = [score_sentence(run, len({run.label_source for run in runs}) > 1) for run in runs]
-    baselines = study.comparison.get("baselines", [])
-    titles = baseline_titles(baselines, {run.name: run.label_source for run in runs})
     items += fill_all_of(
-        [one | {"title": title} for one, title in zip(baselines, titles, strict=True)],
+        [one | {"title": title} for title, one in study.baselines],
         "Baseline {title}: accuracy {accuracy:%} {accuracy_ci95:%}, macro F1 {macro_f1:.3f} "
         "{macro_f1_ci95:.3f}; {rows:row|rows}. {method}",
     )
@@ -146,7 +143,8 @@ def score_sentence(run: Run, with_source: bool) -> str:
     )
     weighted = ", weighted" * run.weighted
     rows = fill("{total:row|rows}, {valid:,} ({valid_rate:%}) with a valid answer", run.metrics)
-    source = f", against {run.label_source}" * with_source
+    in_title = run.label_source in run.distinction
+    source = f", against {run.label_source}" * (with_source and not in_title)
     return f"{run.title}{source}{weighted}: {', '.join(scores)}; {rows}."
 
 
@@ -184,11 +182,11 @@ def comparison_sentences(study: Study) -> tuple[list[str], list[str]]:
     for run, targets in study.comparison.get("by_hand", {}).items():
         reached = fill_all_of(targets, "at least {accuracy:%} when people code {share:%}")
         missed = [shown(target["accuracy"], "%") for target in targets if target["share"] is None]
-        told = [f"it is right on {listed(reached)}"] * bool(reached)
-        told += [f"{listed(missed)} on no 30 of its rows or more"] * bool(missed)
-        if told:
+        parts = [f"it is right on {listed(reached)}"] * bool(reached)
+        parts += [f"{listed(missed)} on no 30 of its rows or more"] * bool(missed)
+        if parts:
             items.append(
                 f"{titles.get(run, run)}, its least confident rows being left to people: of the "
-                f"others {'; '.join(told)}."
+                f"others {'; '.join(parts)}."
             )
     return text if text or not items else ["Coding by hand:"], items

@@ -12,7 +12,6 @@ import pandas as pd
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader, Template, Undefined
 from markupsafe import Markup
 
-from pipeline.evaluation.baselines import baseline_titles
 from pipeline.evaluation.run_text import class_scores
 from pipeline.evaluation.runs import Run
 from pipeline.report.methods import write_methods
@@ -34,15 +33,12 @@ def render_page(
     data = prediction_data(study, predictions)
     all_runs = [*study.runs, *study.unscored]
     records = [run.metrics for run in all_runs] + trainings_of(study, all_runs)
-    baselines = study.comparison.get("baselines", [])
-    sources = {run.name: run.label_source for run in study.runs}
     return (
         page_template().render(
             title=title,
             study=study,
             titles=study.titles,
             labels={run.name: run.labels for run in study.runs},
-            baselines=list(zip(baseline_titles(baselines, sources), baselines, strict=True)),
             class_scores=class_scores,
             pictures={name: picture_uri(path) for name, path in pictures.items()},
             descriptions=descriptions(study),
@@ -163,12 +159,10 @@ def descriptions(study: Study) -> dict[str, str]:
         f"{shown(run.get('macro_f1'), '.3f')}, valid {shown(run.get('valid_rate'), '%')}"
         for run in compared
     ]
-    baselines = study.comparison.get("baselines", [])
-    sources = {run.name: run.label_source for run in study.runs}
     bars += [
         f"baseline {title}: accuracy {shown(one.get('accuracy'), '%')}, macro F1 "
         f"{shown(one.get('macro_f1'), '.3f')}"
-        for title, one in zip(baseline_titles(baselines, sources), baselines, strict=True)
+        for title, one in study.baselines
     ]
     errors = [
         f"{run.title}: expected calibration error {shown(run.metrics['ece'], '.3f')}"

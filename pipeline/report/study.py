@@ -6,6 +6,7 @@ from pathlib import Path
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import read_json
+from pipeline.evaluation.baselines import baseline_titles
 from pipeline.evaluation.runs import EVALUATED_BY, HUMAN, Run
 from pipeline.models.folder import RECORD
 from pipeline.report.words import shown
@@ -32,6 +33,13 @@ class Study:
     def titles(self) -> dict[str, str]:
         """The scored runs' titles by name."""
         return {run.name: run.title for run in self.runs}
+
+    @property
+    def baselines(self) -> list[tuple[str, dict]]:
+        """The comparison's baselines, each with a title that names its group of runs."""
+        found = self.comparison.get("baselines", [])
+        labels = {run.name: run.labels for run in self.runs}
+        return list(zip(baseline_titles(found, labels), found, strict=True))
 
 
 def read_trainings(runs: list[Run]) -> dict[str, dict]:
