@@ -60,7 +60,9 @@ def test_each_run_has_a_title_of_its_own():
     write("b-again", "bert", "b", "after")
     write("b-human", "bert", "b", "after", label_source="human coders")
     write("b-other", "bert", "b", "after", label_source="human coders")
+    write("a-new", "bert", "b", "after", accuracy=None)
     assert [run.title for run in read_runs("results")] == [
+        "b after fine-tuning (a-new)",
         "b after fine-tuning",
         "b after fine-tuning (b-again)",
         "b after fine-tuning (human coders)",

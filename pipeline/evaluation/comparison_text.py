@@ -111,7 +111,7 @@ def pairs_text(pairs: list[dict]) -> str:
             line += points(pair, "difference_weighted")
         weighted = (
             " The weighted difference counts each row of a sample for those of the data set that "
-            "it stands for; the test is not of it."
+            "it stands for; McNemar's test does not test it."
         )
     return (
         "## Pairs of models on the same rows\n\n"

@@ -123,7 +123,8 @@ def plot_comparison(
     the baselines on the same rows. A run on a weighted sample has its weighted scores.
     """
     titles = baseline_titles(baselines, {run["run"]: run["label_source"] for run in runs})
-    weighted = ", weighted to the data set" * any("accuracy_weighted" in run for run in runs)
+    sampled = any("accuracy_weighted" in run for run in runs)
+    weighted = " (weighted where people coded a sample)" * sampled
     models = list(dict.fromkeys(run["model"] for run in runs))
     figure, panels = plt.subplots(
         3, 1, figsize=(max(5.6, 1 + 1.35 * len(models)), 7.8), sharex=True, layout="constrained"

@@ -39,7 +39,7 @@ class Run:
     `metrics` is what metrics.json holds, None for a score that it lacks. A run of rows without a
     class has no scores. `distinction` tells runs of a model at the same stage apart: the labels
     that the scores are against where they are not silver, the folder's name where that is not
-    enough, else "".
+    enough or there are no scores, else "".
     """
 
     folder: Path
@@ -159,7 +159,7 @@ def with_distinctions(runs: list[Run]) -> list[Run]:
     """Return the runs, each with a distinction where its title would be another's."""
     found: dict[tuple, Run] = {}
     for run in runs:
-        distinction = "" if run.label_source == SILVER or not run.scored else run.label_source
+        distinction = run.label_source * (run.label_source != SILVER) if run.scored else run.name
         if (run.model, run.stage, distinction) in found:
             distinction = ", ".join(filter(None, (distinction, run.name)))
         found[run.model, run.stage, distinction] = replace(run, distinction=distinction)

@@ -172,7 +172,7 @@ def comparison_sentences(study: Study) -> tuple[list[str], list[str]]:
     if any("difference_weighted" in pair for pair in pairs):
         text.append(
             "Where the scores are weighted, the weighted difference follows with an interval of "
-            "its own; the test is not of it."
+            "its own; McNemar's test does not test it."
         )
     if study.comparison.get("by_hand"):
         text.append(

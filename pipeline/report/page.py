@@ -198,8 +198,7 @@ def settings_records(study: Study) -> list[tuple[str, dict]]:
     records, seen = [], []
     for run in [*study.runs, *study.unscored]:
         known = {key: run.metrics[key] for key in facts if run.metrics.get(key) is not None}
-        title = run.title if run.scored else run.name
-        records.append((title, known | run.metrics["settings"]))
+        records.append((run.title, known | run.metrics["settings"]))
         training = study.trainings.get(run.name)
         if training and training not in seen:
             seen.append(training)
