@@ -35,7 +35,7 @@ from pipeline.report.methods import methods_markdown
 from pipeline.report.page import embedded, prediction_data, render_page
 from pipeline.report.references import REFERENCES
 from pipeline.report.study import Study, not_done
-from pipeline.report.words import fill, shown
+from pipeline.report.words import as_text, fill
 
 
 def run_report(folder):
@@ -175,7 +175,7 @@ def test_every_score_of_a_run_stands_in_the_paragraph(study):
     ],
 )
 def test_a_figure_is_shown_as_a_paper_writes_it(value, form, text):
-    assert shown(value, form) == text
+    assert as_text(value, form) == text
 
 
 def test_a_sentence_without_its_figure_is_left_out():
@@ -338,7 +338,7 @@ def test_one_old_run_alone_makes_a_page(tmp_path):
     methods, page = run_report(Path("alone"))
     assert "agreement with silver labels (silver labels.csv)" in methods
     assert "No predictions.csv was found" in page and "Not drawn: run compare_models.py" in page
-    assert shown(old["accuracy_all_rows"], "%") in methods
+    assert as_text(old["accuracy_all_rows"], "%") in methods
 
 
 def test_records_without_any_figure_make_a_page(study):

@@ -112,22 +112,6 @@ def score(
     }
 
 
-def baseline_titles(baselines: Sequence[dict], labels: dict[str, str]) -> list[str]:
-    """Return the names of a comparison's baselines, where there are several groups with theirs.
-
-    A group is named by the labels that its runs are scored against, which `labels` holds by run,
-    and by its number of rows where that does not tell it from another.
-    """
-    if len({tuple(one.get("runs", ())) for one in baselines}) < 2:
-        return [one["name"] for one in baselines]
-    groups = [labels.get(next(iter(one["runs"])), "other labels") for one in baselines]
-    names = [f"{one['name']} ({group})" for one, group in zip(baselines, groups, strict=True)]
-    return [
-        f"{name[:-1]}, {one['rows']:,} rows)" if names.count(name) > 1 else name
-        for name, one in zip(names, baselines, strict=True)
-    ]
-
-
 def words(message: str) -> Iterator[str]:
     """Yield the words of a message: between spaces, or 2 to 4 characters in a row of Chinese."""
     for spaced, unspaced in RUN.findall(message.lower()):

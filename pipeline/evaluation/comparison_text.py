@@ -4,8 +4,6 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from pipeline.evaluation.baselines import baseline_titles
-
 COLUMNS = {
     "model": "Model",
     "stage": "Fine-tuning",
@@ -171,6 +169,22 @@ def baselines_text(baselines: list[dict], keywords: dict[str, list[str]], runs: 
     words = "".join(f"- {name}: {', '.join(found)}\n" for name, found in keywords.items())
     listed = f"\nThe strongest keywords:\n\n{words}" if words else ""
     return f"## Baselines\n\n{table(header, cells)}\n{methods}{listed}"
+
+
+def baseline_titles(baselines: Sequence[dict], labels: dict[str, str]) -> list[str]:
+    """Return the names of a comparison's baselines, where there are several groups with theirs.
+
+    A group is named by the labels that its runs are scored against, which `labels` holds by run,
+    and by its number of rows where that does not tell it from another.
+    """
+    if len({tuple(one.get("runs", ())) for one in baselines}) < 2:
+        return [one["name"] for one in baselines]
+    groups = [labels.get(next(iter(one["runs"])), "other labels") for one in baselines]
+    names = [f"{one['name']} ({group})" for one, group in zip(baselines, groups, strict=True)]
+    return [
+        f"{name[:-1]}, {one['rows']:,} rows)" if names.count(name) > 1 else name
+        for name, one in zip(names, baselines, strict=True)
+    ]
 
 
 def error_table(

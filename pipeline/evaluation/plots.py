@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
 from pipeline.common.files import replacing
-from pipeline.evaluation.baselines import baseline_titles
+from pipeline.evaluation.comparison_text import baseline_titles
 
 # Class names may be Chinese: whichever of these is installed draws them.
 CJK_FONTS = (

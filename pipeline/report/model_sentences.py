@@ -4,7 +4,7 @@ import re
 
 from pipeline.evaluation.runs import Run
 from pipeline.report.study import Study
-from pipeline.report.words import fill, fill_all, fill_all_of, listed, shown
+from pipeline.report.words import as_text, fill, fill_all, fill_all_of, joined
 
 
 def model_sentences(study: Study) -> tuple[list[str], list[str]]:
@@ -103,7 +103,7 @@ def evaluation_sentences(study: Study) -> tuple[list[str], list[str]]:
     """Return each run's scores, and what they are measured against."""
     runs = study.runs
     text = [
-        f"The scores are {listed(dict.fromkeys(run.measured_against for run in runs))}.",
+        f"The scores are {joined(dict.fromkeys(run.measured_against for run in runs))}.",
         "They are over all rows, an invalid answer being wrong, with 95% intervals: Wilson's "
         "(Wilson, 1927) for accuracy, percentiles of a bootstrap for macro F1 and Cohen's kappa "
         "(Cohen, 1960).",
@@ -164,10 +164,10 @@ def comparison_sentences(study: Study) -> tuple[list[str], list[str]]:
         )
         items.append(" ".join(sentences))
     text = [
-        f"{shown(len(pairs), 'pair of models was|pairs of models were')} compared on the same rows "
-        "by McNemar's exact test (McNemar, 1947), with Holm's correction (Holm, 1979) over all of "
-        "them. Beside each test stands the difference that it tests, in accuracy over all rows, "
-        "each row counting once, with the 95% interval of a paired bootstrap."
+        f"{as_text(len(pairs), 'pair of models was|pairs of models were')} compared on the same "
+        "rows by McNemar's exact test (McNemar, 1947), with Holm's correction (Holm, 1979) over "
+        "all of them. Beside each test stands the difference that it tests, in accuracy over all "
+        "rows, each row counting once, with the 95% interval of a paired bootstrap."
     ] * bool(pairs)
     if any("difference_weighted" in pair for pair in pairs):
         text.append(
@@ -181,9 +181,9 @@ def comparison_sentences(study: Study) -> tuple[list[str], list[str]]:
         )
     for run, targets in study.comparison.get("by_hand", {}).items():
         reached = fill_all_of(targets, "at least {accuracy:%} when people code {share:%}")
-        missed = [shown(target["accuracy"], "%") for target in targets if target["share"] is None]
-        parts = [f"it is right on {listed(reached)}"] * bool(reached)
-        parts += [f"{listed(missed)} on no 30 of its rows or more"] * bool(missed)
+        missed = [as_text(target["accuracy"], "%") for target in targets if target["share"] is None]
+        parts = [f"it is right on {joined(reached)}"] * bool(reached)
+        parts += [f"{joined(missed)} on no 30 of its rows or more"] * bool(missed)
         if parts:
             items.append(
                 f"{titles.get(run, run)}, its least confident rows being left to people: of the "

@@ -17,7 +17,7 @@ from pipeline.evaluation.runs import Run
 from pipeline.report.methods import write_methods
 from pipeline.report.model_sentences import method_of, package_versions, trainings_of
 from pipeline.report.study import Study, inconsistencies, not_done
-from pipeline.report.words import shown
+from pipeline.report.words import as_text
 
 LONGEST_REPLY = 200  # letters of an invalid reply that the page shows
 UNSAFE = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
@@ -65,7 +65,7 @@ def page_template() -> Template:
         undefined=ChainableUndefined,  # what an older file lacks is shown as a dash
     )
     environment.filters |= {
-        "shown": cell,
+        "as_text": text_or_dash,
         "shaded": shaded,
         "sha256": script_hash,
         "method": method_sentence,
@@ -73,9 +73,9 @@ def page_template() -> Template:
     return environment.get_template("page.html.jinja")
 
 
-def cell(value: Any, form: str = "") -> str:
-    """Return a value as `shown` does, a dash where a file lacks it."""
-    return "–" if isinstance(value, Undefined) else shown(value, form)
+def text_or_dash(value: Any, form: str = "") -> str:
+    """Return a value as `as_text` does, a dash where a file lacks it."""
+    return "–" if isinstance(value, Undefined) else as_text(value, form)
 
 
 def method_sentence(run: Run) -> str:
@@ -156,25 +156,24 @@ def descriptions(study: Study) -> dict[str, str]:
     titles, compared = study.titles, study.comparison.get("runs", [])
     bars = [
         f"{titles.get(run['run'], run['run'])}: {accuracy_of(run)}, macro F1 "
-        f"{shown(run.get('macro_f1'), '.3f')}, valid {shown(run.get('valid_rate'), '%')}"
+        f"{as_text(run.get('macro_f1'), '.3f')}, valid {as_text(run.get('valid_rate'), '%')}"
         for run in compared
     ]
     bars += [
-        f"baseline {title}: accuracy {shown(one.get('accuracy'), '%')}, macro F1 "
-        f"{shown(one.get('macro_f1'), '.3f')}"
+        f"baseline {title}: accuracy {as_text(one.get('accuracy'), '%')}, macro F1 "
+        f"{as_text(one.get('macro_f1'), '.3f')}"
         for title, one in study.baselines
     ]
     errors = [
-        f"{run.title}: expected calibration error {shown(run.metrics['ece'], '.3f')}"
+        f"{run.title}: expected calibration error {as_text(run.metrics['ece'], '.3f')}"
         for run in study.runs
         if run.metrics["ece"] is not None
     ]
     curves = []
     for run, points in study.comparison.get("coverage", {}).items():
-        ends = [points[place] for place in sorted({0, len(points) // 2, len(points) - 1})][
-            : len(points)
-        ]
-        shares = [f"{shown(p['accuracy'], '%')} of {shown(p['coverage'], '%')}" for p in ends]
+        places = sorted({0, len(points) // 2, len(points) - 1}) if points else []
+        ends = [points[place] for place in places]
+        shares = [f"{as_text(p['accuracy'], '%')} of {as_text(p['coverage'], '%')}" for p in ends]
         curves.append(f"{titles.get(run, run)}: right on {', '.join(shares)} of the rows")
     return {
         "figure1.png": "Bars of the accuracy of valid predictions, macro F1 and valid "
@@ -188,8 +187,8 @@ def descriptions(study: Study) -> dict[str, str]:
 def accuracy_of(run: dict) -> str:
     """Return the accuracy of valid predictions that Figure 1 shows of a run of comparison.json."""
     if "accuracy_weighted" in run:
-        return f"weighted accuracy {shown(run['accuracy_weighted'], '%')}"
-    return f"accuracy {shown(run.get('accuracy'), '%')}"
+        return f"weighted accuracy {as_text(run['accuracy_weighted'], '%')}"
+    return f"accuracy {as_text(run.get('accuracy'), '%')}"
 
 
 def settings_records(study: Study) -> list[tuple[str, dict]]:

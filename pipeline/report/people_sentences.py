@@ -1,6 +1,6 @@
 """The methods text on people's work: the human check and the label audit."""
 
-from pipeline.report.words import fill, fill_all, fill_all_of, listed, shown
+from pipeline.report.words import as_text, fill, fill_all, fill_all_of, joined
 
 
 def human_sentences(check: dict) -> tuple[list[str], list[str]]:
@@ -23,12 +23,12 @@ def human_sentences(check: dict) -> tuple[list[str], list[str]]:
     )
     if strata:
         rows = fill("{population:labelled row|labelled rows}", sample)
-        text.append(f"It stands for {rows}: {listed(strata)}.")
+        text.append(f"It stands for {rows}: {joined(strata)}.")
     coders = fill_all_of(check.get("coders", []), "{name} ({coded:row|rows}, {blank:,} blank)")
     if coders:
         text.append(
             "It was coded, the silver labels being hidden, by "
-            f"{shown(len(coders), 'person|people')}: {listed(coders)}."
+            f"{as_text(len(coders), 'person|people')}: {joined(coders)}."
         )
     text += fill_all(
         agreement,
@@ -38,7 +38,7 @@ def human_sentences(check: dict) -> tuple[list[str], list[str]]:
         "ordinal classes, in the sample, where rare classes have more than their share.",
     )
     text += fill_all_of(
-        [pair | {"coders": listed(pair["coders"])} for pair in agreement.get("kappa", [])],
+        [pair | {"coders": joined(pair["coders"])} for pair in agreement.get("kappa", [])],
         "Cohen's kappa (Cohen, 1960) of {coders} is {kappa:.3f} {ci95:.3f} ({rows:row|rows}).",
     )
     text += fill_all(
@@ -50,7 +50,8 @@ def human_sentences(check: dict) -> tuple[list[str], list[str]]:
     missing = check.get("undecided", 0) + check.get("uncoded", 0)
     if missing:
         text.append(
-            f"{shown(missing, 'row|rows')} without such a label {'is' if missing == 1 else 'are'} "
+            f"{as_text(missing, 'row|rows')} without such a label "
+            f"{'is' if missing == 1 else 'are'} "
             "left out, the others of the same silver label standing for them: the rows that people "
             "find hard are those that labels get wrong, so that the figures below flatter the "
             "silver labels."
@@ -67,7 +68,7 @@ def human_sentences(check: dict) -> tuple[list[str], list[str]]:
         "{name} {precision:.2f} {precision_ci95:.2f} and {recall:.2f} {recall_ci95:.2f}",
     )
     if classes:
-        text.append(f"Their precision and recall are {listed(classes)}.")
+        text.append(f"Their precision and recall are {joined(classes)}.")
     shares = fill_all_of(
         check.get("shares", []),
         "{name}: {corrected:%} {corrected_ci95:%}; naive {naive:%} {naive_ci95:%}.",

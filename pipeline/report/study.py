@@ -6,10 +6,10 @@ from pathlib import Path
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import read_json
-from pipeline.evaluation.baselines import baseline_titles
+from pipeline.evaluation.comparison_text import baseline_titles
 from pipeline.evaluation.runs import EVALUATED_BY, HUMAN, Run
 from pipeline.models.folder import RECORD
-from pipeline.report.words import shown
+from pipeline.report.words import as_text
 
 TRAINED_BY = {"llm": "finetune.py", "bert": "bert_tune.py"}
 FAMILIES = {"llm": "causal language model", "bert": "BERT"}
@@ -83,8 +83,8 @@ def inconsistencies(study: Study) -> list[str]:
         if record.get("codebook_sha256", ours) != ours
     ]
     found += [
-        f"{name} is of {shown(rows, 'labelled row|labelled rows')}, and jsonl_to_csv.py has by now "
-        f"labelled {shown(study.labels['labelled'], 'row|rows')}: {cure}."
+        f"{name} is of {as_text(rows, 'labelled row|labelled rows')}, and jsonl_to_csv.py has by "
+        f"now labelled {as_text(study.labels['labelled'], 'row|rows')}: {cure}."
         for name, rows, cure in (
             ("The split", study.splits.get("rows"), "run split_dataset.py and what follows again"),
             ("The human check", sample.get("population"), "its figures are those of older labels"),
