@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     folder = Path(args.results_dir)
     runs = [run for run in read_runs(folder) if run.scored]
     groups = on_same_rows(runs)
-    point_out(groups)
+    print_groups(groups)
     predictions = {run.name: scored_rows(read_predictions(run)) for run in runs}
     train = read_training(args.train_file, args.prompt_file, runs)
     comparison = {"runs": [summary_row(run) for run in runs]}
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     print(f"Figure 1: {folder / 'figure1.png'}")
 
 
-def point_out(groups: list[list[Run]]) -> None:
+def print_groups(groups: list[list[Run]]) -> None:
     """Print which runs do not compare, for they were scored on different rows."""
     if len(groups) > 1:
         print("the runs were scored on different rows; they do not compare:")

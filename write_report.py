@@ -54,10 +54,10 @@ def main(argv: list[str] | None = None) -> None:
     page = render_page(study, predictions, pictures, args.title)
     write_text(page, folder / "report.html")
     write_text(methods_markdown(study), folder / "methods.md")
-    say(study, folder)
+    print_outcome(study, folder)
 
 
-def say(study: Study, folder: Path) -> None:
+def print_outcome(study: Study, folder: Path) -> None:
     """Print what is to be mended, and what was written."""
     for line in inconsistencies(study):
         print(f"to be mended: {line}")
