@@ -6,17 +6,19 @@ Writes  OUTPUT_DIR/comparison.txt, comparison.json, predictions.csv, confusion_d
 Run     python bert_inference_compare.py
 """
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
 from pipeline.bert.evaluate import predict_after, predict_before, read_test
 from pipeline.common.cli import UserError, parse_settings, run
-from pipeline.common.codebook import read_codebook
+from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import write_csv, write_json, write_text
-from pipeline.evaluation.comparison import mcnemar_exact
-from pipeline.evaluation.metrics import compute_metrics
-from pipeline.evaluation.run import LABEL_SOURCES, label_source, results_folder
+from pipeline.evaluation.comparison import compare_pairs, summary_row, with_holm
+from pipeline.evaluation.run import results_folder, score_run
 from pipeline.evaluation.run_text import report_block
+from pipeline.evaluation.runs import run_of
 
 # ---------------------------------------------------------------------------------------------
 STUDY = "."  # the folder of a study: all default paths but those of models lie in it
@@ -38,61 +40,79 @@ SEED = 42  # of the random head and the bootstrap intervals
 def main(argv: list[str] | None = None) -> None:
     settings = vars(parse_settings(globals(), argv))
     codebook = read_codebook(settings["prompt_file"])
-    rows = read_test(settings, codebook)
-    unlabelled = rows["class"] < 0
-    if unlabelled.any():
-        print(f"left out {unlabelled.sum():,} rows without a class")
-    rows = rows[~unlabelled].reset_index(drop=True)
-    if rows.empty:
-        raise UserError(f"{settings['test_file']} has no row with a class: nothing to compare by")
-    predictions, metrics = {}, {}
-    for stage, predict in (("after", predict_after), ("before", predict_before)):
-        predictions[stage], record = predict(settings, codebook, rows)
-        true, predicted = rows["class"].to_numpy(), predictions[stage]["predicted"].to_numpy()
-        metrics[stage] = record | {"class_names": list(codebook.names)}
-        weights = rows["weight"].to_numpy() if "weight" in rows else None
-        metrics[stage] |= compute_metrics(
-            true, predicted, len(codebook.names), settings["seed"], weights
-        )
-
-    right = {stage: predictions[stage]["predicted"] == rows["class"] for stage in predictions}
-    test = {
-        "only_before_right": int((right["before"] & ~right["after"]).sum()),
-        "only_after_right": int((right["after"] & ~right["before"]).sum()),
+    rows = with_class(read_test(settings, codebook), settings["test_file"])
+    after, after_record = predict_after(settings, codebook, rows)
+    before, before_record = predict_before(settings, codebook, rows)
+    metrics = {
+        "before": score_run(rows, before, codebook, before_record, settings["seed"]),
+        "after": score_run(rows, after, codebook, after_record, settings["seed"]),
     }
-    test["p_value"] = mcnemar_exact(*test.values())
-    against = f"{LABEL_SOURCES[label_source(rows)]} ({settings['test_file']})"
-    comparison = {"measured_against": against}
-    comparison |= {"before": metrics["before"], "after": metrics["after"], "mcnemar": test}
-    folder = results_folder(settings, settings["model_path"])
-    columns = {f"predicted_{stage}": predictions[stage]["predicted"] for stage in right}
-    asked = rows[["custom_id", "message", "class"]]
-    write_csv(pd.concat([asked, pd.DataFrame(columns)], axis=1), folder / "predictions.csv")
+    table = rows[["custom_id", "message", "class"]].assign(
+        predicted_before=before["predicted"], predicted_after=after["predicted"]
+    )
+    folder = results_folder(settings["output_dir"], settings["model_path"])
+    comparison = compare(rows, {"before": before, "after": after}, metrics, settings["seed"])
+    write_csv(table, folder / "predictions.csv")
     write_json(comparison, folder / "comparison.json")
     write_text(comparison_text(comparison), folder / "comparison.txt")
-
-    from pipeline.evaluation.plots import plot_confusion_difference
-
-    plot_confusion_difference(
-        *(np.array(metrics[stage]["confusion_matrix"])[:, :-1] for stage in ("before", "after")),
-        codebook.names,
-        f"{metrics['before']['model']}: rows after minus before fine-tuning",
-        folder / "confusion_difference.png",
-    )
+    draw(metrics, codebook, folder / "confusion_difference.png")
     print(f"wrote {folder}: comparison.txt, comparison.json, confusion_difference.png\n")
     print(comparison_text(comparison))
 
 
+def with_class(rows: pd.DataFrame, test_file: str) -> pd.DataFrame:
+    """Return the rows that have a class to compare by."""
+    unlabelled = rows["class"] < 0
+    if unlabelled.all():
+        raise UserError(f"{test_file} has no row with a class: nothing to compare by")
+    if unlabelled.any():
+        print(f"left out {unlabelled.sum():,} rows without a class")
+    return rows[~unlabelled].reset_index(drop=True)
+
+
+def compare(
+    rows: pd.DataFrame, predictions: dict[str, pd.DataFrame], metrics: dict[str, dict], seed: int
+) -> dict:
+    """Return comparison.json: `runs` and `pairs` as compare_models.py has them, and the metrics."""
+    asked = rows[["custom_id", "message", "class"]].assign(weight=rows.get("weight", 1.0))
+    tables = {
+        stage: asked.assign(predicted=table["predicted"]).set_index("custom_id")
+        for stage, table in predictions.items()
+    }
+    runs = [summary_row(run_of(Path(stage), metrics[stage])) for stage in metrics]
+    return {"runs": runs, "pairs": with_holm(compare_pairs(tables, seed)), **metrics}
+
+
+def draw(metrics: dict[str, dict], codebook: Codebook, path: Path) -> None:
+    """Draw how many rows of each cell fine-tuning has moved."""
+    from pipeline.evaluation.plots import plot_confusion_difference
+
+    before, after = (
+        np.array(metrics[stage]["confusion_matrix"])[:, :-1] for stage in ("before", "after")
+    )
+    title = f"{metrics['before']['model']}: rows after minus before fine-tuning"
+    plot_confusion_difference(before, after, codebook.names, title, path)
+
+
 def comparison_text(comparison: dict) -> str:
     """Return both blocks, the disagreements with their test, and the speeds."""
-    before, after, test = (comparison[key] for key in ("before", "after", "mcnemar"))
+    before, after, [pair] = (comparison[key] for key in ("before", "after", "pairs"))
+    low, high = pair["difference_ci95"]
+    weighted = ""
+    if "difference_weighted" in pair:
+        ends = "{:+.4f}, {:+.4f}".format(*pair["difference_weighted_ci95"])
+        weighted = (
+            f"  the difference, weighted       {pair['difference_weighted']:+.4f}  [{ends}]\n"
+        )
     return (
         f"{report_block(before)}\n{report_block(after)}\n"
-        f"Measured against: {comparison['measured_against']}\n"
-        f"On the same {before['total']} rows:\n"
-        f"  right only after fine-tuning   {test['only_after_right']}\n"
-        f"  right only before fine-tuning  {test['only_before_right']}\n"
-        f"  McNemar's exact test           p = {test['p_value']:.3g}\n"
+        f"Measured against: {before['measured_against']}\n"
+        f"On the same {pair['rows']} rows:\n"
+        f"  right only after fine-tuning   {pair['only_second_right']}\n"
+        f"  right only before fine-tuning  {pair['only_first_right']}\n"
+        f"  accuracy, after minus before   {pair['difference']:+.4f}  [{low:+.4f}, {high:+.4f}]\n"
+        f"  McNemar's exact test of it     p = {pair['p_value']:.3g}\n"
+        f"{weighted}"
         f"Before: {before['method']}; {before['rows_per_second']:.1f} rows/s\n"
         f"After:  {after['method']}; {after['rows_per_second']:.1f} rows/s\n"
     )

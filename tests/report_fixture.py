@@ -157,6 +157,8 @@ COMPARISON = {
             "difference_ci95": [-0.0827, 0.0289],
             "p_value": 0.4188,
             "p_holm": 0.8376,
+            "difference_weighted": 0.0137,
+            "difference_weighted_ci95": [-0.0475, 0.0761],
         },
     ],
     "baselines": [
@@ -168,6 +170,7 @@ COMPARISON = {
             "accuracy_ci95": [0.3838, 0.4639],
             "macro_f1": 0.1487,
             "macro_f1_ci95": [0.1401, 0.1569],
+            "runs": ["qwen-before", "qwen-after", "bert-before", "bert-after"],
         },
         {
             "name": "Keywords",
@@ -177,6 +180,17 @@ COMPARISON = {
             "accuracy_ci95": [0.5521, 0.6692],
             "macro_f1": 0.5578,
             "macro_f1_ci95": [0.4911, 0.6203],
+            "runs": ["qwen-before", "qwen-after", "bert-before", "bert-after"],
+        },
+        {
+            "name": "Always Mild",
+            "method": "The most frequent class of the training rows.",
+            "rows": 60,
+            "accuracy": 0.4471,
+            "accuracy_ci95": [0.3162, 0.5854],
+            "macro_f1": 0.1545,
+            "macro_f1_ci95": [0.1203, 0.1848],
+            "runs": ["bert-human"],
         },
     ],
     "keywords": {

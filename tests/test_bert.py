@@ -190,7 +190,9 @@ def test_the_comparison_counts_what_only_one_model_got_right(tuned, tiny_bert, d
     rows = pd.read_csv(folder / "predictions.csv")
     before = rows["predicted_before"] == rows["class"]
     after = rows["predicted_after"] == rows["class"]
-    assert comparison["mcnemar"]["only_after_right"] == (after & ~before).sum()
+    [pair] = comparison["pairs"]
+    assert pair["only_second_right"] == (after & ~before).sum()
+    assert [row["accuracy"] for row in comparison["runs"]] == [before.mean(), after.mean()]
     assert comparison["before"]["accuracy"] == before.mean()
     assert comparison["after"]["accuracy"] == after.mean()
     text = (folder / "comparison.txt").read_text()

@@ -21,7 +21,8 @@ COUNTS = ["rows", "only_first_right", "only_second_right"]
 LISTS = ("runs", "pairs", "baselines")
 KEYS = {
     "all": "runs pairs coverage by_hand calibration errors baselines keywords",
-    "runs": "run model stage family label_source total valid_rate accuracy accuracy_ci95 "
+    "runs": "run model stage family label_source measured_against weighted total valid_rate "
+    "accuracy accuracy_ci95 "
     "accuracy_all_rows accuracy_all_rows_ci95 macro_f1 macro_f1_ci95 cohen_kappa "
     "cohen_kappa_ci95 rows_per_second",
     "pairs": "first second rows only_first_right only_second_right difference difference_ci95 "
@@ -41,6 +42,7 @@ def write_run(
     predicted = np.where(np.arange(total) < hits, true, 1 - true)
     predicted[total - invalid :] = -1
     metrics = {"model": model, "stage": stage, "family": family, "test_file": "test.csv"}
+    metrics |= {"method": "scored", "settings": {}}
     metrics |= {"scored_rows_sha256": str(total), "class_names": list(names)}
     metrics |= {"rows_per_second": 1.0} | compute_metrics(true, predicted, len(names), seed=0)
     columns = {"custom_id": [f"row-{n + 2}" for n in range(total)]}
@@ -165,10 +167,69 @@ def test_a_run_on_weighted_rows_is_shown_as_the_data_set_has_it():
     compare_models.main([])
     found = comparison()
     [run] = found["runs"]
-    assert (run["model"], run["accuracy"]) == ("bert (human coders)", 0.95)
-    assert run["accuracy_ci95"] == [0.9, 0.98]
+    assert (run["model"], run["accuracy"]) == ("bert (human coders)", 0.5)
+    assert (run["accuracy_weighted"], run["accuracy_weighted_ci95"]) == (0.95, [0.9, 0.98])
+    table = pd.read_csv("results/summary.csv")
+    assert table[["accuracy", "accuracy_weighted"]].to_numpy().tolist() == [[0.5, 0.95]]
+    markdown = Path("results/summary.md").read_text()
+    assert "| Accuracy (valid) | Accuracy (valid, weighted) |" in markdown
+    assert "| 50.00% | 95.00% |" in markdown
     assert found["baselines"][0]["accuracy"] == pytest.approx(0.5)
     assert found["baselines"][0]["runs"] == ["b-human"]
+
+
+def test_the_test_and_its_difference_count_rows_beside_a_weighted_difference():
+    for name, hits in (("a", 50), ("b", 60)):
+        write_run(name, name, "after", "bert", hits, weighted=True, label_source="human coders")
+        path = Path(f"results/{name}/predictions.csv")
+        weights = np.where(np.arange(100) < 50, 9.0, 1.0)
+        pd.read_csv(path).assign(weight=weights).to_csv(path, index=False)
+    compare_models.main([])
+    [pair] = comparison()["pairs"]
+    assert pair["difference"] == pytest.approx(0.1)
+    assert pair["p_value"] == pytest.approx(2 * 0.5**10)
+    assert pair["difference_weighted"] == pytest.approx(10 / 500)
+    markdown = Path("results/summary.md").read_text()
+    assert "| a | b | 0 | 10 | +10.0 | " in markdown
+    assert "| p | p (Holm) | Weighted difference | 95 % interval |" in markdown
+    assert "| 0.002 | 0.002 | +2.0 | " in markdown
+
+
+def test_each_group_of_runs_on_the_same_rows_has_baselines_of_its_own(write_rows):
+    write_run("a", "a", "after", "llm", 60)
+    write_run("b", "b", "after", "llm", 80)
+    against = "accuracy against human coders (human_test.csv)"
+    human = {"label_source": "human coders", "measured_against": against, "weighted": True}
+    write_run("a-human", "a", "after", "llm", 10, total=20, **human)
+    write_rows("train.csv", [(f"r{n}", ("男女平等", "天气很好")[n % 2], n % 2) for n in range(9)])
+    compare_models.main(["--train-file", "train.csv"])
+    found = comparison()["baselines"]
+    assert [(one["name"], one["rows"], one["runs"]) for one in found] == [
+        ("Always Positive", 100, ["a", "b"]),
+        ("Keywords", 100, ["a", "b"]),
+        ("Always Positive", 20, ["a-human"]),
+        ("Keywords", 20, ["a-human"]),
+    ]
+    markdown = Path("results/summary.md").read_text()
+    for name in ("Always Positive", "Keywords"):
+        assert f"| {name} (silver labels) | 100 |" in markdown
+        assert f"| {name} (human coders) | 20 |" in markdown
+
+
+def test_a_run_of_an_older_version_is_shown_without_what_it_lacks_and_is_not_paired():
+    write_run("new", "a", "after", "llm", 60)
+    write_run("old", "a", "before", "llm", 40)
+    path = Path("results/old/metrics.json")
+    old = json.loads(path.read_text())
+    for key in ("scored_rows_sha256", "macro_f1_ci95", "accuracy_ci95", "rows_per_second"):
+        del old[key]
+    path.write_text(json.dumps(old))
+    compare_models.main([])
+    assert comparison()["pairs"] == []
+    table = pd.read_csv("results/summary.csv").set_index("run")
+    assert table.loc["old", "accuracy"] == 0.4 and np.isnan(table.loc["old", "macro_f1_low"])
+    line = Path("results/summary.md").read_text().splitlines()[2]
+    assert line.startswith("| a | before | 100 |") and line.endswith("|  |  |")
 
 
 def test_runs_on_different_rows_are_pointed_out_and_not_paired(capsys):
@@ -179,7 +240,7 @@ def test_runs_on_different_rows_are_pointed_out_and_not_paired(capsys):
     assert "scored on different rows" in capsys.readouterr().out
     found = comparison()
     assert [(pair["first"], pair["second"]) for pair in found["pairs"]] == [("b-before", "b-after")]
-    assert [one["rows"] for one in found["baselines"]] == [100]
+    assert [one["rows"] for one in found["baselines"]] == [100, 20]
 
 
 def test_predictions_are_joined_by_custom_id_whatever_their_order():
@@ -215,24 +276,25 @@ def test_a_run_without_predictions_is_told_in_one_line():
 
 
 @pytest.mark.parametrize(
-    ("column", "cell"),
+    ("column", "cell", "message"),
     [
-        ("predicted", "-1"),
-        ("predicted", "two"),
-        ("class", "7"),
-        ("class", "-1"),
-        ("custom_id", "row-4"),
-        ("confidence", "high"),
+        ("predicted", "-1", " does not fit the metrics.json beside it"),
+        ("predicted", "two", ", row 2: predicted 'two' is none of the classes"),
+        ("class", "7", ", row 2: class '7' is none of the classes"),
+        ("class", "-1", " does not fit the metrics.json beside it"),
+        ("custom_id", "row-4", " does not fit the metrics.json beside it"),
+        ("confidence", "high", ", row 2: confidence 'high' is no share from 0 to 1"),
     ],
 )
-def test_predictions_that_are_not_those_of_the_metrics_are_refused(column, cell):
+def test_predictions_that_are_not_those_of_the_metrics_are_refused(column, cell, message):
     write_run("b", "bert", "after", "bert", 60)
     table = pd.read_csv("results/b/predictions.csv", dtype=str, keep_default_na=False)
     table.loc[0, column] = cell
     table.to_csv("results/b/predictions.csv", index=False)
-    message = "b/predictions.csv does not fit the metrics.json beside it: run bert_tune_eval.py"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError) as error:
         compare_models.main([])
+    expected = f"results/b/predictions.csv{message}: run bert_tune_eval.py again"
+    assert str(error.value) == expected
 
 
 def test_two_runs_that_hold_different_ids_are_refused():

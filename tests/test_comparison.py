@@ -105,7 +105,7 @@ def test_in_a_weighted_sample_a_row_counts_for_the_rows_that_it_stands_for():
     confidence = np.linspace(0.9, 0.6, 60)
     tables = {name: rows_of(right[name], confidence).assign(weight=weights) for name in right}
     [pair] = compare_pairs(tables, seed=0)
-    assert pair["difference"] == pytest.approx(-0.8)
+    assert pair["difference_weighted"] == pytest.approx(-0.8)
     assert (pair["only_first_right"], pair["only_second_right"]) == (30, 30)
     assert coverage_curve(tables["a"])[9] == {
         "coverage": pytest.approx(0.9),
@@ -115,6 +115,22 @@ def test_in_a_weighted_sample_a_row_counts_for_the_rows_that_it_stands_for():
     }
     shares = [target["share"] for target in by_hand(tables["a"])]
     assert shares == pytest.approx([0.0, 0.0, 0.0, 0.1 - 0.9 / 19, 0.1 - 0.09 / 11], abs=0.02)
+
+
+def test_the_difference_beside_p_is_the_one_that_the_test_is_of():
+    rng, confidence = np.random.default_rng(8), np.full(400, 0.5)
+    right = {"a": rng.random(400) < 0.7, "b": rng.random(400) < 0.8}
+    weights = np.where(right["a"], 5.0, 1.0)
+    plain = {name: rows_of(right[name], confidence) for name in right}
+    [expected] = compare_pairs(plain, seed=0)
+    [pair] = compare_pairs({name: t.assign(weight=weights) for name, t in plain.items()}, seed=0)
+    assert "difference_weighted" not in expected
+    counts = pair["only_second_right"] - pair["only_first_right"]
+    assert pair["difference"] == pytest.approx(counts / 400)
+    assert {key: pair[key] for key in expected} == expected
+    assert pair["difference"] > 0 > pair["difference_weighted"]
+    low, high = pair["difference_weighted_ci95"]
+    assert low < pair["difference_weighted"] < high < pair["difference"]
 
 
 def test_pairs_are_counted_on_rows_of_the_same_id():
@@ -139,8 +155,8 @@ def test_pairs_are_counted_on_rows_of_the_same_id():
 def test_holm_s_adjustment_is_over_all_pairs_of_all_groups_of_rows():
     rng = np.random.default_rng(7)
     tables = {name: rows_of(rng.random(90) < share, 0.5) for name, share in GROUPS.items()}
-    runs = {name: {"scored_rows_sha256": name[0]} for name in tables}
-    pairs = compare_runs(runs, tables, seed=0)["pairs"]
+    groups = [[name for name in tables if name[0] == kind] for kind in "sh"]
+    pairs = compare_runs(groups, tables, seed=0)["pairs"]
     assert len(pairs) == 1 + 3
     expected = multipletests([pair["p_value"] for pair in pairs], method="holm")[1]
     assert [pair["p_holm"] for pair in pairs] == pytest.approx(expected.tolist())
@@ -218,7 +234,10 @@ def test_keywords_tell_classes_apart_and_hold_no_part_of_one_another():
         *[("我支持男女平等", 0), ("平等很重要", 0), ("今天天气好", 1), ("天气预报", 1)] * 10
     )
     test = messages(("要男女平等", 0), ("什么天气", 1), ("平等", 0))
-    scores, keywords = baselines.baselines(test, train, ["支持", "无关", "空"], seed=0)
+    names = ["支持", "无关", "空"]
+    found = baselines.fit_keywords(train, 3)
+    scores = baselines.baseline_scores(test, train, found, names, seed=0)
+    keywords = found.by_name(names)
     assert [one["name"] for one in scores] == ["Always 支持", "Keywords"]
     assert scores[1]["accuracy"] == 1.0
     assert scores[0]["accuracy"] == pytest.approx(2 / 3)
@@ -241,15 +260,17 @@ def test_keywords_tell_classes_apart_and_hold_no_part_of_one_another():
     ids=["one class", "the same words", "no word"],
 )
 def test_no_keyword_baseline_where_no_word_tells_a_class(train):
-    scores, keywords = baselines.baselines(messages(("平等", 0)), train, ["a", "b"], seed=0)
+    keywords = baselines.fit_keywords(train, 2)
+    assert keywords is None
+    scores = baselines.baseline_scores(messages(("平等", 0)), train, keywords, ["a", "b"], seed=0)
     assert [one["name"] for one in scores] == ["Always a"]
-    assert keywords == {}
 
 
 def test_the_majority_class_is_that_of_the_training_rows_where_there_are_some():
     test = messages(("a", 1), ("b", 1), ("c", 0))
-    scores, _ = baselines.baselines(test, messages(("d", 0)), ["x", "y"], seed=0)
+    train = messages(("d", 0))
+    scores = baselines.baseline_scores(test, train, None, ["x", "y"], seed=0)
     assert (scores[0]["name"], scores[0]["accuracy"]) == ("Always x", pytest.approx(1 / 3))
-    scores, _ = baselines.baselines(test, None, ["x", "y"], seed=0)
+    scores = baselines.baseline_scores(test, None, None, ["x", "y"], seed=0)
     assert (scores[0]["name"], scores[0]["accuracy"]) == ("Always y", pytest.approx(2 / 3))
     assert scores[0]["method"] == "The most frequent class of the test rows, for every row."

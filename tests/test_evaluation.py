@@ -17,7 +17,7 @@ from pipeline.evaluation.metrics import (
     macro_f1,
     wilson_interval,
 )
-from pipeline.evaluation.run import save_results
+from pipeline.evaluation.run import results_folder, save_results
 from pipeline.evaluation.run_text import report_block, report_text
 
 ADAPTERS = {"Qwen2.5-3B": "./qlora_checkpoints", "Qwen2.5-0.5B": "./qlora_checkpoints_0.5B"}
@@ -115,7 +115,7 @@ def test_metrics_tell_valid_from_all_rows(labels):
     assert metrics["majority_baseline"] == pytest.approx((true == 1).mean())
 
 
-def run_of(folder, **more):
+def record_of(**more):
     return {
         "model": "m",
         "family": "llm",
@@ -128,11 +128,11 @@ def run_of(folder, **more):
         "rows_per_second": 1.0,
         "device": "CPU",
         "dtype": "float32",
-        "settings": {"output_dir": folder, "seed": 0},
+        "settings": {"seed": 0},
     } | more
 
 
-def results(codebook, classes, predicted, folder="results/{model}-before"):
+def results(codebook, classes, predicted, folder="results/m-before"):
     rows = pd.DataFrame(
         {
             "custom_id": [f"row-{n}" for n in range(len(classes))],
@@ -143,7 +143,7 @@ def results(codebook, classes, predicted, folder="results/{model}-before"):
     forms = ["strict" if label >= 0 else "no_label" for label in predicted]
     replies = [f"[{label}]\nyes" if label >= 0 else "?" for label in predicted]
     table = {"predicted": predicted, "reply": replies, "form": forms, "confidence": ""}
-    return save_results(rows, pd.DataFrame(table), codebook, run_of(folder))
+    return save_results(Path(folder), rows, pd.DataFrame(table), codebook, record_of(), seed=0)
 
 
 def test_a_run_leaves_its_predictions_metrics_report_and_picture(codebook):
@@ -162,11 +162,16 @@ def test_a_run_leaves_its_predictions_metrics_report_and_picture(codebook):
     assert metrics["confusion_matrix"][3] == [0, 0, 0, 0, 1]
 
 
+def test_a_run_s_folder_is_called_after_the_model_s():
+    assert results_folder("results/{model}-before", "./models/m/") == Path("results/m-before")
+    assert results_folder("new", "./models/m") == Path("new")
+
+
 def test_rows_without_a_class_are_predicted_and_not_scored(codebook):
     metrics = results(codebook, [-1, 1, -1], [0, 1, 2])
     assert (metrics["total"], metrics["predicted_rows"]) == (1, 3)
     assert metrics["rows_without_class"] == 2
-    metrics = results(codebook, [-1, -1], [0, -1], "new/{model}")
+    metrics = results(codebook, [-1, -1], [0, -1], "new/m")
     assert "accuracy" not in metrics
     report = Path("new/m/report.txt").read_text()
     assert "2 of them without a class of their own, hence not scored" in report
@@ -188,7 +193,8 @@ def human_rows(codebook, classes, weights, coded_by="human"):
 def test_a_score_on_human_labels_is_called_accuracy_and_weighted_to_the_data_set(codebook):
     rows = human_rows(codebook, [0, 0, 1, 1], [1.0, 1.0, 3.0, 3.0])
     predicted = pd.DataFrame({"predicted": [0, 1, 1, 1], "form": "strict"})
-    metrics = save_results(rows, predicted.assign(reply="", confidence=""), codebook, run_of("m"))
+    predicted = predicted.assign(reply="", confidence="")
+    metrics = save_results(Path("m"), rows, predicted, codebook, record_of(), seed=0)
     assert metrics["label_source"] == "human coders"
     assert metrics["measured_against"] == "accuracy against human coders (test.csv)"
     assert metrics["accuracy"] == 0.75
@@ -196,6 +202,9 @@ def test_a_score_on_human_labels_is_called_accuracy_and_weighted_to_the_data_set
     report = Path("m/report.txt").read_text()
     assert "Measured against: accuracy against human coders (test.csv)" in report
     assert "weighted to the data set" in report
+    weighted = f"{metrics['accuracy_weighted']:.4f}"
+    assert f"\nAccuracy: {metrics['accuracy']:.4f}\n" in report and weighted == "0.8750"
+    assert f"sample stands for: {weighted}  [" in report
     header = Path("m/predictions.csv").read_text().splitlines()[0]
     assert header == '"custom_id","message","class","predicted","reply","confidence","weight"'
 
@@ -206,7 +215,7 @@ def test_a_score_on_silver_labels_is_called_agreement(codebook):
     assert metrics["measured_against"] == "agreement with silver labels (test.csv)"
     mixed = human_rows(codebook, [0, 1], 1.0, coded_by=["human", ""]).drop(columns="weight")
     predicted = pd.DataFrame({"predicted": [0, 1], "form": "strict", "reply": "", "confidence": ""})
-    metrics = save_results(mixed, predicted, codebook, run_of("m"))
+    metrics = save_results(Path("m"), mixed, predicted, codebook, record_of(), seed=0)
     assert metrics["label_source"] == "silver labels and human coders"
 
 

@@ -1,4 +1,4 @@
-"""The report page in a real browser: Chromium, headless, from disk."""
+"""The page in a real browser: Chromium, headless, from disk."""
 
 import contextlib
 import json

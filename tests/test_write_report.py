@@ -5,7 +5,7 @@ import copy
 import hashlib
 import json
 import re
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -30,19 +30,14 @@ from pipeline.common.codebook import read_codebook
 from pipeline.common.files import write_json
 from pipeline.common.records import to_record
 from pipeline.evaluation.metrics import compute_metrics
-from pipeline.evaluation.run_text import report_table
+from pipeline.evaluation.run_text import class_scores, report_table
+from pipeline.evaluation.runs import read_predictions, read_runs, run_of
 from pipeline.people.record import HumanCheck
 from pipeline.report.methods import methods_markdown
-from pipeline.report.page import (
-    class_scores,
-    embedded,
-    prediction_data,
-    read_predictions,
-    render_page,
-)
+from pipeline.report.page import embedded, prediction_data, render_page
 from pipeline.report.references import REFERENCES
 from pipeline.report.study import Study, not_done
-from pipeline.report.words import fill, shown
+from pipeline.report.words import as_text, fill
 
 
 def run_report(folder):
@@ -58,17 +53,20 @@ def study():
     true, predicted = [0, 1, 2, 3] * 25, [0, 1, 2, 2] * 25
     codebook = read_codebook("prompt.txt")
     runs = []
-    for name, family, training in (("qwen", "llm", LORA), ("bert", "bert", CLASSIFIER)):
-        run = {"run": name, "model": name, "family": family, "stage": "after", "method": "scored"}
+    for name, family in (("qwen", "llm"), ("bert", "bert")):
+        run = {"model": name, "family": family, "stage": "after", "method": "scored"}
         run |= report_fixture.common("test.csv", name) | {"label_source": "silver labels"}
         run |= compute_metrics(*map(report_fixture.np.array, (true, predicted)), 4, 0)
-        run |= {"short_title": "after fine-tuning", "title": f"{name} after fine-tuning"}
-        runs.append(run | {"against": "agreement with silver labels", "training": training})
-    compared = [{key: run[key] for key in ("run", "accuracy_all_rows")} for run in runs]
+        run["measured_against"] = "agreement with silver labels"
+        runs.append(run_of(Path(name), run))
+    compared = [
+        {"run": run.name, "accuracy_all_rows": run.metrics["accuracy_all_rows"]} for run in runs
+    ]
     record = Study(
         codebook=codebook,
         runs=runs,
         unscored=[],
+        trainings={"qwen": LORA, "bert": CLASSIFIER},
         comparison={"runs": compared} | COMPARISON,
         human_check=to_record(HUMAN_CHECK, HumanCheck),
         audit=AUDIT,
@@ -79,9 +77,7 @@ def study():
 
 
 def page_of(study):
-    columns = ["custom_id", "message", "class", "predicted", "reply", "confidence"]
-    empty = report_fixture.pd.DataFrame(columns=columns)
-    return render_page(study, {run["run"]: empty for run in study.runs}, {}, "A study")
+    return render_page(study, {}, {}, "A study")
 
 
 def parts_of(record):
@@ -154,17 +150,20 @@ def test_every_figure_of_the_comparison_stands_on_the_page_or_in_a_picture(study
     } == (drawn | pictured)
 
 
-@pytest.mark.parametrize(("place", "unused"), [(0, set()), (1, {("validation", "accuracy")})])
-def test_every_figure_of_a_training_stands_in_the_paragraph(study, place, unused):
-    assert unmoved(methods_markdown, study, study.runs[place]["training"]) == unused
+@pytest.mark.parametrize(
+    ("name", "unused"), [("qwen", set()), ("bert", {("validation", "accuracy")})]
+)
+def test_every_figure_of_a_training_stands_in_the_paragraph(study, name, unused):
+    assert unmoved(methods_markdown, study, study.trainings[name]) == unused
 
 
 def test_every_score_of_a_run_stands_in_the_paragraph(study):
     scores = {"total", "valid", "valid_rate", "ece"}
     scores |= {"accuracy_all_rows", "accuracy_all_rows_ci95", "macro_f1", "macro_f1_ci95"}
     scores |= {"cohen_kappa", "cohen_kappa_ci95"}
-    study.runs[0]["ece"] = 0.0432
-    assert not scores & {path[0] for path in unmoved(methods_markdown, study, study.runs[0])}
+    metrics = study.runs[0].metrics
+    metrics["ece"] = 0.0432
+    assert not scores & {path[0] for path in unmoved(methods_markdown, study, metrics)}
 
 
 @pytest.mark.parametrize(
@@ -190,7 +189,7 @@ def test_every_score_of_a_run_stands_in_the_paragraph(study):
     ],
 )
 def test_a_figure_is_shown_as_a_paper_writes_it(value, form, text):
-    assert shown(value, form) == text
+    assert as_text(value, form) == text
 
 
 def test_a_sentence_without_its_figure_is_left_out():
@@ -202,7 +201,7 @@ def test_a_sentence_without_its_figure_is_left_out():
 def test_a_brace_in_a_name_is_text(study):
     change(study.human_check.coders[0], name="{x}")
     change(study.human_check.agreement.kappa[0], coders=["{x}", "{0}"])
-    study.runs[0] |= {"run": "qwen-after", "title": "{title} after fine-tuning"}
+    study.runs[0] = replace(study.runs[0], folder=Path("qwen-after"), model="{title}")
     text = methods_markdown(study)
     assert "{x} (498 rows, 5 blank)" in text and "of {x} and {0} is 0.771" in text
     assert "against {title} after fine-tuning" in text
@@ -254,7 +253,7 @@ def test_only_references_that_are_cited_are_listed(study):
 
 
 def test_an_adapter_on_an_unquantized_base_is_lora_and_not_qlora(study):
-    study.runs[0]["training"]["settings"]["load_in_4bit"] = False
+    study.trainings["qwen"]["settings"]["load_in_4bit"] = False
     text = methods_markdown(study)
     assert "LoRA (Hu et al., 2022), the base not quantized" in text and "QLoRA" not in text
 
@@ -344,7 +343,7 @@ def test_a_part_of_a_step_that_was_not_done_is_named(study, change, sentence):
 def test_without_any_human_label_the_scores_are_called_agreement_only(study):
     change(study, human_check=None)
     assert "all scores are agreement with silver labels only" in not_done(study)["human_check"]
-    study.runs[0]["label_source"] = "human coders"
+    study.runs[0] = replace(study.runs[0], label_source="human coders")
     assert "agreement with silver labels only" not in not_done(study)["human_check"]
 
 
@@ -362,7 +361,7 @@ def test_one_old_run_alone_makes_a_page(tmp_path):
     methods, page = run_report(Path("alone"))
     assert "agreement with silver labels (silver labels.csv)" in methods
     assert "No predictions.csv was found" in page and "Not drawn: run compare_models.py" in page
-    assert shown(old["accuracy_all_rows"], "%") in methods
+    assert as_text(old["accuracy_all_rows"], "%") in methods
 
 
 def test_records_without_any_figure_make_a_page(study):
@@ -488,14 +487,14 @@ def test_the_policy_names_the_one_script_by_its_hash(tmp_path):
 def test_the_runs_share_their_rows(tmp_path):
     results = write_study(tmp_path)
     codebook = read_codebook("prompt.txt")
-    runs, _ = write_report.read_runs(results, codebook)
-    frames = {run["run"]: read_predictions(results, run, codebook) for run in runs}
-    empty = Study(codebook, runs, [], {}, None, {}, {}, {})
+    runs = [run for run in read_runs(results) if run.scored]
+    frames = {run.name: read_predictions(run) for run in runs}
+    empty = Study(codebook, runs, [], {}, {}, None, {}, {}, {})
     data = prediction_data(empty, frames)
     assert len(data["rows"]) < report_fixture.NUM_ROWS + 60  # four runs on the same, one on some
     assert len({tuple(row) for row in data["rows"]}) == len(data["rows"])
     for run in data["runs"]:
-        frame = frames[run["run"]].set_index("custom_id")
+        frame = frames[run["run"]]
         places = [place for place, value in enumerate(run["predicted"]) if value is not None]
         assert len(places) == len(frame)
         for place in places:
@@ -507,7 +506,7 @@ def test_the_runs_share_their_rows(tmp_path):
                 assert run["confidence"][place] == round(row["confidence"] * 10_000)
             assert run["replies"].get(place, "") == (row["reply"] if row["predicted"] < 0 else "")
     assert set(data["runs"][0]["confidence"]) == {None} and data["runs"][0]["replies"]
-    assert data["best"] == max(runs, key=lambda run: run["accuracy_all_rows"])["run"]
+    assert data["best"] == max(runs, key=lambda run: run.metrics["accuracy_all_rows"]).name
 
 
 def test_the_table_by_class_is_the_report_s():

@@ -6,7 +6,13 @@ from pipeline.common.cli import UserError, at_least_one
 from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import read_json
 from pipeline.common.rows import read_messages
-from pipeline.evaluation.run import claim_results, predictions_from, run_record, save_results
+from pipeline.evaluation.run import (
+    claim_results,
+    predictions_from,
+    results_folder,
+    run_record,
+    save_results,
+)
 from pipeline.models.folder import (
     RECORD,
     check_codebook,
@@ -31,7 +37,8 @@ def predict_before(
     A linear probe fitted on `train_file`, or with `untrained_head` a random head, which is chance.
     """
     refuse_tuned(check_model_folder(settings["model_path"], "encoder"))
-    claim_results(settings, settings["model_path"], rows)
+    folder = results_folder(settings["output_dir"], settings["model_path"])
+    claim_results(folder, rows, settings["test_file"])
     messages = rows["message"].tolist()
     sizes = {"batch_size": settings["batch_size"], "max_length": settings["max_length"]}
     if settings["untrained_head"]:
@@ -71,7 +78,7 @@ def predict_after(
             f"{path} was tuned from {base}, and {settings['model_path']} is another model: give "
             "--model-path that one"
         )
-    claim_results(settings, base, rows)
+    claim_results(results_folder(settings["output_dir"], base), rows, settings["test_file"])
 
     from pipeline.bert.encoder import predict_with_classifier
 
@@ -100,6 +107,7 @@ def _package(
         seconds=seconds,
         num_rows=len(rows),
         dtype=compute_dtype(),
+        test_file=settings["test_file"],
         settings=settings,
     )
     return predictions_from(probabilities, codebook), run
@@ -110,4 +118,5 @@ def evaluate_bert(settings: dict, predict) -> dict:
     codebook = read_codebook(settings["prompt_file"])
     rows = read_test(settings, codebook)
     predictions, run = predict(settings, codebook, rows)
-    return save_results(rows, predictions, codebook, run)
+    folder = results_folder(settings["output_dir"], run["model_path"])
+    return save_results(folder, rows, predictions, codebook, run, settings["seed"])

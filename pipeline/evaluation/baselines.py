@@ -1,7 +1,8 @@
 """What a model must beat: always the most frequent class, and a list of keywords."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from sklearn.feature_selection import chi2
 from sklearn.naive_bayes import BernoulliNB
 
 from pipeline.evaluation.metrics import compute_metrics
+from pipeline.evaluation.runs import Run
 
 # Scripts without spaces between words: kana and Chinese characters.
 UNSPACED = "\u3040-\u30ff\u3400-\u9fff"
@@ -21,32 +23,75 @@ NUM_CANDIDATES = 1000  # per class, of which overlapping ones are left out
 NUM_LISTED = 10
 
 
-def baselines(
-    test: pd.DataFrame, train: pd.DataFrame | None, names: list[str], seed: int
-) -> tuple[list[dict], dict[str, list[str]]]:
-    """Return the scores of both baselines on `test`, and the ten strongest keywords of each class.
+@dataclass(frozen=True)
+class Keywords:
+    """Words that speak for a class, and a model of which messages hold which of them.
 
-    Both tables hold `message` and `class`, `test` perhaps `weight`. Without `train` the most
-    frequent class is that of `test`, and there are no keywords; nor are there where no word of
-    `train` tells a class.
+    `by_class[k]` are the words for class k, strongest first by chi-squared; naive Bayes is fitted
+    on `num_rows` training rows.
     """
+
+    by_class: list[list[str]]
+    vectorizer: CountVectorizer
+    model: BernoulliNB
+    num_rows: int
+
+    def predict(self, messages: pd.Series) -> np.ndarray:
+        """Return the classes (rows,) of messages."""
+        return self.model.predict(self.vectorizer.transform(messages))
+
+    def by_name(self, names: Sequence[str]) -> dict[str, list[str]]:
+        """Return the ten strongest words of each class."""
+        return {name: self.by_class[k][:NUM_LISTED] for k, name in enumerate(names)}
+
+
+def baselines(
+    groups: list[list[Run]],
+    predictions: dict[str, pd.DataFrame],
+    train: pd.DataFrame | None,
+    seed: int,
+) -> dict[str, list | dict]:
+    """Return `baselines`, both on each group's rows, and `keywords`, the ten strongest by class.
+
+    The runs of a group were scored on the same rows, `predictions` holds them by run. Without
+    `train`, rows of the runs' classes, the most frequent class is that of a group's rows, and there
+    are no keywords; nor are there where no word of `train` tells a class.
+    """
+    names = groups[0][0].class_names
+    keywords = None if train is None else fit_keywords(train, len(names))
+    scores = [
+        score | {"runs": [run.name for run in group]}
+        for group in groups
+        for score in baseline_scores(
+            predictions[group[0].name], train, keywords, group[0].class_names, seed
+        )
+    ]
+    return {"baselines": scores, "keywords": keywords.by_name(names) if keywords else {}}
+
+
+def baseline_scores(
+    test: pd.DataFrame,
+    train: pd.DataFrame | None,
+    keywords: Keywords | None,
+    names: Sequence[str],
+    seed: int,
+) -> list[dict]:
+    """Return the scores of both baselines on `test`: `message`, `class` and perhaps `weight`."""
     source = "test" if train is None else "training"
     counts = np.bincount((test if train is None else train)["class"], minlength=len(names))
     majority = int(counts.argmax())
     method = f"The most frequent class of the {source} rows, for every row."
     always = np.full(len(test), majority)
     scores = [score(f"Always {names[majority]}", method, test, always, len(names), seed)]
-    if train is None:
-        return scores, {}
-    found, predicted = keyword_predictions(train, test["message"], len(names))
-    if not any(found):
-        return scores, {}
-    method = (
-        f"Naive Bayes (Bernoulli) on whether a message holds each of {len(set().union(*found))} "
-        f"keywords, found by chi-squared in {len(train):,} training rows."
-    )
-    scores.append(score("Keywords", method, test, predicted, len(names), seed))
-    return scores, {name: found[k][:NUM_LISTED] for k, name in enumerate(names)}
+    if keywords:
+        method = (
+            "Naive Bayes (Bernoulli) on whether a message holds each of "
+            f"{len(set().union(*keywords.by_class))} keywords, found by chi-squared in "
+            f"{keywords.num_rows:,} training rows."
+        )
+        predicted = keywords.predict(test["message"])
+        scores.append(score("Keywords", method, test, predicted, len(names), seed))
+    return scores
 
 
 def score(
@@ -77,17 +122,10 @@ def words(message: str) -> Iterator[str]:
                 yield unspaced[start : start + size]
 
 
-def keyword_predictions(
-    train: pd.DataFrame, messages: pd.Series, num_labels: int
-) -> tuple[list[list[str]], np.ndarray]:
-    """Return for each class the words that speak for it, and the classes (rows,) of `messages`.
-
-    The words are the strongest by chi-squared, strongest first; the classes are those of naive
-    Bayes, fitted on which messages hold which words. Both are empty where no word tells a class.
-    """
-    nothing = [[] for _ in range(num_labels)], np.array([], dtype=int)
+def fit_keywords(train: pd.DataFrame, num_labels: int) -> Keywords | None:
+    """Return the keywords of the classes of `train`, None where no word tells a class."""
     if not train["message"].str.contains(r"\w").any():
-        return nothing
+        return None
     vectorizer = CountVectorizer(analyzer=words, binary=True, max_features=MAX_WORDS)
     holds = vectorizer.fit_transform(train["message"])
     vocabulary = vectorizer.get_feature_names_out()
@@ -95,11 +133,11 @@ def keyword_predictions(
     columns = [strongest(each, holds, train["class"] == k, vocabulary) for k in range(num_labels)]
     used = sorted(set().union(*columns))
     if not used:
-        return nothing
+        return None
     model = BernoulliNB().fit(holds[:, used], train["class"])
     vectorizer = CountVectorizer(analyzer=words, binary=True, vocabulary=vocabulary[used])
     found = [vocabulary[best].tolist() for best in columns]
-    return found, model.predict(vectorizer.transform(messages))
+    return Keywords(found, vectorizer, model, len(train))
 
 
 def strongest(

@@ -1,23 +1,22 @@
 """Models side by side on the same rows: tests, intervals, curves and errors from predictions."""
 
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
 from pipeline.common.cli import UserError
-from pipeline.common.files import read_csv
 from pipeline.evaluation.calibration import reliability_bins
-from pipeline.evaluation.metrics import NUM_DRAWS, confusion
+from pipeline.evaluation.metrics import NUM_DRAWS
+from pipeline.evaluation.runs import Run
 
-MADE_BY = {
-    ("llm", "before"): "local_inference.py",
-    ("llm", "after"): "posttune_eval.py",
-    ("bert", "before"): "bert_eval.py",
-    ("bert", "after"): "bert_tune_eval.py",
-}
+MEASURES = (
+    *("total", "valid_rate", "accuracy", "accuracy_ci95"),
+    *("accuracy_weighted", "accuracy_weighted_ci95", "accuracy_all_rows"),
+    *("accuracy_all_rows_ci95", "macro_f1", "macro_f1_ci95", "cohen_kappa", "cohen_kappa_ci95"),
+    *("rows_per_second", "ece"),
+)
 TARGETS = (0.80, 0.85, 0.90, 0.95, 0.99)
 # Of 30 rows that are all right, the 95 % interval (Wilson) still begins at 0.886: fewer say nothing
 # about the higher targets.
@@ -25,53 +24,38 @@ MIN_ROWS = 30
 NUM_EXAMPLES = 3
 
 
-def read_predictions(folder: Path, metrics: dict) -> pd.DataFrame:
-    """Return the scored rows of a run's predictions.csv, one per custom_id, which is the index.
+def summary_row(run: Run) -> dict:
+    """Return what tables and figures show of a run; a measure that it lacks is left out.
 
-    The columns are `message`, `class` and `predicted` (ints, -1 = invalid) and `confidence` (NaN
-    where the run generated text), and `weight`, 1 where the file has none. Raises UserError where
-    `metrics` is not of these rows.
+    As in metrics.json, `accuracy` is over the valid predictions and unweighted, `accuracy_weighted`
+    the same with the rows of a sample weighted to the data set.
     """
-    made_by = MADE_BY.get((metrics["family"], metrics["stage"]), "its evaluation step")
-    columns = ["custom_id", "message", "class", "predicted", "confidence"]
-    frame = read_csv(folder / "predictions.csv", columns, made_by)
-    weights = pd.to_numeric(frame["weight"]) if "weight" in frame else 1.0
-    frame = frame[columns].assign(weight=weights)
-    blank = frame["confidence"] == ""
-    for name in columns[2:]:
-        frame[name] = pd.to_numeric(frame[name], errors="coerce")
-    fits = (frame["confidence"].between(0, 1) | blank).all()
-    frame = frame[frame["class"] != -1].set_index("custom_id")
-    labels = range(len(metrics["class_names"]))
-    fits &= frame["class"].isin(labels).all() and frame["predicted"].isin([-1, *labels]).all()
-    if fits:
-        frame = frame.astype({"class": int, "predicted": int})
-        counts = confusion(frame["class"].to_numpy(), frame["predicted"].to_numpy(), len(labels))
-        fits = counts.tolist() == metrics["confusion_matrix"]
-    if not fits or frame.index.has_duplicates:
-        raise UserError(
-            f"{folder / 'predictions.csv'} does not fit the metrics.json beside it: run {made_by} "
-            "again"
-        )
-    return frame
+    row = {
+        "run": run.name,
+        "model": run.display_name,
+        "stage": run.stage,
+        "family": run.family,
+        "label_source": run.label_source,
+        "measured_against": run.measured_against,
+        "weighted": run.weighted,
+    }
+    return row | {key: run.metrics[key] for key in MEASURES if run.metrics[key] is not None}
 
 
 def compare_runs(
-    runs: dict[str, dict], predictions: dict[str, pd.DataFrame], seed: int
+    groups: list[list[str]], predictions: dict[str, pd.DataFrame], seed: int
 ) -> dict[str, list | dict]:
     """Return `pairs`, and by run `coverage`, `by_hand`, `calibration` and `errors`.
 
-    `runs` holds the metrics, `predictions` the tables of `read_predictions`. A run without
-    confidence (generated text) is in `pairs` and `errors` only.
+    `groups` holds the names of runs on the same rows, `predictions` their scored rows. A run
+    without confidence (generated text) is in `pairs` and `errors` only.
     """
     pairs = []
-    for group in same_rows(runs):
+    for group in groups:
         pairs += compare_pairs({name: predictions[name] for name in group}, seed)
-    for pair, p_holm in zip(pairs, holm([pair["p_value"] for pair in pairs]), strict=True):
-        pair["p_holm"] = p_holm
     sure = {name: rows for name, rows in predictions.items() if rows["confidence"].notna().all()}
     return {
-        "pairs": pairs,
+        "pairs": with_holm(pairs),
         "coverage": {name: coverage_curve(rows) for name, rows in sure.items()},
         "by_hand": {name: by_hand(rows) for name, rows in sure.items()},
         "calibration": {
@@ -82,14 +66,6 @@ def compare_runs(
         },
         "errors": {name: confusions(rows) for name, rows in predictions.items()},
     }
-
-
-def same_rows(runs: dict[str, dict]) -> list[list[str]]:
-    """Return the runs in groups that were scored on the same rows."""
-    groups: dict[str, list[str]] = {}
-    for name, metrics in runs.items():
-        groups.setdefault(metrics["scored_rows_sha256"], []).append(name)
-    return list(groups.values())
 
 
 def is_right(rows: pd.DataFrame) -> pd.Series:
@@ -105,6 +81,12 @@ def mcnemar_exact(only_first: int, only_second: int) -> float:
     """
     pairs = only_first + only_second
     return float(binomtest(only_first, pairs, 0.5).pvalue) if pairs else 1.0
+
+
+def with_holm(pairs: list[dict]) -> list[dict]:
+    """Return pairs with `p_holm`, the p-value adjusted for all of them."""
+    adjusted = holm([pair["p_value"] for pair in pairs])
+    return [pair | {"p_holm": p} for pair, p in zip(pairs, adjusted, strict=True)]
 
 
 def holm(p_values: list[float]) -> list[float]:
@@ -136,10 +118,12 @@ def difference_interval(
 
 
 def compare_pairs(predictions: dict[str, pd.DataFrame], seed: int) -> list[dict]:
-    """Return each pair of runs on the same rows: difference, its interval and McNemar's test.
+    """Return each pair of runs on the same rows: McNemar's test, and the difference that it tests.
 
-    The difference is weighted, the test counts rows. Rows are joined by custom_id. Raises
-    UserError where two runs do not hold the same ones.
+    `difference`, the second's accuracy minus the first's over all rows, counts rows, as the test
+    does. Where rows have different weights, `difference_weighted` counts each for those of the data
+    set that it stands for. Rows are joined by custom_id. Raises UserError where two runs do not
+    hold the same ones.
     """
     pairs = []
     for first, second in combinations(predictions, 2):
@@ -153,21 +137,30 @@ def compare_pairs(predictions: dict[str, pd.DataFrame], seed: int) -> list[dict]
         only_first, only_second = (a & ~b).to_numpy(), (b & ~a).to_numpy()
         weights = predictions[first]["weight"].to_numpy()
         counts = int(only_first.sum()), int(only_second.sum())
-        pairs.append(
-            {
-                "first": first,
-                "second": second,
-                "rows": len(a),
-                "only_first_right": counts[0],
-                "only_second_right": counts[1],
-                "difference": float(
-                    np.average(only_second.astype(int) - only_first, weights=weights)
-                ),
-                "difference_ci95": difference_interval(only_first, only_second, weights, seed),
-                "p_value": mcnemar_exact(*counts),
-            }
-        )
+        pair = {
+            "first": first,
+            "second": second,
+            "rows": len(a),
+            "only_first_right": counts[0],
+            "only_second_right": counts[1],
+            **difference("difference", only_first, only_second, np.ones(len(a)), seed),
+            "p_value": mcnemar_exact(*counts),
+        }
+        if len(np.unique(weights)) > 1:
+            pair |= difference("difference_weighted", only_first, only_second, weights, seed)
+        pairs.append(pair)
     return pairs
+
+
+def difference(
+    name: str, only_first: np.ndarray, only_second: np.ndarray, weights: np.ndarray, seed: int
+) -> dict[str, float | list[float]]:
+    """Return the second model's accuracy minus the first's, by `name`, and its 95 % interval."""
+    gains = only_second.astype(int) - only_first
+    return {
+        name: float(np.average(gains, weights=weights)),
+        f"{name}_ci95": difference_interval(only_first, only_second, weights, seed),
+    }
 
 
 def most_confident_first(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,10 +1,8 @@
 """The comparison of models as `summary.md` and `errors.csv` show it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
-
-from pipeline.evaluation.run import LABEL_SOURCES
 
 COLUMNS = {
     "model": "Model",
@@ -12,6 +10,7 @@ COLUMNS = {
     "total": "Rows",
     "valid_rate": "Valid",
     "accuracy": "Accuracy (valid)",
+    "accuracy_weighted": "Accuracy (valid, weighted)",
     "accuracy_all_rows": "Accuracy (all rows)",
     "macro_f1": "Macro F1",
     "cohen_kappa": "Kappa",
@@ -19,23 +18,24 @@ COLUMNS = {
     "rows_per_second": "Rows/s",
 }
 FORMATS = {
-    **dict.fromkeys(("valid_rate", "accuracy", "accuracy_all_rows"), "{:.2%}"),
+    **dict.fromkeys(("valid_rate", "accuracy", "accuracy_weighted", "accuracy_all_rows"), "{:.2%}"),
     **dict.fromkeys(("macro_f1", "cohen_kappa", "ece"), "{:.3f}"),
     "rows_per_second": "{:.1f}",
 }
 
 
-def comparison_text(comparison: dict, runs: dict[str, dict]) -> str:
-    """Return `summary.md` of a comparison.json; `runs` holds the metrics of each run."""
-    sections = [summary_text(comparison["runs"]), measured_text(runs)]
+def comparison_text(comparison: dict) -> str:
+    """Return `summary.md` of a comparison.json."""
+    runs = comparison["runs"]
+    sections = [summary_text(runs), measured_text(runs)]
     if comparison["pairs"]:
         sections.append(pairs_text(comparison["pairs"]))
     if comparison["by_hand"]:
         sections.append(by_hand_text(comparison["by_hand"]))
-    if silent := [name for name in runs if name not in comparison["by_hand"]]:
+    if silent := [run["run"] for run in runs if run["run"] not in comparison["by_hand"]]:
         names = ", ".join(silent)
         sections.append(f"No confidence (generated text; --decoding score gives one): {names}.\n")
-    sections.append(baselines_text(comparison["baselines"], comparison["keywords"]))
+    sections.append(baselines_text(comparison["baselines"], comparison["keywords"], runs))
     return "\n".join(sections)
 
 
@@ -46,12 +46,16 @@ def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def summary_text(rows: list[dict]) -> str:
+def summary_text(runs: list[dict]) -> str:
     """Return the runs as a table; shares in per cent, a measure that a run lacks blank.
 
-    The measures over all rows have their 95 % intervals.
+    The measures over all rows have their 95 % intervals. A weighted accuracy has a column where a
+    run has one.
     """
-    return table(COLUMNS.values(), [[cell(row, key) for key in COLUMNS] for row in rows])
+    columns = dict(COLUMNS)
+    if not any("accuracy_weighted" in run for run in runs):
+        del columns["accuracy_weighted"]
+    return table(columns.values(), [[cell(run, key) for key in columns] for run in runs])
 
 
 def cell(row: dict, key: str) -> str:
@@ -60,52 +64,67 @@ def cell(row: dict, key: str) -> str:
         return ""
     form = FORMATS.get(key, "{}")
     text = form.format(row[key])
-    if key in ("accuracy_all_rows", "macro_f1", "cohen_kappa"):
+    if key in ("accuracy_all_rows", "macro_f1", "cohen_kappa") and f"{key}_ci95" in row:
         text += f" [{', '.join(form.format(end) for end in row[f'{key}_ci95'])}]"
     return text
 
 
-def measured_text(runs: dict[str, dict]) -> str:
-    """Return what the scores are: which labels they are against."""
+def measured_text(runs: list[dict]) -> str:
+    """Return what the scores are: which labels they are against, and which are weighted."""
     against: dict[str, list[str]] = {}
-    for name, metrics in runs.items():
-        silver = f"{LABEL_SOURCES['silver labels']} ({metrics['test_file']})"
-        source = metrics["measured_against"] if "label_source" in metrics else silver
-        against.setdefault(source, []).append(name)
+    for run in runs:
+        against.setdefault(run["measured_against"], []).append(run["run"])
     lines = [
         f"The scores are {source}{': ' + ', '.join(names) if len(against) > 1 else ''}.\n"
         for source, names in against.items()
     ]
-    if any(metrics.get("weighted") for metrics in runs.values()):
+    if weighted := [run["run"] for run in runs if run["weighted"]]:
         lines.append(
-            "Scores on a sample of human labels are weighted to the data set that it stands for; "
-            "McNemar's test counts rows.\n"
+            f"All scores of {', '.join(weighted)} are weighted to the data set that the sample of "
+            "human labels stands for, but for the accuracy (valid).\n"
         )
     return "\n".join(lines)
 
 
 def pairs_text(pairs: list[dict]) -> str:
     """Return the pairs as a table; differences in points of a per cent."""
+    header = ["First", "Second", "Only first right", "Only second right"]
+    header += ["Difference", "95 % interval", "p", "p (Holm)"]
     cells = [
         [
             pair["first"],
             pair["second"],
             f"{pair['only_first_right']:,}",
             f"{pair['only_second_right']:,}",
-            f"{100 * pair['difference']:+.1f}",
-            "{:+.1f} to {:+.1f}".format(*(100 * end for end in pair["difference_ci95"])),
+            *points(pair, "difference"),
             p_value(pair["p_value"]),
             p_value(pair["p_holm"]),
         ]
         for pair in pairs
     ]
-    header = ("First", "Second", "Only first right", "Only second right", "Difference")
+    weighted = ""
+    if any("difference_weighted" in pair for pair in pairs):
+        header += ["Weighted difference", "95 % interval"]
+        for line, pair in zip(cells, pairs, strict=True):
+            line += points(pair, "difference_weighted")
+        weighted = (
+            " The weighted difference counts each row of a sample for those of the data set that "
+            "it stands for; McNemar's test does not test it."
+        )
     return (
         "## Pairs of models on the same rows\n\n"
         "Accuracy over all rows, second minus first, in percentage points, with the 95 % interval "
-        "of a paired bootstrap; p of McNemar's exact test, and adjusted for all pairs by Holm's "
-        "method.\n\n" + table((*header, "95 % interval", "p", "p (Holm)"), cells)
+        "of a paired bootstrap; p of McNemar's exact test of this difference, and adjusted for all "
+        f"pairs by Holm's method.{weighted}\n\n{table(header, cells)}"
     )
+
+
+def points(pair: dict, key: str) -> list[str]:
+    """Return a difference and its interval in percentage points, blank where the pair has none."""
+    if key not in pair:
+        return ["", ""]
+    interval = "{:+.1f} to {:+.1f}".format(*(100 * end for end in pair[f"{key}_ci95"]))
+    return [f"{100 * pair[key]:+.1f}", interval]
 
 
 def p_value(p: float) -> str:
@@ -129,31 +148,52 @@ def by_hand_text(by_hand: dict[str, list[dict]]) -> str:
     )
 
 
-def baselines_text(baselines: list[dict], keywords: dict[str, list[str]]) -> str:
+def baselines_text(baselines: list[dict], keywords: dict[str, list[str]], runs: list[dict]) -> str:
     """Return the baselines as a table, how they were made, and the keywords."""
+    titles = baseline_titles(baselines, {run["run"]: run["label_source"] for run in runs})
     cells = [
         [
-            one["name"],
+            title,
             f"{one['rows']:,}",
             f"{one['accuracy']:.2%}",
             "{:.1%} to {:.1%}".format(*one["accuracy_ci95"]),
             f"{one['macro_f1']:.3f}",
             "{:.3f} to {:.3f}".format(*one["macro_f1_ci95"]),
         ]
-        for one in baselines
+        for title, one in zip(titles, baselines, strict=True)
     ]
     header = ("Baseline", "Rows", "Accuracy", "95 % interval", "Macro F1", "95 % interval")
-    methods = "".join(f"{one['name']}: {one['method']}\n" for one in baselines)
+    methods = "".join(
+        f"{title}: {one['method']}\n" for title, one in zip(titles, baselines, strict=True)
+    )
     words = "".join(f"- {name}: {', '.join(found)}\n" for name, found in keywords.items())
     listed = f"\nThe strongest keywords:\n\n{words}" if words else ""
     return f"## Baselines\n\n{table(header, cells)}\n{methods}{listed}"
 
 
-def error_table(errors: dict[str, list[dict]], runs: dict[str, dict]) -> pd.DataFrame:
-    """Return `errors.csv`: a line per example, classes by name."""
+def baseline_titles(baselines: Sequence[dict], labels: dict[str, str]) -> list[str]:
+    """Return the names of a comparison's baselines, where there are several groups with theirs.
+
+    A group is named by the labels that its runs are scored against, which `labels` holds by run,
+    and by its number of rows where that does not tell it from another.
+    """
+    if len({tuple(one.get("runs", ())) for one in baselines}) < 2:
+        return [one["name"] for one in baselines]
+    groups = [labels.get(next(iter(one["runs"])), "other labels") for one in baselines]
+    names = [f"{one['name']} ({group})" for one, group in zip(baselines, groups, strict=True)]
+    return [
+        f"{name[:-1]}, {one['rows']:,} rows)" if names.count(name) > 1 else name
+        for name, one in zip(names, baselines, strict=True)
+    ]
+
+
+def error_table(
+    errors: dict[str, list[dict]], class_names: dict[str, Sequence[str]]
+) -> pd.DataFrame:
+    """Return `errors.csv`: a line per example, classes by name; both arguments are by run."""
     lines = []
     for name, cells in errors.items():
-        names = [*runs[name]["class_names"], "invalid"]
+        names = [*class_names[name], "invalid"]
         for cell in cells:
             of_cell = {
                 "run": name,

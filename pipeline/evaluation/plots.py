@@ -14,6 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
 from pipeline.common.files import replacing
+from pipeline.evaluation.comparison_text import baseline_titles
 
 # Class names may be Chinese: whichever of these is installed draws them.
 CJK_FONTS = (
@@ -119,26 +120,33 @@ def plot_comparison(
     """Draw Figure 1: accuracy, macro F1 and valid predictions, before and after, per model.
 
     `runs` and `baselines` are those of comparison.json. Error bars are 95 % intervals, dashed lines
-    the baselines on the same rows.
+    the baselines on the same rows. A run on a weighted sample has its weighted scores.
     """
+    titles = baseline_titles(baselines, {run["run"]: run["label_source"] for run in runs})
+    sampled = any("accuracy_weighted" in run for run in runs)
+    weighted = " (weighted where people coded a sample)" * sampled
     models = list(dict.fromkeys(run["model"] for run in runs))
     figure, panels = plt.subplots(
         3, 1, figsize=(max(5.6, 1 + 1.35 * len(models)), 7.8), sharex=True, layout="constrained"
     )
     measures = (
-        ("accuracy", "Accuracy of the valid predictions", "{:.1%}"),
+        ("accuracy", f"Accuracy of the valid predictions{weighted}", "{:.1%}"),
         ("macro_f1", "Macro F1", "{:.3f}"),
         ("valid_rate", "Valid predictions", "{:.1%}"),
     )
     for axes, (key, heading, style) in zip(panels, measures, strict=True):
         for stage, colour in (("before", BEFORE), ("after", AFTER)):
-            for run in (run for run in runs if run["stage"] == stage):
-                _bar(axes, _place(run, models, runs), run, key, style, colour)
+            for run in (run for run in runs if run["stage"] == stage and key in run):
+                measure = f"{key}_weighted" if f"{key}_weighted" in run else key
+                _bar(axes, _place(run, models, runs), run, measure, style, colour)
+        levels = {
+            title: one[key] for title, one in zip(titles, baselines, strict=True) if key in one
+        }
         for one in (one for one in baselines if key in one):
             for run in (run for run in runs if run["run"] in one["runs"]):
                 place = _place(run, models, runs)
                 axes.hlines(one[key], place - 0.2, place + 0.2, **DASHED)
-        _baseline_names(axes, {one["name"]: one[key] for one in baselines if key in one})
+        _baseline_names(axes, levels)
         axes.set_ylim(0, 1.15)
         axes.set_yticks(np.arange(0, 1.01, 0.2))
         if key != "macro_f1":

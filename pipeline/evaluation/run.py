@@ -12,23 +12,11 @@ import pandas as pd
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
-from pipeline.common.files import (
-    check_outputs,
-    clean_text,
-    read_json,
-    write_csv,
-    write_json,
-    write_text,
-)
+from pipeline.common.files import check_outputs, clean_text, write_csv, write_json, write_text
 from pipeline.evaluation.calibration import expected_calibration_error
 from pipeline.evaluation.metrics import compute_metrics
 from pipeline.evaluation.run_text import report_text
-
-LABEL_SOURCES = {  # what a score is against -> how the report calls it
-    "silver labels": "agreement with silver labels",
-    "human coders": "accuracy against human coders",
-    "silver labels and human coders": "agreement with labels by silver and by human coders",
-}
+from pipeline.evaluation.runs import HUMAN, SILVER, score_name, scored_file
 
 
 def predictions_from(probabilities: np.ndarray, codebook: Codebook) -> pd.DataFrame:
@@ -52,21 +40,18 @@ def calibration_error(probabilities: np.ndarray, rows: pd.DataFrame) -> float | 
     return expected_calibration_error(probabilities.max(1)[scored], correct, weights)
 
 
-def save_results(
-    rows: pd.DataFrame, predictions: pd.DataFrame, codebook: Codebook, run: dict
+def score_run(
+    rows: pd.DataFrame, predictions: pd.DataFrame, codebook: Codebook, record: dict, seed: int
 ) -> dict:
-    """Write predictions.csv, metrics.json, report.txt and confusion_matrix.png; return the metrics.
+    """Return a run's metrics: its record, counts, and where rows have a class the scores.
 
     `rows` is `read_messages`' table; `predictions`, in the same order, `predicted` (-1 =
-    invalid), `reply`, `form` (strict, lenient, or why there is no label), `confidence` and `p_*`.
-    Rows of class -1 are predicted, not scored. `run` is `run_record`'s; see `results_folder`.
+    invalid), `form` (strict, lenient, or why there is no label), `confidence` and `p_*`. Rows of
+    class -1 are predicted, not scored. `record` is `run_record`'s, `seed` that of the intervals.
     """
-    from pipeline.evaluation.plots import plot_confusion
-
-    folder = results_folder(run["settings"], run["model_path"])
     true, predicted = rows["class"].to_numpy(), predictions["predicted"].to_numpy()
     scored = true >= 0
-    metrics = run | {
+    metrics = record | {
         "class_names": list(codebook.names),
         "codebook_sha256": codebook.sha256,
         "predicted_rows": len(rows),
@@ -76,30 +61,45 @@ def save_results(
         },
         "answers": predictions["form"].value_counts().to_dict(),
     }
+    if not scored.any():
+        return metrics
+    source = label_source(rows[scored])
+    metrics |= {
+        "label_source": source,
+        "measured_against": score_name(source, record["test_file"]),
+    }
+    weights = rows["weight"].to_numpy()[scored] if "weight" in rows else None
+    metrics |= compute_metrics(true[scored], predicted[scored], len(codebook.names), seed, weights)
+    shares = predictions.filter(regex="^p_").to_numpy(dtype=float)
+    if shares.size:
+        metrics["ece"] = calibration_error(shares, rows)
+    scored_rows = rows.loc[scored, ["custom_id", "class"]].to_csv(index=False)
+    metrics["scored_rows_sha256"] = hashlib.sha256(scored_rows.encode()).hexdigest()
+    return metrics
+
+
+def save_results(
+    folder: Path,
+    rows: pd.DataFrame,
+    predictions: pd.DataFrame,
+    codebook: Codebook,
+    record: dict,
+    seed: int,
+) -> dict:
+    """Write predictions.csv, metrics.json, report.txt and confusion_matrix.png; return the metrics.
+
+    The arguments are those of `score_run`; `predictions` has the column `reply` as well.
+    """
+    from pipeline.evaluation.plots import plot_confusion
+
+    metrics = score_run(rows, predictions, codebook, record, seed)
     picture = folder / "confusion_matrix.png"
     picture.unlink(missing_ok=True)
-    if scored.any():
-        seed = run["settings"]["seed"]
-        source = label_source(rows[scored])
-        metrics |= {
-            "label_source": source,
-            "measured_against": f"{LABEL_SOURCES[source]} ({run['test_file']})",
-        }
-        weights = rows["weight"].to_numpy()[scored] if "weight" in rows else None
-        metrics |= compute_metrics(
-            true[scored], predicted[scored], len(codebook.names), seed, weights
-        )
-        scored_rows = rows.loc[scored, ["custom_id", "class"]].to_csv(index=False)
-        shares = predictions.filter(regex="^p_").to_numpy(dtype=float)
-        if shares.size:
-            metrics["ece"] = calibration_error(shares, rows)
-        metrics["scored_rows_sha256"] = hashlib.sha256(scored_rows.encode()).hexdigest()
-        plot_confusion(
-            metrics["confusion_matrix"],
-            metrics["class_names"],
-            f"{metrics['model']}, {metrics['stage']} fine-tuning",
-            picture,
-        )
+    drawn = ""
+    if "accuracy" in metrics:
+        title = f"{metrics['model']}, {metrics['stage']} fine-tuning"
+        plot_confusion(metrics["confusion_matrix"], metrics["class_names"], title, picture)
+        drawn = f", {picture.name}"
     asked = rows[["custom_id", "message", "class"]].reset_index(drop=True)
     table = pd.concat([asked, predictions.drop(columns="form")], axis=1)
     if "weight" in rows:
@@ -108,7 +108,6 @@ def save_results(
     write_csv(table, folder / "predictions.csv")
     write_json(metrics, folder / "metrics.json")
     write_text(report_text(metrics), folder / "report.txt")
-    drawn = ", confusion_matrix.png" if scored.any() else ""
     print(f"wrote {folder}: report.txt, metrics.json{drawn}\n")
     print(report_text(metrics))
     return metrics
@@ -118,29 +117,27 @@ def label_source(rows: pd.DataFrame) -> str:
     """Return who gave the rows their class: people where `coded_by` says human, else silver."""
     human = rows["coded_by"] == "human" if "coded_by" in rows else pd.Series([False])
     if human.all():
-        return "human coders"
-    return "silver labels and human coders" if human.any() else "silver labels"
+        return HUMAN
+    return f"{SILVER} and {HUMAN}" if human.any() else SILVER
 
 
-def results_folder(settings: dict, model_path: str) -> Path:
-    """Return the setting `output_dir`, {model} being the name of the model's folder."""
-    return Path(settings["output_dir"].replace("{model}", Path(model_path).resolve().name))
+def results_folder(output_dir: str, model_path: str) -> Path:
+    """Return a run's folder, {model} in `output_dir` being the name of the model's folder."""
+    return Path(output_dir.replace("{model}", Path(model_path).resolve().name))
 
 
-def claim_results(settings: dict, model_path: str, rows: pd.DataFrame) -> None:
+def claim_results(folder: Path, rows: pd.DataFrame, test_file: str) -> None:
     """Stop before any work where the results could not be written, or would replace a scored run.
 
     Predicting new rows without a class leaves the evaluation of a test set alone.
     """
-    folder = results_folder(settings, model_path)
     check_outputs([folder / "metrics.json"])
-    if (rows["class"] < 0).all() and (folder / "metrics.json").is_file():
-        earlier = read_json(folder / "metrics.json", "remove it")
-        if "accuracy" in earlier:
-            raise UserError(
-                f"{folder} holds the scores on {earlier['test_file']}, and {settings['test_file']} "
-                "has no class to score: give another --output-dir"
-            )
+    earlier = scored_file(folder)
+    if earlier and (rows["class"] < 0).all():
+        raise UserError(
+            f"{folder} holds the scores on {earlier}, and {test_file} has no class to score: give "
+            "another --output-dir"
+        )
 
 
 def run_record(
@@ -154,9 +151,13 @@ def run_record(
     seconds: float,
     num_rows: int,
     dtype: Any,
+    test_file: str,
     settings: dict,
 ) -> dict:
-    """Return what `save_results` needs to know of a run; `stage` is `before` or `after`."""
+    """Return what metrics.json says of a run beside its scores; `stage` is `before` or `after`.
+
+    `settings` are all of the script's, only to be kept.
+    """
     from pipeline.common.machine import describe_device, versions
 
     return {
@@ -165,7 +166,7 @@ def run_record(
         "stage": stage,
         "model_path": model_path,
         "adapter_path": adapter_path,
-        "test_file": settings["test_file"],
+        "test_file": test_file,
         "method": method,
         "shortened": shortened,
         "seconds": round(seconds, 3),

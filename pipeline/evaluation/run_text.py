@@ -9,15 +9,41 @@ WEIGHTED = ", weighted to the data set that the sample stands for"
 
 def report_table(matrix: list[list[int]], names: list[str]) -> str:
     """Return scikit-learn's classification report of the valid predictions in a matrix."""
-    counts = np.array(matrix)[:, :-1]
-    labels = np.arange(len(names))
-    true = np.repeat(np.repeat(labels, len(names)), counts.ravel())
-    predicted = np.repeat(np.tile(labels, len(names)), counts.ravel())
+    true, predicted = valid_predictions(matrix)
     if not len(true):
         return "(no valid predictions)\n"
+    labels = range(len(names))
     return classification_report(
         true, predicted, labels=labels, target_names=names, digits=2, zero_division=0
     )
+
+
+def class_scores(matrix: list[list[int]], names: list[str]) -> list[tuple]:
+    """Return the figures of `report_table`, unrounded: none where there is no valid prediction.
+
+    Rows of name, precision, recall, F1 and rows: the classes, the accuracy (as F1, the others None)
+    and the two averages.
+    """
+    true, predicted = valid_predictions(matrix)
+    if not len(true):
+        return []
+    labels = range(len(names))
+    table = classification_report(true, predicted, labels=labels, output_dict=True, zero_division=0)
+    parts = [(name, table[str(k)]) for k, name in enumerate(names)]
+    parts += [(name, table[f"{name} avg"]) for name in ("macro", "weighted")]
+    scores = [
+        (name, part["precision"], part["recall"], part["f1-score"], int(part["support"]))
+        for name, part in parts
+    ]
+    accuracy = ("accuracy", None, None, table["accuracy"], len(true))
+    return [*scores[: len(names)], accuracy, *scores[len(names) :]]
+
+
+def valid_predictions(matrix: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return true and predicted classes with the counts of a (k, k + 1) matrix, less invalid."""
+    counts = np.array(matrix)[:, :-1]
+    true, predicted = np.indices(counts.shape).reshape(2, -1)
+    return np.repeat(true, counts.ravel()), np.repeat(predicted, counts.ravel())
 
 
 def report_block(metrics: dict) -> str:
@@ -77,6 +103,7 @@ def report_text(metrics: dict) -> str:
         f"{report_block(metrics)}\n"
         f"Measured against: {metrics['measured_against']}\n"
         f"Accuracy of the valid predictions, 95 % interval: [{low:.4f}, {high:.4f}]\n"
+        f"{weighted_text(metrics)}"
         f"Over all {metrics['total']} rows, an invalid answer being wrong"
         f"{WEIGHTED if metrics['weighted'] else ''}, with 95 % intervals:\n"
         f"{body}"
@@ -85,6 +112,14 @@ def report_text(metrics: dict) -> str:
         f"{run}\nConfusion matrix (rows: true class, columns: predicted)\n"
         f"{confusion_text(metrics['confusion_matrix'], metrics['class_names'])}\n"
     )
+
+
+def weighted_text(metrics: dict) -> str:
+    """Return a line of the valid predictions' accuracy in the data set, where rows are weighted."""
+    if "accuracy_weighted" not in metrics:
+        return ""
+    low, high = metrics["accuracy_weighted_ci95"]
+    return f"The same{WEIGHTED}: {metrics['accuracy_weighted']:.4f}  [{low:.4f}, {high:.4f}]\n"
 
 
 def calibration_text(metrics: dict) -> str:

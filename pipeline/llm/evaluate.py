@@ -15,6 +15,7 @@ from pipeline.evaluation.run import (
     calibration_error,
     claim_results,
     predictions_from,
+    results_folder,
     run_record,
     save_results,
 )
@@ -43,7 +44,8 @@ def evaluate_llm(settings: dict, adapter_path: str = "") -> dict:
     rows = read_messages(settings["test_file"], "split_dataset.py", codebook)
     rows = rows.head(settings["max_test_samples"] or len(rows))
     check_model_folder(settings["model_path"], "causal LM")
-    claim_results(settings, settings["model_path"], rows)
+    folder = results_folder(settings["output_dir"], settings["model_path"])
+    claim_results(folder, rows, settings["test_file"])
     if adapter_path:
         check_adapter(adapter_path, settings["model_path"], codebook)
     merged = is_tuned(settings["model_path"])
@@ -95,9 +97,10 @@ def evaluate_llm(settings: dict, adapter_path: str = "") -> dict:
         seconds=seconds,
         num_rows=len(rows),
         dtype=model.dtype,
+        test_file=settings["test_file"],
         settings=settings,
     )
-    return save_results(rows, predictions, codebook, run | calibration)
+    return save_results(folder, rows, predictions, codebook, run | calibration, settings["seed"])
 
 
 def predictions_of(replies: list[str], codebook: Codebook) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The report page and the methods text, from what the steps left.
+"""The page and the methods text, from what the steps left.
 
 May import people and below.
 """

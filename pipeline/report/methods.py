@@ -16,7 +16,7 @@ from pipeline.report.model_sentences import (
 from pipeline.report.people_sentences import audit_sentences, human_sentences
 from pipeline.report.references import REFERENCES
 from pipeline.report.study import Study, inconsistencies, not_done
-from pipeline.report.words import fill, fill_all, listed, shown
+from pipeline.report.words import as_text, fill, fill_all, joined
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def write_methods(study: Study) -> list[Section]:
         "Data and codebook": data_sentences(study),
         "Silver labels": label_sentences(study.labels),
         "Splits": split_sentences(study.splits),
-        "Models": model_sentences(study.runs),
+        "Models": model_sentences(study),
         "Evaluation": evaluation_sentences(study),
         "Comparison of the models": comparison_sentences(study),
         "Human check": human_sentences(study.human_check),
@@ -67,17 +67,17 @@ def data_sentences(study: Study) -> tuple[list[str], list[str]]:
     unlabelled = sum(labels.get("reasons", {}).values())
     if unlabelled and labels.get("requests"):
         why = ", ".join(f"{reason} {rows:,}" for reason, rows in labels["reasons"].items())
-        share = shown(unlabelled / labels["requests"], "%")
-        rows = shown(unlabelled, "row|rows")
+        share = as_text(unlabelled / labels["requests"], "%")
+        rows = as_text(unlabelled, "row|rows")
         text.append(f"No label was obtained for {rows} ({share}), which were left out: {why}.")
     if labels.get("classes") and labels.get("labelled"):
         shares = [
-            f"{name} {rows:,} ({shown(rows / labels['labelled'], '%')})"
+            f"{name} {rows:,} ({as_text(rows / labels['labelled'], '%')})"
             for name, rows in labels["classes"].items()
         ]
-        text.append(f"The silver labels are {listed(shares)}.")
+        text.append(f"The silver labels are {joined(shares)}.")
     text.append(
-        f"The codebook defines {shown(len(names), 'class|classes')} ({listed(names)}); its full "
+        f"The codebook defines {as_text(len(names), 'class|classes')} ({joined(names)}); its full "
         f"text is in the appendix (SHA-256 beginning {study.codebook.sha256[:12]})."
     )
     return text, []
@@ -87,7 +87,7 @@ def label_sentences(labels: dict) -> tuple[list[str], list[str]]:
     """Return who gave the silver labels, how and when."""
     if not labels:
         return [], []
-    teachers = listed(labels.get("teachers") or ["a model that is not on record"])
+    teachers = joined(labels.get("teachers") or ["a model that is not on record"])
     how = fill_all(labels, "at temperature {temperature}", "in at most {max_tokens:token|tokens}")
     text = [
         f"The silver labels were given by {teachers}, with the codebook as the system prompt and "

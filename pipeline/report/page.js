@@ -76,7 +76,7 @@ function select() {
   body.replaceChildren();
   drawn = 0;
   draw();
-  tell();
+  showCount();
   document.getElementById("against").textContent = run.against;
 }
 
@@ -114,7 +114,7 @@ function draw() {
   more.textContent = `Show ${number(Math.min(STEP, found.length - drawn))} more`;
 }
 
-function tell() {
+function showCount() {
   const part = drawn < found.length ? `; the first ${number(drawn)} are shown` : "";
   count.textContent = `${number(found.length)} of ${number(total)} rows${part}`;
 }
@@ -152,7 +152,7 @@ if (data.runs.length) {
   more.addEventListener("click", () => {
     const first = drawn;
     draw();
-    tell();
+    showCount();
     if (more.hidden) {  // the button that had the focus is gone
       body.rows[first].cells[0].tabIndex = -1;
       body.rows[first].cells[0].focus();

@@ -1,4 +1,4 @@
-"""The report page: one HTML file that holds its data, pictures, style and script."""
+"""The page: one HTML file that holds its data, pictures, style and script."""
 
 import base64
 import hashlib
@@ -11,53 +11,34 @@ import numpy as np
 import pandas as pd
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader, Template, Undefined
 from markupsafe import Markup
-from sklearn.metrics import classification_report
 
-from pipeline.common.cli import UserError
-from pipeline.common.codebook import Codebook, parse_label
-from pipeline.common.files import read_csv
+from pipeline.evaluation.run_text import class_scores
+from pipeline.evaluation.runs import Run
 from pipeline.report.methods import write_methods
-from pipeline.report.model_sentences import method_of, package_versions
-from pipeline.report.study import EVALUATIONS, Study, inconsistencies, not_done
-from pipeline.report.words import shown
+from pipeline.report.model_sentences import method_of, package_versions, trainings_of
+from pipeline.report.study import Study, inconsistencies, not_done
+from pipeline.report.words import as_text
 
 LONGEST_REPLY = 200  # letters of an invalid reply that the page shows
 UNSAFE = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
 
 
-def read_predictions(folder: Path, run: dict, codebook: Codebook) -> pd.DataFrame:
-    """Return a run's predictions, empty where the file is gone.
-
-    `class` and `predicted` are ints, -1 for none; `confidence` is a float, NaN where blank.
-    """
-    columns = ["custom_id", "message", "class", "predicted", "reply", "confidence"]
-    path = folder / run["run"] / "predictions.csv"
-    if not path.is_file():
-        return pd.DataFrame(columns=columns)
-    step = EVALUATIONS[run["family"], run["stage"]].rpartition(" ")[2]
-    frame = read_csv(path, columns, step)[columns]
-    for column in ("class", "predicted"):
-        labels = frame[column].map(lambda cell: parse_label(cell, codebook))
-        if labels.isna().any():
-            cell = frame[column][labels.isna()].iloc[0]
-            raise UserError(f"{path}: {column} {cell!r} is none of the classes: run {step} again")
-        frame[column] = labels.astype(int)
-    return frame.assign(confidence=pd.to_numeric(frame["confidence"], errors="coerce"))
-
-
 def render_page(
     study: Study, predictions: dict[str, pd.DataFrame], pictures: dict[str, Path], title: str
 ) -> str:
-    """Return the page. `predictions` has a `read_predictions` table per run; see `Study`.
+    """Return the page. `predictions` holds `read_predictions` tables by run, where there are some.
 
     Everything from a file is escaped: text by the template, the data by `embedded`.
     """
     data = prediction_data(study, predictions)
+    all_runs = [*study.runs, *study.unscored]
+    records = [run.metrics for run in all_runs] + trainings_of(study, all_runs)
     return (
         page_template().render(
             title=title,
             study=study,
-            titles={run["run"]: run["title"] for run in study.runs},
+            titles=study.titles,
+            labels={run.name: run.labels for run in study.runs},
             class_scores=class_scores,
             pictures={name: picture_uri(path) for name, path in pictures.items()},
             descriptions=descriptions(study),
@@ -65,7 +46,7 @@ def render_page(
             not_done=not_done(study),
             doubts=inconsistencies(study),
             records=settings_records(study),
-            versions=package_versions([*study.runs, *study.unscored]),
+            versions=package_versions(records),
             comments=len({row[:2] for row in data["rows"]}),
             data=embedded(data),
         )
@@ -84,20 +65,20 @@ def page_template() -> Template:
         undefined=ChainableUndefined,  # what an older file lacks is shown as a dash
     )
     environment.filters |= {
-        "shown": cell,
+        "as_text": text_or_dash,
         "shaded": shaded,
         "sha256": script_hash,
-        "method": told_method,
+        "method": method_sentence,
     }
     return environment.get_template("page.html.jinja")
 
 
-def cell(value: Any, form: str = "") -> str:
-    """Return a value as `shown` does, a dash where a file lacks it."""
-    return "–" if isinstance(value, Undefined) else shown(value, form)
+def text_or_dash(value: Any, form: str = "") -> str:
+    """Return a value as `as_text` does, a dash where a file lacks it."""
+    return "–" if isinstance(value, Undefined) else as_text(value, form)
 
 
-def told_method(run: dict) -> str:
+def method_sentence(run: Run) -> str:
     """Return how a run predicts, as the beginning of a sentence."""
     method = method_of(run)
     return method[:1].upper() + method[1:]
@@ -127,72 +108,42 @@ def prediction_data(study: Study, predictions: dict[str, pd.DataFrame]) -> dict:
     """
     places: dict[tuple, int] = {}
     for frame in predictions.values():
-        for row in zip(frame["custom_id"], frame["message"], frame["class"], strict=True):
+        for row in zip(frame.index, frame["message"], frame["class"], strict=True):
             places.setdefault(row, len(places))
-    runs = []
-    for run in study.runs:
-        frame = predictions[run["run"]]
-        if frame.empty:
-            continue
-        predicted: list[int | None] = [None] * len(places)
-        confidence: list[int | None] = [None] * len(places)
-        replies = {}
-        for row in frame.itertuples():
-            place = places[row.custom_id, row.message, row[3]]  # itertuples cannot name "class"
-            predicted[place] = row.predicted
-            if not np.isnan(row.confidence):
-                confidence[place] = round(10_000 * row.confidence)
-            if row.predicted < 0 and row.reply:
-                replies[place] = row.reply[:LONGEST_REPLY]
-        runs.append(
-            {
-                "run": run["run"],
-                "title": run["title"],
-                "against": run["against"],
-                "predicted": predicted,
-                "confidence": confidence,
-                "replies": replies,
-            }
-        )
+    predicted_runs = [run for run in study.runs if run.name in predictions]
     best = max(
-        (run for run in study.runs if not predictions[run["run"]].empty),
-        key=lambda run: (run["total"], run["accuracy_all_rows"]),
-        default={"run": ""},
+        predicted_runs,
+        key=lambda run: (run.metrics["total"], run.metrics["accuracy_all_rows"]),
+        default=None,
     )
     return {
         "classes": list(study.codebook.names),
         "rows": list(places),
-        "runs": runs,
-        "best": best["run"],
+        "runs": [run_data(run, predictions[run.name], places) for run in predicted_runs],
+        "best": best.name if best else "",
     }
 
 
-def class_scores(matrix: list[list[int]], names: list[str]) -> list[tuple]:
-    """Return the report's table of the valid predictions in a (k, k + 1) matrix.
-
-    Rows of name, precision, recall, F1 and rows: the classes, the accuracy (as F1, the others None)
-    and the two averages; none where there is no valid prediction.
-    """
-    counts = np.array(matrix)[:, : len(names)]
-    if not counts.sum():
-        return []
-    labels = np.arange(len(names))
-    table = classification_report(
-        np.repeat(labels, len(names)),
-        np.tile(labels, len(names)),
-        sample_weight=counts.ravel(),
-        labels=labels,
-        output_dict=True,
-        zero_division=0,
-    )
-    parts = [(name, table[str(k)]) for k, name in enumerate(names)]
-    parts += [(name, table[f"{name} avg"]) for name in ("macro", "weighted")]
-    scores = [
-        (name, part["precision"], part["recall"], part["f1-score"], int(part["support"]))
-        for name, part in parts
-    ]
-    accuracy = ("accuracy", None, None, table["accuracy"], int(counts.sum()))
-    return [*scores[: len(names)], accuracy, *scores[len(names) :]]
+def run_data(run: Run, frame: pd.DataFrame, places: dict[tuple, int]) -> dict:
+    """Return what a run predicted at the places of its rows; see `prediction_data`."""
+    predicted: list[int | None] = [None] * len(places)
+    confidence: list[int | None] = [None] * len(places)
+    replies = {}
+    for row in frame.itertuples():
+        place = places[row.Index, row.message, row[2]]  # itertuples cannot name "class"
+        predicted[place] = row.predicted
+        if not np.isnan(row.confidence):
+            confidence[place] = round(10_000 * row.confidence)
+        if row.predicted < 0 and row.reply:
+            replies[place] = row.reply[:LONGEST_REPLY]
+    return {
+        "run": run.name,
+        "title": run.title,
+        "against": run.measured_against,
+        "predicted": predicted,
+        "confidence": confidence,
+        "replies": replies,
+    }
 
 
 def shaded(matrix: list[list[int]]) -> list[list[tuple[int, float]]]:
@@ -202,29 +153,28 @@ def shaded(matrix: list[list[int]]) -> list[list[tuple[int, float]]]:
 
 def descriptions(study: Study) -> dict[str, str]:
     """Return what each picture shows, in words and numbers, for who does not see it."""
-    titles = {run["run"]: run["title"] for run in study.runs}
+    titles, compared = study.titles, study.comparison.get("runs", [])
     bars = [
-        f"{titles.get(run['run'], run['run'])}: accuracy {shown(run.get('accuracy'), '%')}, macro "
-        f"F1 {shown(run.get('macro_f1'), '.3f')}, valid {shown(run.get('valid_rate'), '%')}"
-        for run in study.comparison.get("runs", [])
+        f"{titles.get(run['run'], run['run'])}: {accuracy_of(run)}, macro F1 "
+        f"{as_text(run.get('macro_f1'), '.3f')}, valid {as_text(run.get('valid_rate'), '%')}"
+        for run in compared
     ]
     bars += [
-        f"baseline {one['name']}: accuracy {shown(one.get('accuracy'), '%')}, macro F1 "
-        f"{shown(one.get('macro_f1'), '.3f')}"
-        for one in study.comparison.get("baselines", [])
+        f"baseline {title}: accuracy {as_text(one.get('accuracy'), '%')}, macro F1 "
+        f"{as_text(one.get('macro_f1'), '.3f')}"
+        for title, one in study.baselines
     ]
     errors = [
-        f"{run['title']}: expected calibration error {shown(run['ece'], '.3f')}"
+        f"{run.title}: expected calibration error {as_text(run.metrics['ece'], '.3f')}"
         for run in study.runs
-        if "ece" in run
+        if run.metrics["ece"] is not None
     ]
     curves = []
     for run, points in study.comparison.get("coverage", {}).items():
-        ends = [points[place] for place in sorted({0, len(points) // 2, len(points) - 1})][
-            : len(points)
-        ]
-        told = [f"{shown(p['accuracy'], '%')} of {shown(p['coverage'], '%')}" for p in ends]
-        curves.append(f"{titles.get(run, run)}: right on {', '.join(told)} of the rows")
+        places = sorted({0, len(points) // 2, len(points) - 1}) if points else []
+        ends = [points[place] for place in places]
+        shares = [f"{as_text(p['accuracy'], '%')} of {as_text(p['coverage'], '%')}" for p in ends]
+        curves.append(f"{titles.get(run, run)}: right on {', '.join(shares)} of the rows")
     return {
         "figure1.png": "Bars of the accuracy of valid predictions, macro F1 and valid "
         f"predictions. {'; '.join(bars)}.",
@@ -234,16 +184,24 @@ def descriptions(study: Study) -> dict[str, str]:
     }
 
 
+def accuracy_of(run: dict) -> str:
+    """Return the accuracy of valid predictions that Figure 1 shows of a run of comparison.json."""
+    if "accuracy_weighted" in run:
+        return f"weighted accuracy {as_text(run['accuracy_weighted'], '%')}"
+    return f"accuracy {as_text(run.get('accuracy'), '%')}"
+
+
 def settings_records(study: Study) -> list[tuple[str, dict]]:
     """Return the settings of every run and training, under a heading each."""
     facts = ("method", "device", "dtype", "seconds", "rows_per_second", "shortened")
     records, seen = [], []
     for run in [*study.runs, *study.unscored]:
-        known = {key: run[key] for key in facts if key in run}
-        records.append((run["title"], known | run["settings"]))
-        if run["training"] and run["training"] not in seen:
-            seen.append(run["training"])
-            records.append((f"Training of {run['model']}", run["training"].get("settings", {})))
+        known = {key: run.metrics[key] for key in facts if run.metrics.get(key) is not None}
+        records.append((run.title, known | run.metrics["settings"]))
+        training = study.trainings.get(run.name)
+        if training and training not in seen:
+            seen.append(training)
+            records.append((f"Training of {run.model}", training.get("settings", {})))
     if study.human_check:
         records.append(("Human sample", study.human_check.sample.settings))
         records.append(("Human check", study.human_check.settings))

@@ -1,7 +1,7 @@
 """The methods text on people's work: the human check and the label audit."""
 
 from pipeline.people.record import Agreement, HumanCheck, Sample
-from pipeline.report.words import fill, fill_all, fill_all_of, listed, shown
+from pipeline.report.words import as_text, fill, fill_all, fill_all_of, joined
 
 
 def human_sentences(check: HumanCheck | None) -> tuple[list[str], list[str]]:
@@ -9,13 +9,13 @@ def human_sentences(check: HumanCheck | None) -> tuple[list[str], list[str]]:
     if check is None:
         return [], []
     coders = [
-        f"{coder.name} ({shown(coder.coded, 'row|rows')}, {coder.blank:,} blank)"
+        f"{coder.name} ({as_text(coder.coded, 'row|rows')}, {coder.blank:,} blank)"
         for coder in check.coders
     ]
     text = [
         *sample_sentences(check.sample),
         "It was coded, the silver labels being hidden, by "
-        f"{shown(len(coders), 'person|people')}: {listed(coders)}.",
+        f"{as_text(len(coders), 'person|people')}: {joined(coders)}.",
         *agreement_sentences(check.agreement),
         fill(
             "{disagreements:row was|rows were} coded differently, {adjudicated:,} adjudicated; "
@@ -26,7 +26,8 @@ def human_sentences(check: HumanCheck | None) -> tuple[list[str], list[str]]:
     ]
     if missing := check.without_label:
         text.append(
-            f"{shown(missing, 'row|rows')} without such a label {'is' if missing == 1 else 'are'} "
+            f"{as_text(missing, 'row|rows')} without such a label "
+            f"{'is' if missing == 1 else 'are'} "
             "left out, the others of the same silver label standing for them: the rows that people "
             "find hard are those that labels get wrong, so that the figures below flatter the "
             "silver labels."
@@ -44,7 +45,7 @@ def human_sentences(check: HumanCheck | None) -> tuple[list[str], list[str]]:
         map(vars, check.silver.classes),
         "{name} {precision:.2f} {precision_ci95:.2f} and {recall:.2f} {recall_ci95:.2f}",
     )
-    text.append(f"Their precision and recall are {listed(classes)}.")
+    text.append(f"Their precision and recall are {joined(classes)}.")
     text.append(
         "Below are the shares of the classes in the whole data set, corrected for the silver "
         "labels' errors by stratified prediction-powered inference (Angelopoulos et al., "
@@ -67,22 +68,22 @@ def human_sentences(check: HumanCheck | None) -> tuple[list[str], list[str]]:
 def sample_sentences(sample: Sample) -> list[str]:
     """Return how the sample was drawn, and what it stands for."""
     source = (
-        shown(sample.held_out, "held-out row|held-out rows")
+        as_text(sample.held_out, "held-out row|held-out rows")
         if sample.held_out
-        else shown(sample.population, "labelled row|labelled rows")
+        else as_text(sample.population, "labelled row|labelled rows")
     )
     strata = fill_all_of(
         map(vars, sample.strata),
         "{name} {drawn:,} for {population:,} (inclusion probability {inclusion_probability:.4f})",
     )
     return [
-        f"A sample of {shown(sample.drawn, 'row|rows')} was drawn at random (seed {sample.seed}), "
-        f"stratified by silver label, from {source}.",
-        f"Of each class at least {shown(sample.min_per_class, 'row was|rows were')} drawn, where "
+        f"A sample of {as_text(sample.drawn, 'row|rows')} was drawn at random "
+        f"(seed {sample.seed}), stratified by silver label, from {source}.",
+        f"Of each class at least {as_text(sample.min_per_class, 'row was|rows were')} drawn, where "
         "it has as many.",
         f"It was drawn on {sample.date}.",
-        f"It stands for {shown(sample.population, 'labelled row|labelled rows')}: "
-        f"{listed(strata)}.",
+        f"It stands for {as_text(sample.population, 'labelled row|labelled rows')}: "
+        f"{joined(strata)}.",
     ]
 
 
@@ -101,7 +102,7 @@ def agreement_sentences(found: Agreement | None) -> list[str]:
             "{alpha_ordinal_ci95:.3f}.",
         ),
         *fill_all_of(
-            (vars(pair) | {"coders": listed(pair.coders)} for pair in found.kappa),
+            (vars(pair) | {"coders": joined(pair.coders)} for pair in found.kappa),
             "Cohen's kappa (Cohen, 1960) of {coders} is {kappa:.3f} {ci95:.3f} ({rows:row|rows}).",
         ),
     ]

@@ -1,44 +1,77 @@
 """A study as its steps left it on disk: what there is, what contradicts, what was not done."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
+from pipeline.common.files import read_json
+from pipeline.evaluation.comparison_text import baseline_titles
+from pipeline.evaluation.runs import EVALUATED_BY, HUMAN, Run
+from pipeline.models.folder import RECORD
 from pipeline.people.record import HumanCheck
-from pipeline.report.words import shown
+from pipeline.report.words import as_text
 
-# Which command makes a scored run of a family and stage.
-EVALUATIONS = {
-    ("llm", "before"): "local_inference.py",
-    ("llm", "after"): "finetune.py, then posttune_eval.py",
-    ("bert", "before"): "bert_eval.py",
-    ("bert", "after"): "bert_tune.py, then bert_tune_eval.py",
-}
+TRAINED_BY = {"llm": "finetune.py", "bert": "bert_tune.py"}
 FAMILIES = {"llm": "causal language model", "bert": "BERT"}
 
 
 @dataclass(frozen=True)
 class Study:
-    """What the steps left on disk; `{}`, `[]` or None stands for a step that left nothing.
+    """What the steps left on disk; `{}`, `[]` or None stands for a step that left nothing."""
 
-    `runs` are the scored runs' metrics, each with `run` (the folder's name), `title`, `against`
-    (what the scores are measured against) and `training` (the record of its training, or `{}`).
-    """
+    codebook: Codebook  # the prompt and its classes, which all runs share
+    runs: list[Run]  # those with scores, in the order of `read_runs`
+    unscored: list[Run]  # those of rows without a class
+    trainings: dict[str, dict]  # by run: the training.json of its model, where there is one
+    comparison: dict  # comparison.json of compare_models.py
+    human_check: HumanCheck | None  # human_check.json
+    audit: dict  # audit.json
+    labels: dict  # silver_labels.json of jsonl_to_csv.py
+    splits: dict  # splits.json of split_dataset.py
 
-    codebook: Codebook
-    runs: list[dict]
-    unscored: list[dict]
-    comparison: dict
-    human_check: HumanCheck | None
-    audit: dict
-    labels: dict
-    splits: dict
+    @property
+    def titles(self) -> dict[str, str]:
+        """The scored runs' titles by name."""
+        return {run.name: run.title for run in self.runs}
+
+    @property
+    def baselines(self) -> list[tuple[str, dict]]:
+        """The comparison's baselines, each with a title that names its group of runs."""
+        found = self.comparison.get("baselines", [])
+        labels = {run.name: run.labels for run in self.runs}
+        return list(zip(baseline_titles(found, labels), found, strict=True))
+
+
+def read_trainings(runs: list[Run]) -> dict[str, dict]:
+    """Return by run the record of the training that made its model, where there is one."""
+    found = {}
+    for run in runs:
+        places = [run.metrics.get("adapter_path"), run.metrics["settings"].get("tuned_path")]
+        if run.stage == "after":
+            places.append(run.metrics.get("model_path"))
+        files = [Path(place) / RECORD for place in places if place]
+        if there := [file for file in files if file.is_file()]:
+            found[run.name] = read_json(there[0], "run its training again")
+    return found
+
+
+def check_classes(runs: list[Run], codebook: Codebook) -> None:
+    """Refuse a run of other classes than the codebook's."""
+    for run in runs:
+        if run.class_names != codebook.names:
+            raise UserError(
+                f"{run.folder / 'metrics.json'} has the classes {', '.join(run.class_names)}, and "
+                f"{codebook.path} has {', '.join(codebook.names)}: give --prompt-file the run's, "
+                "or move the run"
+            )
 
 
 def inconsistencies(study: Study) -> list[str]:
     """Return what does not belong together: other codebooks, a comparison of other scores."""
     check = study.human_check
     records = {
-        **{f"The run {run['run']}": run for run in [*study.runs, *study.unscored]},
+        **{f"The run {run.name}": run.metrics for run in [*study.runs, *study.unscored]},
         "The record of the silver labels": study.labels,
         "The record of the splits": study.splits,
         "The human check": vars(check) if check else {},
@@ -54,8 +87,8 @@ def inconsistencies(study: Study) -> list[str]:
     population = check.sample.population if check else None
     labelled = study.labels.get("labelled")
     found += [
-        f"{name} is of {shown(rows, 'labelled row|labelled rows')}, and jsonl_to_csv.py has by now "
-        f"labelled {shown(labelled, 'row|rows')}: {cure}."
+        f"{name} is of {as_text(rows, 'labelled row|labelled rows')}, and jsonl_to_csv.py has by "
+        f"now labelled {as_text(labelled, 'row|rows')}: {cure}."
         for name, rows, cure in (
             ("The split", study.splits.get("rows"), "run split_dataset.py and what follows again"),
             ("The human check", population, "its figures are those of older labels"),
@@ -66,7 +99,7 @@ def inconsistencies(study: Study) -> list[str]:
     compared = {
         row["run"]: row.get("accuracy_all_rows") for row in study.comparison.get("runs", [])
     }
-    scored = {run["run"]: run["accuracy_all_rows"] for run in study.runs}
+    scored = {run.name: run.metrics["accuracy_all_rows"] for run in study.runs}
     if study.comparison and compared != scored:
         found.append("comparison.json is of other scores: run compare_models.py again.")
     return found
@@ -75,9 +108,9 @@ def inconsistencies(study: Study) -> list[str]:
 def not_done(study: Study) -> dict[str, str]:
     """Return what was not done or left no record, with the command that does it, by a short key."""
     labels, check, comparison = study.labels, study.human_check, study.comparison
-    silver = bool(labels) or any(run["label_source"] != "human coders" for run in study.runs)
-    coded = any(run["label_source"] == "human coders" for run in study.runs)
-    scored = {(run["family"], run["stage"]) for run in study.runs}
+    silver = bool(labels) or any(run.label_source != HUMAN for run in study.runs)
+    coded = any(run.label_source == HUMAN for run in study.runs)
+    scored = {(run.family, run.stage) for run in study.runs}
     only_silver = "" if coded else "; all scores are agreement with silver labels only"
     found = {
         "labels": not labels
@@ -94,13 +127,14 @@ def not_done(study: Study) -> dict[str, str]:
         "splits": not study.splits and "The splits are not on record (split_dataset.py).",
         **{
             f"{family}_{stage}": (family, stage) not in scored
-            and f"No {FAMILIES[family]} was scored {stage} fine-tuning ({command})."
-            for (family, stage), command in EVALUATIONS.items()
+            and f"No {FAMILIES[family]} was scored {stage} fine-tuning "
+            f"({f'{TRAINED_BY[family]}, then ' * (stage == 'after')}{script})."
+            for (family, stage), script in EVALUATED_BY.items()
         },
         **{
-            f"training_{run['run']}": run["stage"] == "after"
-            and not run["training"]
-            and f"The training of {run['title']} is not on record: its training.json was not found."
+            f"training_{run.name}": run.stage == "after"
+            and run.name not in study.trainings
+            and f"The training of {run.title} is not on record: its training.json was not found."
             for run in study.runs
         },
         "comparison": not comparison

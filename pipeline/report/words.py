@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 
-def shown(value: Any, form: str = "") -> str:
+def as_text(value: Any, form: str = "") -> str:
     """Return a value as the page and the paragraph show it; a list becomes `[low, high]`.
 
     `form` is `%` (one decimal), `points` (signed percentage points), `p` (a p-value with its sign),
@@ -17,7 +17,7 @@ def shown(value: Any, form: str = "") -> str:
     if value is None:
         return "–"
     if isinstance(value, list):
-        return f"[{', '.join(shown(part, form) for part in value)}]"
+        return f"[{', '.join(as_text(part, form) for part in value)}]"
     if form == "%":
         return f"{value:.1%}"
     if form == "points":
@@ -42,7 +42,7 @@ def fill(sentence: str, record: dict) -> str:
         if key is not None:
             if record.get(key) is None:
                 return ""
-            parts.append(shown(record[key], form or ""))
+            parts.append(as_text(record[key], form or ""))
     return "".join(parts)
 
 
@@ -56,7 +56,7 @@ def fill_all_of(records: Iterable[dict], sentence: str) -> list[str]:
     return [filled for record in records if (filled := fill(sentence, record))]
 
 
-def listed(words: Iterable[str]) -> str:
+def joined(words: Iterable[str]) -> str:
     """Return words as English lists them: "a, b and c"; "" for none."""
     *first, last = list(words) or [""]
     return f"{', '.join(first)} and {last}" if first else last

@@ -12,10 +12,9 @@ LLMS := $(MODELS)/Qwen2-tiny-0.7M $(MODELS)/Qwen2-tiny-0.3M
 BERT := $(MODELS)/bert-tiny-chinese
 REQUEST_OPTIONS := --top-logprobs 5
 SUBMIT_OPTIONS := --poll-seconds 0.5 --yes
-FINETUNE_OPTIONS := --learning-rate 3e-3
-BERT_OPTIONS := --max-length 256
-BERT_TUNE_OPTIONS := --learning-rate 1e-3 --num-train-epochs 8
-AUDIT_OPTIONS := $(BERT_OPTIONS)
+FINETUNE_OPTIONS := --learning-rate 2e-3
+BERT_TUNE_OPTIONS := --learning-rate 1e-3 --num-train-epochs 6 \
+	--per-device-train-batch-size 16
 SAMPLE_OPTIONS := --sample-size 300
 HUMAN_RUNS := demo/results/bert-tiny-chinese-human/metrics.json
 run = @bash pre_process/sample/timed.sh demo/logs '$(1)' $(PYTHON)

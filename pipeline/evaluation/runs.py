@@ -1,0 +1,223 @@
+"""The runs: the only reader of the metrics.json and predictions.csv that evaluation steps leave."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.common.cli import UserError
+from pipeline.common.files import read_csv, read_json
+from pipeline.evaluation.metrics import confusion
+
+EVALUATED_BY = {  # (family, stage) -> the step that makes such a run
+    ("llm", "before"): "local_inference.py",
+    ("llm", "after"): "posttune_eval.py",
+    ("bert", "before"): "bert_eval.py",
+    ("bert", "after"): "bert_tune_eval.py",
+}
+SILVER, HUMAN = "silver labels", "human coders"
+SCORE_NAMES = {  # what a score is against -> how the texts call it
+    SILVER: "agreement with silver labels",
+    HUMAN: "accuracy against human coders",
+    f"{SILVER} and {HUMAN}": "agreement with labels by silver and by human coders",
+}
+NEEDED = ("model", "family", "stage", "test_file", "method", "settings", "class_names")
+NEEDED_SCORES = ("total", "valid", "valid_rate", "accuracy_all_rows", "confusion_matrix")
+OPTIONAL = (  # what an older version did not write, or not every run has: None
+    *("accuracy_ci95", "accuracy_weighted", "accuracy_weighted_ci95", "accuracy_all_rows_ci95"),
+    *("macro_f1", "macro_f1_ci95", "cohen_kappa", "cohen_kappa_ci95", "ece", "temperature"),
+    *("majority_class", "majority_baseline", "rows_per_second", "scored_rows_sha256"),
+)
+PREDICTION_COLUMNS = ["custom_id", "message", "class", "predicted", "reply", "confidence"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One folder of results: what a model predicted for a file of rows, and its scores.
+
+    `metrics` is what metrics.json holds, None for a score that it lacks. A run of rows without a
+    class has no scores. `distinction` tells runs of a model at the same stage apart: the labels
+    that the scores are against where they are not silver, the folder's name where that is not
+    enough or there are no scores, else "".
+    """
+
+    folder: Path
+    model: str
+    family: str  # llm or bert
+    stage: str  # before or after fine-tuning
+    class_names: tuple[str, ...]
+    label_source: str  # a key of SCORE_NAMES
+    measured_against: str  # what the scores are, with the file of the labels
+    weighted: bool  # the scores count each row for those of the data set that it stands for
+    metrics: dict
+    distinction: str = ""
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def made_by(self) -> str:
+        """The script that makes such a run."""
+        return EVALUATED_BY[self.family, self.stage]
+
+    @property
+    def scored(self) -> bool:
+        """Whether rows had a class to score the predictions by."""
+        return "accuracy" in self.metrics
+
+    @property
+    def predictions_file(self) -> Path:
+        """Where the predictions stand, row by row."""
+        return self.folder / "predictions.csv"
+
+    @property
+    def labels(self) -> str:
+        """Whose labels the scores are against, and whether the scores are weighted."""
+        return f"{self.label_source}{', weighted' * self.weighted}"
+
+    @property
+    def display_name(self) -> str:
+        """The model's name in tables and figures, as in "bert-base-chinese (human coders)"."""
+        return f"{self.model}{self._distinction_in_brackets}"
+
+    @property
+    def short_title(self) -> str:
+        """The run among those of its model, as in "after fine-tuning (human coders)"."""
+        return f"{self.stage} fine-tuning{self._distinction_in_brackets}"
+
+    @property
+    def title(self) -> str:
+        """The run among all: the model, the stage, and the distinction."""
+        return f"{self.model} {self.short_title}"
+
+    @property
+    def _distinction_in_brackets(self) -> str:
+        return f" ({self.distinction})" if self.distinction else ""
+
+
+def read_runs(results_dir: str | Path) -> list[Run]:
+    """Return the runs of a folder: causal LMs first, a model's runs together, "before" first.
+
+    Raises UserError where no run is scored, or a metrics.json lacks what every version wrote.
+    """
+    files = sorted(Path(results_dir).glob("*/metrics.json"))
+    records = {file.parent: read_json(file, "run its evaluation step again") for file in files}
+    if not any("accuracy" in metrics for metrics in records.values()):
+        *first, last = EVALUATED_BY.values()
+        raise UserError(
+            f"{results_dir} holds no scored run (*/metrics.json): run {', '.join(first)} or {last} "
+            "first"
+        )
+    runs = [run_of(folder, metrics) for folder, metrics in records.items()]
+    runs.sort(key=lambda run: (run.family != "llm", run.model, run.stage == "after"))
+    return with_distinctions(runs)
+
+
+def run_of(folder: Path, metrics: dict) -> Run:
+    """Return the run that a metrics.json describes, also one of an older version."""
+    file = folder / "metrics.json"
+    needed = NEEDED + NEEDED_SCORES * ("accuracy" in metrics)
+    if missing := [key for key in needed if key not in metrics]:
+        raise UserError(f"{file} lacks {missing[0]}: run its evaluation step again")
+    family, stage = metrics["family"], metrics["stage"]
+    if (family, stage) not in EVALUATED_BY:
+        raise UserError(
+            f"{file}: family {family!r} and stage {stage!r} are those of no step: run its "
+            "evaluation step again"
+        )
+    source = metrics.get("label_source", SILVER)
+    against = metrics.get("measured_against") if "label_source" in metrics else None
+    return Run(
+        folder=folder,
+        model=metrics["model"],
+        family=family,
+        stage=stage,
+        class_names=tuple(metrics["class_names"]),
+        label_source=source,
+        measured_against=against or score_name(source, metrics["test_file"]),
+        weighted=metrics.get("weighted", False),
+        metrics=dict.fromkeys(OPTIONAL) | metrics,
+    )
+
+
+def scored_file(folder: Path) -> str:
+    """Return the file whose rows the run in a folder was scored on, "" where none was."""
+    file = folder / "metrics.json"
+    metrics = read_json(file, "remove it") if file.is_file() else {}
+    return metrics["test_file"] if "accuracy" in metrics else ""
+
+
+def score_name(label_source: str, test_file: str) -> str:
+    """Return what a score against some labels is, and the file of the labels."""
+    return f"{SCORE_NAMES[label_source]} ({test_file})"
+
+
+def with_distinctions(runs: list[Run]) -> list[Run]:
+    """Return the runs, each with a distinction where its title would be another's."""
+    found: dict[tuple, Run] = {}
+    for run in runs:
+        distinction = run.label_source * (run.label_source != SILVER) if run.scored else run.name
+        if (run.model, run.stage, distinction) in found:
+            distinction = ", ".join(filter(None, (distinction, run.name)))
+        found[run.model, run.stage, distinction] = replace(run, distinction=distinction)
+    return list(found.values())
+
+
+def on_same_rows(runs: Iterable[Run]) -> list[list[Run]]:
+    """Return scored runs in groups that were scored on the same rows with the same classes.
+
+    A run of an older version, which does not say its rows, is a group of its own.
+    """
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.metrics["scored_rows_sha256"] or run.name, []).append(run)
+    return list(groups.values())
+
+
+def read_predictions(run: Run) -> pd.DataFrame:
+    """Return a run's predictions, a row per custom_id, which is the index.
+
+    The columns are `message`, `class` and `predicted` (ints, -1 for no class and for an invalid
+    answer), `reply`, `confidence` (NaN where the run generated text) and `weight` (1 where the file
+    has none). Raises UserError where a cell is none of these, or metrics.json is of other rows.
+    """
+    path = run.predictions_file
+    frame = read_csv(path, PREDICTION_COLUMNS, run.made_by)
+    labels = range(-1, len(run.class_names))
+    numbers = {
+        name: pd.to_numeric(frame[name], errors="coerce")
+        for name in ("class", "predicted", "confidence")
+    }
+    blank = frame["confidence"] == ""
+    for name, fits, meaning in (
+        ("class", numbers["class"].isin(labels), "none of the classes"),
+        ("predicted", numbers["predicted"].isin(labels), "none of the classes"),
+        ("confidence", numbers["confidence"].between(0, 1) | blank, "no share from 0 to 1"),
+    ):
+        if not fits.all():
+            row = (~fits).idxmax()
+            raise UserError(
+                f"{path}, row {row}: {name} {frame[name][row]!r} is {meaning}: run {run.made_by} "
+                "again"
+            )
+    weights = pd.to_numeric(frame["weight"]) if "weight" in frame else 1.0
+    frame = frame[PREDICTION_COLUMNS].assign(**numbers, weight=weights).set_index("custom_id")
+    frame = frame.astype({"class": int, "predicted": int})
+    if frame.index.has_duplicates or (run.scored and not fits_metrics(frame, run)):
+        raise UserError(f"{path} does not fit the metrics.json beside it: run {run.made_by} again")
+    return frame
+
+
+def fits_metrics(predictions: pd.DataFrame, run: Run) -> bool:
+    """Return whether the confusion matrix of some predictions is that of the run's metrics."""
+    rows = scored_rows(predictions)
+    counts = confusion(rows["class"].to_numpy(), rows["predicted"].to_numpy(), len(run.class_names))
+    return counts.tolist() == run.metrics["confusion_matrix"]
+
+
+def scored_rows(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that have a class to score the prediction by."""
+    return predictions[predictions["class"] >= 0]
