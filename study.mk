@@ -78,7 +78,7 @@ RUNS := $(foreach name,$(NAMES) $(B),$(P)results/$(name)-before/metrics.json \
 HUMAN_RUNS ?= $(patsubst %,$(P)results/%-human/metrics.json,$(foreach name,$(NAMES),$(if \
 	$(wildcard $(call adapter,$(name))/final_model),$(name))) $(if $(wildcard $(TUNED_BERT)),$(B)))
 
-.PHONY: prepare label pilot audit split train sample report status waiting
+.PHONY: prepare label pilot audit split train sample report status waiting anew
 .PRECIOUS: $(P)prompt.txt $(SIMPLE) $(REQUESTS) $(ANSWERED) $(LABELS) $(AUDIT) $(SPLITS) $(SAMPLE) \
 	$(HUMAN_CHECK) $(SUMMARY) $(PAGE) $(RUNS) $(HUMAN_RUNS) \
 	$(addsuffix /training.json,$(ADAPTERS) $(TUNED_BERT))
@@ -136,7 +136,8 @@ $(eval $(call step,prepare,$(SIMPLE),$(if $(REQUEST_FILES),,$(SPREADSHEET)),$(SP
 $(eval $(call step,label,$(REQUESTS),,$(SIMPLE) $(P)prompt.txt,\
 	batch_infer_gen.py $(study) $(REQUEST_OPTIONS)))
 
-$(ANSWERED): | $(REQUESTS)
+# A ledger that was moved away, to label anew, takes the word "done" with it.
+$(ANSWERED): $(if $(wildcard $(LEDGER)),,anew) | $(REQUESTS)
 	$(submit) $(if $(LIMIT),--limit $(LIMIT))
 	$(if $(LIMIT),,@touch $@)
 
