@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import accuracy_score
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
 import bert_eval
 import bert_inference_compare
@@ -64,6 +64,18 @@ def test_a_message_is_cut_at_the_length_and_counted_and_its_controls_are_text(ti
     assert not set(rows[2][1:-1]) & {tokenizer.sep_token_id, tokenizer.mask_token_id}
     with pytest.raises(UserError, match="--max-length 513: .* takes 3 to 512 tokens"):
         bert.load_tokenizer(tiny_bert, 513)
+
+
+def test_each_message_is_tokenized_once(tiny_bert, monkeypatch):
+    asked, call = [], PreTrainedTokenizerBase.__call__
+
+    def counted(tokenizer, texts, **options):
+        asked.extend(texts)
+        return call(tokenizer, texts, **options)
+
+    monkeypatch.setattr(PreTrainedTokenizerBase, "__call__", counted)
+    _, shortened = bert.encode(bert.load_tokenizer(tiny_bert, 64), MESSAGES, 64)
+    assert (asked, shortened) == (MESSAGES, 1)
 
 
 def test_the_last_layer_loses_nothing_by_computing_one_token(tiny_bert, tiny_codebook):

@@ -32,6 +32,11 @@ def load_tokenizer(path: str, max_length: int) -> PreTrainedTokenizerBase:
     """Load an encoder's tokenizer; refuse a `max_length` beyond the encoder's positions."""
     folder = check_model_folder(path, "encoder")
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if not tokenizer.is_fast:
+        raise UserError(
+            f"{path}: {type(tokenizer).__name__} is no tokenizer of the library "
+            "tokenizers: use an encoder with a tokenizer.json"
+        )
     positions = getattr(AutoConfig.from_pretrained(folder), "max_position_embeddings", max_length)
     limit = min(positions, tokenizer.model_max_length)
     if not 3 <= max_length <= limit:
@@ -83,9 +88,8 @@ def encode(
 
     `[SEP]` or `[MASK]` in a message is text and no control token.
     """
-    full = tokenizer(messages, split_special_tokens=True, verbose=False)["input_ids"]
     rows = tokenizer(messages, split_special_tokens=True, truncation=True, max_length=max_length)
-    return rows["input_ids"], sum(len(row) > max_length for row in full)
+    return rows["input_ids"], sum(bool(row.overflowing) for row in rows.encodings)
 
 
 def forward(

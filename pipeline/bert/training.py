@@ -2,7 +2,6 @@
 
 import pandas as pd
 import torch
-from datasets import Dataset
 from sklearn.metrics import accuracy_score, f1_score
 from transformers import DataCollatorWithPadding, EarlyStoppingCallback, Trainer
 
@@ -40,11 +39,14 @@ def bert_trainer(
     )
 
 
-def tokenize(tokenizer, rows: pd.DataFrame, max_length: int) -> Dataset:
-    """Return a dataset of `input_ids` and `labels`."""
+def tokenize(tokenizer, rows: pd.DataFrame, max_length: int) -> list[dict]:
+    """Return `input_ids` and `labels` of each row."""
     ids, shortened = encode(tokenizer, rows["message"].tolist(), max_length)
     print(f"{len(rows):,} rows as tokens, {shortened:,} comments shortened to {max_length}")
-    return Dataset.from_dict({"input_ids": ids, "labels": rows["class"].tolist()})
+    return [
+        {"input_ids": row, "labels": label}
+        for row, label in zip(ids, rows["class"].tolist(), strict=True)
+    ]
 
 
 def weighted_cross_entropy(weights: list[float]):

@@ -10,7 +10,7 @@ from pipeline.common.codebook import Codebook
 from pipeline.common.files import read_json, write_json, write_text
 from pipeline.llm.decision import SERVE, save_decision
 from pipeline.llm.prompt import Chat
-from pipeline.models.folder import RECORD, is_tuned
+from pipeline.models.folder import RECORD
 from pipeline.models.training import save_final
 
 CARD = """---
@@ -119,11 +119,3 @@ def merge_adapter(model_path: str, adapter: Path, folder: Path) -> None:
 
     save_final(folder, read_json(adapter / RECORD, "run finetune.py again"), save)
     print(f"wrote {folder}: base and adapter as one model, bfloat16")
-
-
-def temperature_of(path: str) -> float:
-    """Return the temperature fitted with an adapter or a merged model, 1 for any other model."""
-    if not is_tuned(path):
-        return 1.0
-    record = read_json(Path(path) / RECORD, "run finetune.py again")
-    return record.get("validation", {}).get("temperature", 1.0)

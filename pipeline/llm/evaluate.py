@@ -25,6 +25,7 @@ from pipeline.models.folder import (
     check_codebook,
     check_model_folder,
     is_tuned,
+    temperature_of,
 )
 
 DECODINGS = ("score", "generate")
@@ -51,7 +52,6 @@ def evaluate_llm(settings: dict, adapter_path: str = "") -> dict:
         record = read_json(f"{settings['model_path']}/{RECORD}", "run finetune.py again")
         check_codebook(settings["model_path"], record, codebook)
 
-    from pipeline.llm.adapter import temperature_of
     from pipeline.llm.generating import generate_replies, load_model, load_tokenizer
     from pipeline.llm.scoring import choose_packing, score_comments
 
