@@ -79,8 +79,8 @@ def main(argv: list[str] | None = None) -> None:
     from transformers import set_seed
 
     from pipeline.llm.adapter import finish_adapter, merge_adapter
-    from pipeline.llm.generating import load_tokenizer
-    from pipeline.llm.prompt import build_chat
+    from pipeline.llm.loading import load_tokenizer
+    from pipeline.llm.prompt import build_prompt
     from pipeline.llm.training import build_trainer
     from pipeline.models.training import (
         claim_output,
@@ -97,15 +97,15 @@ def main(argv: list[str] | None = None) -> None:
     record["num_rows"] = {"train": len(train), "validation": len(validation)}
     checkpoint = claim_output(settings["output_dir"], record, settings["resume"])
     tokenizer = load_tokenizer(settings["model_path"])
-    chat = build_chat(tokenizer, codebook)
-    datasets = tuple(tokenize(tokenizer, chat, rows, settings) for rows in (train, validation))
+    prompt = build_prompt(tokenizer, codebook)
+    datasets = tuple(tokenize(tokenizer, prompt, rows, settings) for rows in (train, validation))
     set_seed(settings["seed"])
     model = build_model(settings)
     weights = class_weights(train["class"], len(codebook.names), settings["class_weights"])
-    trainer = build_trainer(settings, model, tokenizer, chat, datasets, weights)
+    trainer = build_trainer(settings, model, tokenizer, prompt, datasets, weights)
 
     def finish(folder: Path, record: dict) -> None:
-        finish_adapter(folder, record, tokenizer, codebook, chat)
+        finish_adapter(folder, record, tokenizer, codebook, prompt)
 
     title = f"QLoRA of {settings['model_path']}"
     train_and_save(trainer, checkpoint, record, title, finish)
@@ -118,7 +118,7 @@ def build_model(settings: dict):
     from peft import LoraConfig, get_peft_model
 
     from pipeline.llm.dropout import quicken_dropout
-    from pipeline.llm.generating import load_model
+    from pipeline.llm.loading import load_model
 
     model = load_model(settings["model_path"], settings["load_in_4bit"])
     if settings["gradient_checkpointing"]:
@@ -146,15 +146,15 @@ def target_modules(model) -> list[str] | str:
     return "all-linear"
 
 
-def tokenize(tokenizer, chat, rows: pd.DataFrame, settings: dict) -> list[dict]:
+def tokenize(tokenizer, prompt, rows: pd.DataFrame, settings: dict) -> list[dict]:
     """Return the rows as tokens, ready for packs."""
     from pipeline.llm.prompt import encode_comments
     from pipeline.llm.training import training_rows
 
     length = settings["max_length"]
-    comments, shortened = encode_comments(tokenizer, chat, rows["message"].tolist(), length)
+    comments, shortened = encode_comments(tokenizer, prompt, rows["message"].tolist(), length)
     print(f"{len(rows):,} rows as tokens, {shortened:,} comments shortened to fit {length}")
-    return training_rows(chat, comments, rows["class"].tolist())
+    return training_rows(prompt, comments, rows["class"].tolist())
 
 
 if __name__ == "__main__":

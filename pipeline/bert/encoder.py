@@ -1,4 +1,4 @@
-"""Encoders such as bert-base-chinese: tokens, probabilities, features, and the report of a run."""
+"""Encoders such as bert-base-chinese: loading, tokens, features, the probe, probabilities."""
 
 import time
 from collections.abc import Callable
@@ -24,8 +24,8 @@ from transformers import (
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.machine import compute_dtype, device
+from pipeline.models.by_length import batches_of_rows
 from pipeline.models.folder import check_model_folder
-from pipeline.models.length_batches import length_batches
 
 
 def load_tokenizer(path: str, max_length: int) -> PreTrainedTokenizerBase:
@@ -107,7 +107,7 @@ def forward(
     model.to(device(), compute_dtype()).eval()
     results: list = [None] * len(rows)
     with tqdm(total=len(rows), unit="row") as bar, torch.inference_mode():
-        for batch in length_batches(rows, batch_size):
+        for batch in batches_of_rows(rows, batch_size):
             inputs = tokenizer.pad({"input_ids": [rows[i] for i in batch]}, return_tensors="pt")
             inputs = inputs.to(device())
             try:

@@ -18,7 +18,7 @@ from pipeline.evaluation.run import (
     run_record,
     save_results,
 )
-from pipeline.llm.prompt import build_chat, encode_comments
+from pipeline.llm.prompt import build_prompt, encode_comments
 from pipeline.models.folder import (
     RECORD,
     check_adapter,
@@ -52,20 +52,21 @@ def evaluate_llm(settings: dict, adapter_path: str = "") -> dict:
         record = read_json(f"{settings['model_path']}/{RECORD}", "run finetune.py again")
         check_codebook(settings["model_path"], record, codebook)
 
-    from pipeline.llm.generating import generate_replies, load_model, load_tokenizer
+    from pipeline.llm.generating import generate_replies
+    from pipeline.llm.loading import load_model, load_tokenizer
     from pipeline.llm.scoring import choose_packing, score_comments
 
     tokenizer = load_tokenizer(settings["model_path"])
-    chat = build_chat(tokenizer, codebook)
+    prompt = build_prompt(tokenizer, codebook)
     comments, shortened = encode_comments(
-        tokenizer, chat, rows["message"].tolist(), settings["max_length"]
+        tokenizer, prompt, rows["message"].tolist(), settings["max_length"]
     )
     model = load_model(settings["model_path"], settings["load_in_4bit"], adapter_path)
-    packed = choose_packing(model, chat, comments, settings["max_length"])
+    packed = choose_packing(model, prompt, comments, settings["max_length"])
     calibration: dict = {}
     start = time.perf_counter()
     if settings["decoding"] == "score":
-        logits = score_comments(model, chat, comments, settings["max_tokens_per_pack"], packed)
+        logits = score_comments(model, prompt, comments, settings["max_tokens_per_pack"], packed)
         method = "class tokens compared in one pass"
         temperature = temperature_of(adapter_path or settings["model_path"])
         predictions, calibration = calibrated(logits, temperature, rows, codebook)
@@ -73,7 +74,7 @@ def evaluate_llm(settings: dict, adapter_path: str = "") -> dict:
         replies = generate_replies(
             model,
             tokenizer,
-            chat,
+            prompt,
             comments,
             settings["batch_size"],
             settings["max_new_tokens"],
