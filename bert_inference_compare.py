@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.bert.evaluate import predict_after, predict_before, read_test
-from pipeline.common.cli import UserError, parse_settings, run
+from pipeline.common.cli import UserError, at_least_one, parse_settings, run
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import write_csv, write_json, write_text
 from pipeline.evaluation.comparison import mcnemar_exact
@@ -38,17 +38,33 @@ SEED = 42  # of the random head and the bootstrap intervals
 def main(argv: list[str] | None = None) -> None:
     settings = vars(parse_settings(globals(), argv))
     codebook = read_codebook(settings["prompt_file"])
-    rows = read_test(settings, codebook)
+    at_least_one(settings, "batch_size")
+    rows = read_test(settings["test_file"], codebook, settings["max_test_samples"])
     unlabelled = rows["class"] < 0
     if unlabelled.any():
         print(f"left out {unlabelled.sum():,} rows without a class")
     rows = rows[~unlabelled].reset_index(drop=True)
     if rows.empty:
         raise UserError(f"{settings['test_file']} has no row with a class: nothing to compare by")
+    shared = {name: settings[name] for name in ("model_path", "batch_size", "max_length", "seed")}
+    runs = {
+        "after": predict_after(
+            codebook, rows, tuned_path=settings["tuned_path"], settings=settings, **shared
+        ),
+        "before": predict_before(
+            codebook,
+            rows,
+            train_file=settings["train_file"],
+            max_train_samples=settings["max_train_samples"],
+            untrained_head=settings["untrained_head"],
+            settings=settings,
+            **shared,
+        ),
+    }
     predictions, metrics = {}, {}
-    for stage, predict in (("after", predict_after), ("before", predict_before)):
-        predictions[stage], record = predict(settings, codebook, rows)
-        true, predicted = rows["class"].to_numpy(), predictions[stage]["predicted"].to_numpy()
+    for stage, (table, record) in runs.items():
+        true, predicted = rows["class"].to_numpy(), table["predicted"].to_numpy()
+        predictions[stage] = table
         metrics[stage] = record | {"class_names": list(codebook.names)}
         weights = rows["weight"].to_numpy() if "weight" in rows else None
         metrics[stage] |= compute_metrics(

@@ -31,6 +31,7 @@ import finetune
 from pipeline.common.files import read_json, replacing, write_json, write_text
 from pipeline.common.machine import compute_dtype, describe_device, device, versions
 from pipeline.evaluation.plots import plt
+from pipeline.llm.lora import PROJECTIONS
 from pipeline.llm.packing import use_packs
 from pipeline.llm.prompt import Prompt
 
@@ -39,7 +40,7 @@ LORA = {
     "r": finetune.LORA_R,
     "lora_alpha": finetune.LORA_ALPHA,
     "lora_dropout": finetune.LORA_DROPOUT,
-    "target_modules": finetune.PROJECTIONS,
+    "target_modules": PROJECTIONS,
 }
 ROWS_PER_STEP = finetune.PER_DEVICE_TRAIN_BATCH_SIZE * finetune.GRADIENT_ACCUMULATION_STEPS
 

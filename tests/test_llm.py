@@ -20,6 +20,7 @@ from pipeline.common.codebook import Codebook
 from pipeline.llm.decision import decision_request
 from pipeline.llm.generating import AnswerGiven, generate_replies
 from pipeline.llm.loading import load_model, load_tokenizer
+from pipeline.llm.lora import PROJECTIONS
 from pipeline.llm.prompt import build_prompt, comment_tokenizer, encode_comments
 from pre_process.sample.comments import generate_comments
 
@@ -189,7 +190,7 @@ def test_training_leaves_the_adapter_its_record_and_a_loss_curve(tuned, codebook
     assert len(losses) == 2 and losses[1] < losses[0]
     assert (tuned / "loss_curve.png").read_bytes().startswith(b"\x89PNG")
     adapter = json.loads((final / "adapter_config.json").read_text())
-    assert set(adapter["target_modules"]) == set(finetune.PROJECTIONS)
+    assert set(adapter["target_modules"]) == set(PROJECTIONS)
     assert (final / "tokenizer.json").is_file()
     assert {path.name for path in tuned.glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-4"}
 

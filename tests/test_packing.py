@@ -23,10 +23,10 @@ from transformers import (
 )
 
 import posttune_eval
-from finetune import PROJECTIONS
 from pipeline.common.codebook import Codebook
 from pipeline.llm.dropout import QuickDropout, quicken_dropout
 from pipeline.llm.loading import load_model, load_tokenizer
+from pipeline.llm.lora import PROJECTIONS
 from pipeline.llm.packing import pack, pad, use_packs
 from pipeline.llm.prompt import Prompt, build_prompt, encode_comments
 from pipeline.llm.scoring import choose_packing, score_comments

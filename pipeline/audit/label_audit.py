@@ -174,10 +174,11 @@ def tuned_folds(
 ) -> tuple[np.ndarray, str]:
     """Return the same of BERT, fine-tuned once a fold with the settings of `tuned_path`."""
     from pipeline.bert.training import bert_trainer
+    from pipeline.models.training import TrainingOptions
 
     record = read_json(f"{settings['tuned_path']}/{RECORD}", "run bert_tune.py first")
     check_codebook(settings["tuned_path"], record, codebook)
-    training = record["settings"] | {"model_path": settings["model_path"]}
+    training = record["settings"]
     tokenizer = load_tokenizer(settings["model_path"], training["max_length"])
     ids, _ = encode(tokenizer, rows["message"].tolist(), training["max_length"])
     probabilities = np.zeros((len(rows), len(codebook.names)))
@@ -191,7 +192,16 @@ def tuned_folds(
             random_state=settings["seed"],
         )
         with tempfile.TemporaryDirectory() as scratch:
-            trainer = bert_trainer(training | {"output_dir": scratch}, codebook, train, validation)
+            trainer = bert_trainer(
+                settings["model_path"],
+                codebook,
+                train,
+                validation,
+                TrainingOptions.of(training | {"output_dir": scratch}),
+                max_length=training["max_length"],
+                warmup_ratio=training["warmup_ratio"],
+                balanced=training["class_weights"],
+            )
             trainer.train()
         probabilities[unseen] = forward(
             trainer.model,

@@ -5,18 +5,33 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import torch
 from scipy.special import softmax
 from sklearn.metrics import accuracy_score, f1_score
 from torch.nn.functional import cross_entropy
-from transformers import EarlyStoppingCallback, EvalPrediction, Trainer
+from transformers import (
+    EarlyStoppingCallback,
+    EvalPrediction,
+    PreTrainedTokenizerBase,
+    Trainer,
+)
 
 from pipeline.evaluation.calibration import expected_calibration_error, fit_temperature
 from pipeline.llm.packing import Inputs, States, pack, pad, prefix_states
-from pipeline.llm.prompt import Prompt
+from pipeline.llm.prompt import Prompt, encode_comments
 from pipeline.llm.scoring import choose_packing
 from pipeline.models.by_length import batches_of_tokens
-from pipeline.models.training import trainer_arguments
+from pipeline.models.training import TrainingOptions, trainer_arguments
+
+
+def tokenize(
+    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, rows: pd.DataFrame, max_length: int
+) -> list[dict]:
+    """Return the columns `message` and `class` as tokens, ready for packs."""
+    comments, shortened = encode_comments(tokenizer, prompt, rows["message"].tolist(), max_length)
+    print(f"{len(rows):,} rows as tokens, {shortened:,} comments shortened to fit {max_length}")
+    return training_rows(prompt, comments, rows["class"].tolist())
 
 
 def training_rows(prompt: Prompt, comments: list[list[int]], labels: list[int]) -> list[dict]:
@@ -151,28 +166,34 @@ def score_metrics(prediction: EvalPrediction) -> dict[str, float]:
 
 
 def build_trainer(
-    settings: dict,
     model: Any,
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerBase,
     prompt: Prompt,
-    datasets: tuple[list[dict], list[dict]],
+    train: list[dict],
+    validation: list[dict],
     class_weights: list[float],
+    options: TrainingOptions,
+    *,
+    warmup_steps: int,
+    gradient_accumulation_steps: int,
+    gradient_checkpointing: bool,
+    max_length: int,
+    max_tokens_per_pack: int,
 ) -> PackTrainer:
-    """Return the Trainer of an adapter; `datasets` are training and validation rows.
+    """Return the Trainer of an adapter; `train` and `validation` are `training_rows`.
 
     In a distributed run a batch is one pack whatever its tokens: all processes must take as many
     steps, and the states of a shared prefix would miss the others' gradients.
     """
-    train, validation = datasets
     after = len(prompt.suffix) + len(prompt.answers[0]) - 1
     comments = [row["input_ids"][:-after] for row in train]
-    packed = choose_packing(model, prompt, comments, settings["max_length"])
+    packed = choose_packing(model, prompt, comments, max_length)
     args = trainer_arguments(
-        settings,
+        options,
         train_sampling_strategy="random" if packed else "group_by_length",
-        warmup_steps=settings["warmup_steps"],
-        gradient_accumulation_steps=settings["gradient_accumulation_steps"],
-        activation_checkpointing=settings["gradient_checkpointing"],
+        warmup_steps=warmup_steps,
+        gradient_accumulation_steps=gradient_accumulation_steps,
+        activation_checkpointing=gradient_checkpointing,
         metric_for_best_model="accuracy",
         remove_unused_columns=False,
     )
@@ -185,11 +206,11 @@ def build_trainer(
         data_collator=PackCollator(
             prompt,
             packed,
-            settings["max_tokens_per_pack"] if args.world_size == 1 else sys.maxsize,
-            share_prefix=not settings["gradient_checkpointing"],  # it would drop the states
+            max_tokens_per_pack if args.world_size == 1 else sys.maxsize,
+            share_prefix=not gradient_checkpointing,  # it would drop the states
         ),
         processing_class=tokenizer,
         compute_loss_func=answer_loss(prompt, class_weights),
         compute_metrics=score_metrics,
-        callbacks=[EarlyStoppingCallback(settings["early_stopping_patience"])],
+        callbacks=[EarlyStoppingCallback(options.early_stopping_patience)],
     )
