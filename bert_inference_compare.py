@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.bert.evaluate import predict_after, predict_before, read_test
-from pipeline.common.cli import UserError, parse_settings, run
+from pipeline.common.cli import UserError, at_least_one, parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import write_csv, write_json, write_text
 from pipeline.evaluation.comparison import compare_pairs, summary_row, with_holm
@@ -40,18 +40,29 @@ SEED = 42  # of the random head and the bootstrap intervals
 def main(argv: list[str] | None = None) -> None:
     settings = vars(parse_settings(globals(), argv))
     codebook = read_codebook(settings["prompt_file"])
-    rows = with_class(read_test(settings, codebook), settings["test_file"])
-    after, after_record = predict_after(settings, codebook, rows)
-    before, before_record = predict_before(settings, codebook, rows)
+    at_least_one(settings, "batch_size")
+    test_file, seed = settings["test_file"], settings["seed"]
+    rows = with_class(read_test(test_file, codebook, settings["max_test_samples"]), test_file)
+    names = ("model_path", "test_file", "output_dir", "batch_size", "max_length", "seed")
+    shared = {name: settings[name] for name in names} | {"settings": settings}
+    after, after_record = predict_after(codebook, rows, tuned_path=settings["tuned_path"], **shared)
+    before, before_record = predict_before(
+        codebook,
+        rows,
+        train_file=settings["train_file"],
+        max_train_samples=settings["max_train_samples"],
+        untrained_head=settings["untrained_head"],
+        **shared,
+    )
     metrics = {
-        "before": score_run(rows, before, codebook, before_record, settings["seed"]),
-        "after": score_run(rows, after, codebook, after_record, settings["seed"]),
+        "before": score_run(rows, before, codebook, before_record, seed),
+        "after": score_run(rows, after, codebook, after_record, seed),
     }
     table = rows[["custom_id", "message", "class"]].assign(
         predicted_before=before["predicted"], predicted_after=after["predicted"]
     )
     folder = results_folder(settings["output_dir"], settings["model_path"])
-    comparison = compare(rows, {"before": before, "after": after}, metrics, settings["seed"])
+    comparison = compare(rows, {"before": before, "after": after}, metrics, seed)
     write_csv(table, folder / "predictions.csv")
     write_json(comparison, folder / "comparison.json")
     write_text(comparison_text(comparison), folder / "comparison.txt")

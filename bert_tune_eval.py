@@ -5,8 +5,10 @@ Writes  OUTPUT_DIR/report.txt, metrics.json, predictions.csv, confusion_matrix.p
 Run     python bert_tune_eval.py
 """
 
-from pipeline.bert.evaluate import evaluate_bert, predict_after
-from pipeline.common.cli import parse_settings, run
+from pipeline.bert.evaluate import predict_after, read_test
+from pipeline.common.cli import at_least_one, parse_settings, run
+from pipeline.common.codebook import read_codebook
+from pipeline.evaluation.run import results_folder, save_results
 
 # ---------------------------------------------------------------------------------------------
 STUDY = "."  # the folder of a study: all default paths but those of models lie in it
@@ -22,7 +24,23 @@ SEED = 42  # of the bootstrap intervals
 
 
 def main(argv: list[str] | None = None) -> None:
-    evaluate_bert(vars(parse_settings(globals(), argv)), predict_after)
+    settings = parse_settings(globals(), argv)
+    at_least_one(vars(settings), "batch_size")
+    codebook = read_codebook(settings.prompt_file)
+    rows = read_test(settings.test_file, codebook, settings.max_test_samples)
+    predictions, record = predict_after(
+        codebook,
+        rows,
+        tuned_path=settings.tuned_path,
+        test_file=settings.test_file,
+        output_dir=settings.output_dir,
+        batch_size=settings.batch_size,
+        max_length=settings.max_length,
+        seed=settings.seed,
+        settings=vars(settings),
+    )
+    folder = results_folder(settings.output_dir, record["model_path"])
+    save_results(folder, rows, predictions, codebook, record, settings.seed)
 
 
 if __name__ == "__main__":

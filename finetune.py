@@ -10,8 +10,6 @@ Run     python finetune.py --model-path ./Qwen2.5-3B   (--resume goes on from th
 
 from pathlib import Path
 
-import pandas as pd
-
 from pipeline.common.cli import UserError, at_least_one, parse_settings, run
 from pipeline.common.codebook import read_codebook
 from pipeline.common.rows import read_training_rows
@@ -61,100 +59,76 @@ COUNTS = (
     "logging_steps",
     "lora_r",
 )
-PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
 def main(argv: list[str] | None = None) -> None:
-    settings = vars(parse_settings(globals(), argv))
-    at_least_one(settings, *COUNTS)
-    if settings["max_tokens_per_pack"] < settings["max_length"]:
+    settings = parse_settings(globals(), argv)
+    at_least_one(vars(settings), *COUNTS)
+    if settings.max_tokens_per_pack < settings.max_length:
         raise UserError(
-            f"--max-tokens-per-pack {settings['max_tokens_per_pack']}: a row may have --max-length "
-            f"{settings['max_length']} tokens; give at least that"
+            f"--max-tokens-per-pack {settings.max_tokens_per_pack}: a row may have --max-length "
+            f"{settings.max_length} tokens; give at least that"
         )
-    codebook = read_codebook(settings["prompt_file"])
-    train, validation = read_training_rows(settings, codebook)
-    check_model_folder(settings["model_path"], "causal LM")
+    model_path, files = settings.model_path, (settings.train_file, settings.validation_file)
+    codebook = read_codebook(settings.prompt_file)
+    train, validation = read_training_rows(*files, codebook, settings.max_train_samples)
+    check_model_folder(model_path, "causal LM")
 
     from transformers import set_seed
 
     from pipeline.llm.adapter import finish_adapter, merge_adapter
-    from pipeline.llm.generating import load_tokenizer
-    from pipeline.llm.prompt import build_chat
-    from pipeline.llm.training import build_trainer
+    from pipeline.llm.loading import load_model, load_tokenizer
+    from pipeline.llm.lora import add_adapter
+    from pipeline.llm.prompt import build_prompt
+    from pipeline.llm.training import build_trainer, tokenize
     from pipeline.models.training import (
+        TrainingOptions,
         claim_output,
         class_weights,
         train_and_save,
         training_record,
     )
 
-    final = Path(settings["output_dir"]) / "final_model"
-    if settings["merge"] and settings["resume"] and final.is_dir():
-        merge_adapter(settings["model_path"], final, final.with_name("merged_model"))
+    final = Path(settings.output_dir) / "final_model"
+    if settings.merge and settings.resume and final.is_dir():
+        merge_adapter(model_path, final, final.with_name("merged_model"))
         return
-    record = training_record(settings, codebook)
+    record = training_record(codebook, model_path, *files, vars(settings))
     record["num_rows"] = {"train": len(train), "validation": len(validation)}
-    checkpoint = claim_output(settings["output_dir"], record, settings["resume"])
-    tokenizer = load_tokenizer(settings["model_path"])
-    chat = build_chat(tokenizer, codebook)
-    datasets = tuple(tokenize(tokenizer, chat, rows, settings) for rows in (train, validation))
-    set_seed(settings["seed"])
-    model = build_model(settings)
-    weights = class_weights(train["class"], len(codebook.names), settings["class_weights"])
-    trainer = build_trainer(settings, model, tokenizer, chat, datasets, weights)
+    checkpoint = claim_output(settings.output_dir, record, settings.resume)
+    tokenizer = load_tokenizer(model_path)
+    prompt = build_prompt(tokenizer, codebook)
+    train_tokens = tokenize(tokenizer, prompt, train, settings.max_length)
+    validation_tokens = tokenize(tokenizer, prompt, validation, settings.max_length)
+    set_seed(settings.seed)
+    model = add_adapter(
+        load_model(model_path, settings.load_in_4bit),
+        r=settings.lora_r,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        gradient_checkpointing=settings.gradient_checkpointing,
+    )
+    trainer = build_trainer(
+        model,
+        tokenizer,
+        prompt,
+        train_tokens,
+        validation_tokens,
+        class_weights(train["class"], len(codebook.names), settings.class_weights),
+        TrainingOptions.of(vars(settings)),
+        warmup_steps=settings.warmup_steps,
+        gradient_accumulation_steps=settings.gradient_accumulation_steps,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        max_length=settings.max_length,
+        max_tokens_per_pack=settings.max_tokens_per_pack,
+    )
 
     def finish(folder: Path, record: dict) -> None:
-        finish_adapter(folder, record, tokenizer, codebook, chat)
+        finish_adapter(folder, record, tokenizer, codebook, prompt)
 
-    title = f"QLoRA of {settings['model_path']}"
-    train_and_save(trainer, checkpoint, record, title, finish)
-    if settings["merge"] and trainer.is_world_process_zero():
-        merge_adapter(settings["model_path"], final, final.with_name("merged_model"))
-
-
-def build_model(settings: dict):
-    """Return the base model with a fresh LoRA adapter on all seven projections."""
-    from peft import LoraConfig, get_peft_model
-
-    from pipeline.llm.dropout import quicken_dropout
-    from pipeline.llm.generating import load_model
-
-    model = load_model(settings["model_path"], settings["load_in_4bit"])
-    if settings["gradient_checkpointing"]:
-        model.enable_input_require_grads()
-    config = LoraConfig(
-        task_type="CAUSAL_LM",
-        r=settings["lora_r"],
-        lora_alpha=settings["lora_alpha"],
-        lora_dropout=settings["lora_dropout"],
-        target_modules=target_modules(model),
-    )
-    model = get_peft_model(model, config)
-    quicken_dropout(model)
-    trained, total = model.get_nb_trainable_parameters()
-    print(f"training {trained:,} of {total:,} parameters")
-    return model
-
-
-def target_modules(model) -> list[str] | str:
-    """Return the names of the seven projections; of another architecture all linear layers."""
-    names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
-    if names.issuperset(PROJECTIONS):
-        return PROJECTIONS
-    print(f"adapting all linear layers: not all of {', '.join(PROJECTIONS)} are there")
-    return "all-linear"
-
-
-def tokenize(tokenizer, chat, rows: pd.DataFrame, settings: dict) -> list[dict]:
-    """Return the rows as tokens, ready for packs."""
-    from pipeline.llm.prompt import encode_comments
-    from pipeline.llm.training import training_rows
-
-    length = settings["max_length"]
-    comments, shortened = encode_comments(tokenizer, chat, rows["message"].tolist(), length)
-    print(f"{len(rows):,} rows as tokens, {shortened:,} comments shortened to fit {length}")
-    return training_rows(chat, comments, rows["class"].tolist())
+    train_and_save(trainer, checkpoint, record, f"QLoRA of {model_path}", finish)
+    if settings.merge and trainer.is_world_process_zero():
+        merge_adapter(model_path, final, final.with_name("merged_model"))
 
 
 if __name__ == "__main__":

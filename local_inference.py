@@ -27,7 +27,23 @@ SEED = 42  # of the bootstrap intervals
 
 
 def main(argv: list[str] | None = None) -> None:
-    evaluate_llm(vars(parse_settings(globals(), argv)))
+    settings = parse_settings(globals(), argv)
+    evaluate_llm(
+        model_path=settings.model_path,
+        adapter_path="",
+        test_file=settings.test_file,
+        prompt_file=settings.prompt_file,
+        output_dir=settings.output_dir,
+        load_in_4bit=settings.load_in_4bit,
+        decoding=settings.decoding,
+        batch_size=settings.batch_size,
+        max_tokens_per_pack=settings.max_tokens_per_pack,
+        max_length=settings.max_length,
+        max_new_tokens=settings.max_new_tokens,
+        max_test_samples=settings.max_test_samples,
+        seed=settings.seed,
+        settings=vars(settings),
+    )
 
 
 if __name__ == "__main__":

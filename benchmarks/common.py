@@ -31,15 +31,16 @@ import finetune
 from pipeline.common.files import read_json, replacing, write_json, write_text
 from pipeline.common.machine import compute_dtype, describe_device, device, versions
 from pipeline.evaluation.plots import plt
+from pipeline.llm.lora import PROJECTIONS
 from pipeline.llm.packing import use_packs
-from pipeline.llm.prompt import Chat
+from pipeline.llm.prompt import Prompt
 
 SEED = 42
 LORA = {
     "r": finetune.LORA_R,
     "lora_alpha": finetune.LORA_ALPHA,
     "lora_dropout": finetune.LORA_DROPOUT,
-    "target_modules": finetune.PROJECTIONS,
+    "target_modules": PROJECTIONS,
 }
 ROWS_PER_STEP = finetune.PER_DEVICE_TRAIN_BATCH_SIZE * finetune.GRADIENT_ACCUMULATION_STEPS
 
@@ -158,9 +159,9 @@ def linear_shapes(config: Qwen2Config) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Rows:
-    """Comments with the chat that asks for their labels, all as random tokens."""
+    """Comments with the prompt that asks for their labels, all as random tokens."""
 
-    chat: Chat
+    prompt: Prompt
     comments: list[list[int]]
     labels: list[int]
 
@@ -170,7 +171,7 @@ class Rows:
     @property
     def asked(self) -> list[list[int]]:
         """Comment and suffix of each row: what is its own, before the answer."""
-        return [comment + self.chat.suffix for comment in self.comments]
+        return [comment + self.prompt.suffix for comment in self.comments]
 
     def own_tokens(self, answer_tokens: int) -> int:
         """Return the tokens of all rows without the prefix, with some of the answer's."""
@@ -180,7 +181,7 @@ class Rows:
         """Return the longest row and the first ones, `num` in all."""
         longest = max(range(len(self)), key=lambda n: len(self.comments[n]))
         order = [longest, *(n for n in range(len(self)) if n != longest)][:num]
-        return Rows(self.chat, [self.comments[n] for n in order], [self.labels[n] for n in order])
+        return Rows(self.prompt, [self.comments[n] for n in order], [self.labels[n] for n in order])
 
 
 def make_rows(num: int, vocab_size: int, prefix_tokens: int = PREFIX_TOKENS) -> Rows:
@@ -190,14 +191,14 @@ def make_rows(num: int, vocab_size: int, prefix_tokens: int = PREFIX_TOKENS) -> 
     def tokens(length: int) -> list[int]:
         return [rng.randrange(FIRST_WORD, vocab_size) for _ in range(length)]
 
-    chat = Chat(
+    prompt = Prompt(
         prefix=tokens(prefix_tokens),
         suffix=tokens(SUFFIX_TOKENS),
         answers=[[OPEN, FIRST_CLASS + k, CLOSE, END] for k in range(NUM_CLASSES)],
         stop=[END],
     )
     comments = [tokens(length) for length in make_lengths(num)]
-    return Rows(chat, comments, [n % NUM_CLASSES for n in range(num)])
+    return Rows(prompt, comments, [n % NUM_CLASSES for n in range(num)])
 
 
 def make_lengths(

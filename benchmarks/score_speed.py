@@ -22,7 +22,7 @@ from benchmarks.common import PAD, Rows
 from pipeline.common.cli import parse_settings, run
 from pipeline.llm.packing import pad, use_packs
 from pipeline.llm.scoring import last_logits, score_comments
-from pipeline.models.length_batches import length_batches
+from pipeline.models.by_length import batches_of_rows
 
 # ---------------------------------------------------------------------------------------------
 SHAPE = "small"  # micro, tiny, small, Qwen2.5-0.5B or Qwen2.5-3B
@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> None:
     ]
     softmax = torch.from_numpy(logits[OURS]).softmax(-1).numpy()
     notes = [
-        f"{len(rows)} rows: a prompt of {len(rows.chat.prefix)} tokens, and "
+        f"{len(rows)} rows: a prompt of {len(rows.prompt.prefix)} tokens, and "
         f"{own_tokens / len(rows):.0f} of comment, suffix and `[` on average. {shape}, "
         f"{precision}. Matrix products here: {rate / 1e9:,.0f} Gflop/s.",
         f"Largest difference of (d)'s class logits from (b)'s: "
@@ -114,7 +114,7 @@ def generated(model: PreTrainedModel, rows: Rows, new_tokens: int) -> np.ndarray
     config = GenerationConfig(max_new_tokens=new_tokens, do_sample=False, pad_token_id=PAD)
     output = torch.empty(0)
     for start in range(0, len(rows), REPORT_BATCH):
-        batch = pad(rows.chat.prefix, rows.asked[start : start + REPORT_BATCH], 1, PAD)
+        batch = pad(rows.prompt.prefix, rows.asked[start : start + REPORT_BATCH], 1, PAD)
         inputs = {name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")}
         with torch.inference_mode():
             output = model.generate(**inputs, generation_config=config)
@@ -124,24 +124,24 @@ def generated(model: PreTrainedModel, rows: Rows, new_tokens: int) -> np.ndarray
 
 def padded(model: PreTrainedModel, rows: Rows, batch_size: int, by_length: bool) -> np.ndarray:
     """Return class logits (rows, classes) of padded batches, each row with the whole prompt."""
-    chat = rows.chat
-    asked = [row + chat.answers[0][: chat.shared] for row in rows.asked]
-    logits = np.empty((len(rows), len(chat.answers)), dtype=np.float32)
+    prompt = rows.prompt
+    asked = [row + prompt.answers[0][: prompt.shared] for row in rows.asked]
+    logits = np.empty((len(rows), len(prompt.answers)), dtype=np.float32)
     in_order = (range(n, min(n + batch_size, len(asked))) for n in range(0, len(asked), batch_size))
-    for members in length_batches(asked, batch_size) if by_length else map(list, in_order):
-        batch = pad(chat.prefix, [asked[n] for n in members], 1, PAD)
-        logits[members] = last_logits(model, batch)[:, chat.class_tokens].cpu().numpy()
+    for members in batches_of_rows(asked, batch_size) if by_length else map(list, in_order):
+        batch = pad(prompt.prefix, [asked[n] for n in members], 1, PAD)
+        logits[members] = last_logits(model, batch)[:, prompt.class_tokens].cpu().numpy()
     return logits
 
 
 def decision_pipeline(model: PreTrainedModel, rows: Rows) -> DecisionPipeline:
     """Return transformers' pipeline for the same prompt, whose tokens are words."""
-    chat = rows.chat
+    prompt = rows.prompt
     prefix, suffix = map(
-        common.to_words, (chat.prefix, chat.suffix + chat.answers[0][: chat.shared])
+        common.to_words, (prompt.prefix, prompt.suffix + prompt.answers[0][: prompt.shared])
     )
     config = DecisionConfig(
-        labels={"choice": [common.to_words([token]) for token in chat.class_tokens]},
+        labels={"choice": [common.to_words([token]) for token in prompt.class_tokens]},
         chat_template=f"{{{{ '{prefix} ' ~ state ~ ' {suffix}' if question }}}}",
     )
     return DecisionPipeline(
@@ -153,7 +153,7 @@ def decision_pipeline(model: PreTrainedModel, rows: Rows) -> DecisionPipeline:
 
 def decided(model: PreTrainedModel, rows: Rows, decide: DecisionPipeline) -> np.ndarray:
     """Return the pipeline's probabilities (rows, classes)."""
-    options = {str(k): None for k in range(len(rows.chat.answers))}
+    options = {str(k): None for k in range(len(rows.prompt.answers))}
     question = {"label": {"type": "choice", "criteria": options}}
     answers = [
         decide({"state": common.to_words(comment), "questions": question})
@@ -164,7 +164,7 @@ def decided(model: PreTrainedModel, rows: Rows, decide: DecisionPipeline) -> np.
 
 def ours(model: PreTrainedModel, rows: Rows) -> np.ndarray:
     """Return the engine's class logits (rows, classes)."""
-    return score_comments(model, rows.chat, rows.comments, local_inference.MAX_TOKENS_PER_PACK)
+    return score_comments(model, rows.prompt, rows.comments, local_inference.MAX_TOKENS_PER_PACK)
 
 
 if __name__ == "__main__":

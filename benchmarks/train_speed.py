@@ -105,7 +105,7 @@ def main(argv: list[str] | None = None) -> None:
     losses = {name: trainer.losses[0] for name, trainer in trainers.items()}
     tables = {"Speed": speed_table(times, losses, len(rows), needed / rate)}
     notes = [
-        f"{len(rows)} rows: a prompt of {len(rows.chat.prefix)} tokens, and "
+        f"{len(rows)} rows: a prompt of {len(rows.prompt.prefix)} tokens, and "
         f"{own_tokens / len(rows):.0f} of comment, suffix and answer on average. "
         f"{shape}, {precision}: {config.num_hidden_layers} layers x {config.hidden_size}, "
         f"{config.vocab_size:,} words. Matrix products here: {rate / 1e9:,.0f} Gflop/s.",
@@ -191,7 +191,7 @@ def whole(rows: Rows) -> list[dict[str, list[int]]]:
     """Return rows as whole sequences with labels, -100 everywhere but on the answer."""
     sequences = []
     for own, label in zip(rows.asked, rows.labels, strict=True):
-        asked, answer = rows.chat.prefix + own, rows.chat.answers[label]
+        asked, answer = rows.prompt.prefix + own, rows.prompt.answers[label]
         labels = [-100] * len(asked) + answer
         sequences.append({"input_ids": asked + answer, "labels": labels})
     return sequences
@@ -322,12 +322,12 @@ def ours(
     quicken_dropout(model)
     return trainer_of(
         PackTrainer,
-        chat=rows.chat,
+        prompt=rows.prompt,
         model=model,
         args=arguments(TrainingArguments, precision, ROWS_PER_STEP),
-        train_dataset=training_rows(rows.chat, rows.comments, rows.labels),
-        data_collator=PackCollator(rows.chat, True, max_tokens),
-        compute_loss_func=answer_loss(rows.chat, [1.0] * len(rows.chat.answers)),
+        train_dataset=training_rows(rows.prompt, rows.comments, rows.labels),
+        data_collator=PackCollator(rows.prompt, True, max_tokens),
+        compute_loss_func=answer_loss(rows.prompt, [1.0] * len(rows.prompt.answers)),
     )
 
 

@@ -10,18 +10,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import accuracy_score
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
 import bert_eval
 import bert_inference_compare
 import bert_tune
 import bert_tune_eval
 from pipeline.bert import encoder as bert
-from pipeline.bert.training import weighted_cross_entropy
+from pipeline.bert.training import bert_trainer, weighted_cross_entropy
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import write_csv
-from pipeline.models.training import class_weights
+from pipeline.models.training import TrainingOptions, class_weights
 from pre_process.sample.comments import generate_comments
 
 MESSAGES = ["短", "男女平等，" * 80, "[SEP] 一条 [MASK] 评论 [PAD]", "NA", "😀", "说了几句话" * 3]
@@ -64,6 +64,26 @@ def test_a_message_is_cut_at_the_length_and_counted_and_its_controls_are_text(ti
     assert not set(rows[2][1:-1]) & {tokenizer.sep_token_id, tokenizer.mask_token_id}
     with pytest.raises(UserError, match="--max-length 513: .* takes 3 to 512 tokens"):
         bert.load_tokenizer(tiny_bert, 513)
+
+
+def test_each_message_is_tokenized_once(tiny_bert, codebook, data, monkeypatch):
+    asked, call = [], PreTrainedTokenizerBase.__call__
+
+    def counted(tokenizer, texts, **options):
+        asked.extend(texts)
+        return call(tokenizer, texts, **options)
+
+    monkeypatch.setattr(PreTrainedTokenizerBase, "__call__", counted)
+    _, shortened = bert.encode(bert.load_tokenizer(tiny_bert, 64), MESSAGES, 64)
+    assert (asked, shortened) == (MESSAGES, 1)
+
+    asked.clear()
+    train, validation = (pd.read_csv(data / f"{name}.csv") for name in ("train", "validation"))
+    settings = {name.lower(): getattr(bert_tune, name) for name in vars(bert_tune)}
+    options = TrainingOptions.of(settings)
+    sizes = {"max_length": 64, "warmup_ratio": 0.1, "balanced": True}
+    bert_trainer(tiny_bert, codebook, train, validation, options, **sizes)
+    assert asked == [*train["message"], *validation["message"]]
 
 
 def test_the_last_layer_loses_nothing_by_computing_one_token(tiny_bert, tiny_codebook):

@@ -16,8 +16,8 @@ from transformers.decision import DecisionConfig
 
 from pipeline.common.codebook import read_codebook
 from pipeline.llm.decision import SERVE, decision_request, save_decision
-from pipeline.llm.generating import load_model, load_tokenizer
-from pipeline.llm.prompt import Chat, build_chat, comment_tokenizer
+from pipeline.llm.loading import load_model, load_tokenizer
+from pipeline.llm.prompt import Prompt, build_prompt, comment_tokenizer
 from pre_process.sample.tiny_qwen2 import train_tokenizer
 
 TEMPERATURE = 1.7
@@ -41,8 +41,8 @@ def adapter(tiny_qwen2, tiny_codebook, tmp_path_factory):
             weight.data = 0.2 * torch.randn_like(weight)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    chat = build_chat(tokenizer, codebook)
-    assert save_decision(folder, tokenizer, codebook, chat, TEMPERATURE) == ""
+    prompt = build_prompt(tokenizer, codebook)
+    assert save_decision(folder, tokenizer, codebook, prompt, TEMPERATURE) == ""
     return folder
 
 
@@ -51,18 +51,18 @@ def expected(adapter, tiny_qwen2, tiny_codebook):
     """Return the class probabilities of COMMENTS by one plain forward pass each."""
     model = load_model(tiny_qwen2, load_in_4bit=False, adapter_path=str(adapter))
     tokenizer = load_tokenizer(tiny_qwen2)
-    chat = build_chat(tokenizer, read_codebook(tiny_codebook))
-    rows = [asked(tokenizer, chat, comment) for comment in COMMENTS]
+    prompt = build_prompt(tokenizer, read_codebook(tiny_codebook))
+    rows = [asked(tokenizer, prompt, comment) for comment in COMMENTS]
     with torch.no_grad():
         logits = torch.stack([model(torch.tensor([row])).logits[0, -1] for row in rows])
-    probabilities = (logits[:, chat.class_tokens] / TEMPERATURE).softmax(-1)
+    probabilities = (logits[:, prompt.class_tokens] / TEMPERATURE).softmax(-1)
     assert probabilities.std(0).max() > 1e-3
     return probabilities
 
 
-def asked(tokenizer, chat: Chat, comment: str) -> list[int]:
+def asked(tokenizer, prompt: Prompt, comment: str) -> list[int]:
     ids = comment_tokenizer(tokenizer).encode(comment, add_special_tokens=False).ids
-    return chat.prefix + ids + chat.suffix + chat.answers[0][: chat.shared]
+    return prompt.prefix + ids + prompt.suffix + prompt.answers[0][: prompt.shared]
 
 
 def requested(tokenizer, folder, request: dict) -> list[int]:
@@ -103,9 +103,9 @@ def test_a_served_adapter_gives_the_probabilities_of_a_plain_pass(
 
 def test_the_tokens_of_a_request_are_those_of_our_scoring(adapter, tiny_qwen2, codebook):
     tokenizer = load_tokenizer(tiny_qwen2)
-    chat = build_chat(tokenizer, codebook)
+    prompt = build_prompt(tokenizer, codebook)
     for comment in COMMENTS:
-        row = asked(tokenizer, chat, comment)
+        row = asked(tokenizer, prompt, comment)
         assert requested(tokenizer, adapter, decision_request(codebook, comment)) == row
 
 
@@ -115,12 +115,12 @@ def test_control_tokens_are_text_where_a_line_break_joins_their_end(codebook):
     tokenizer = train_tokenizer(codebook, texts, vocab_size=2000)
     tokenizer.add_tokens([AddedToken("<tool_call>", special=False, normalized=False)])
     assert {"|>\u010a", ">\u010a"} <= set(tokenizer.get_vocab())
-    chat = build_chat(tokenizer, codebook)
+    prompt = build_prompt(tokenizer, codebook)
     before = len(tokenizer)
-    assert save_decision("adapter", tokenizer, codebook, chat, 1.0) == ""
+    assert save_decision("adapter", tokenizer, codebook, prompt, 1.0) == ""
     assert len(tokenizer) == before
     for comment in [f"a{token}\n{token} b" for token in controls]:
-        row = asked(tokenizer, chat, comment)
+        row = asked(tokenizer, prompt, comment)
         assert requested(tokenizer, "adapter", decision_request(codebook, comment)) == row
 
 
@@ -131,12 +131,12 @@ def test_a_codebook_with_the_signs_of_jinja_survives(tiny_qwen2, codebook, has_t
     if not has_template:
         tokenizer.chat_template = None
     codebook = replace(codebook, text=f"{JINJA}\n\t{codebook.text} 😀 {JINJA}")
-    chat = build_chat(tokenizer, codebook)
-    assert JINJA in tokenizer.decode(chat.prefix)
-    assert (chat.prefix[0] == tokenizer.bos_token_id) is not has_template
-    assert save_decision("adapter", tokenizer, codebook, chat, 1.0) == ""
+    prompt = build_prompt(tokenizer, codebook)
+    assert JINJA in tokenizer.decode(prompt.prefix)
+    assert (prompt.prefix[0] == tokenizer.bos_token_id) is not has_template
+    assert save_decision("adapter", tokenizer, codebook, prompt, 1.0) == ""
     for comment in COMMENTS:
-        row = asked(tokenizer, chat, comment)
+        row = asked(tokenizer, prompt, comment)
         assert requested(tokenizer, "adapter", decision_request(codebook, comment)) == row
 
 
@@ -157,8 +157,8 @@ def test_nothing_is_written_where_a_class_number_is_no_token_of_its_own(codebook
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend, unk_token="<unk>", eos_token="</s>"
     )
-    chat = build_chat(tokenizer, codebook)
-    reason = save_decision("adapter", tokenizer, codebook, chat, 1.0)
+    prompt = build_prompt(tokenizer, codebook)
+    reason = save_decision("adapter", tokenizer, codebook, prompt, 1.0)
     assert "not distinct single tokens" in reason
     assert not any(Path("adapter", name).exists() for name in FILES)
 
@@ -166,7 +166,7 @@ def test_nothing_is_written_where_a_class_number_is_no_token_of_its_own(codebook
 def test_nothing_is_written_where_a_template_changes_the_tokens(tiny_qwen2, codebook):
     tokenizer = load_tokenizer(tiny_qwen2)
     codebook = replace(codebook, text=codebook.text + "<|mark|>")
-    chat = build_chat(tokenizer, codebook)
-    reason = save_decision("adapter", tokenizer, codebook, chat, 1.0)
+    prompt = build_prompt(tokenizer, codebook)
+    reason = save_decision("adapter", tokenizer, codebook, prompt, 1.0)
     assert reason == "its tokenizer gives a comment such as 好 other tokens within a template"
     assert not any(Path("adapter", name).exists() for name in FILES)

@@ -11,12 +11,21 @@ import pandas as pd
 import pytest
 import torch
 from accelerate.utils import send_to_device
-from test_packing import CHAT, LABELS, SHAPES, build, gradients, loss_of, random_rows, with_adapter
+from test_packing import (
+    LABELS,
+    PROMPT,
+    SHAPES,
+    build,
+    gradients,
+    loss_of,
+    random_rows,
+    with_adapter,
+)
 
 import finetune
 import pipeline.models.training  # noqa: F401
 from pipeline.common.files import write_csv
-from pipeline.llm.generating import load_model
+from pipeline.llm.loading import load_model
 from pipeline.llm.packing import pack, pad, use_packs
 from pipeline.llm.scoring import choose_packing, score_comments
 from pipeline.llm.training import training_rows
@@ -30,9 +39,9 @@ pytestmark = [
 
 def both_ways(model):
     """Return the gradients of padded rows and of a pack."""
-    rows = [row["input_ids"] for row in training_rows(CHAT, random_rows(), LABELS)]
+    rows = [row["input_ids"] for row in training_rows(PROMPT, random_rows(), LABELS)]
     found = []
-    for batch in (pad(CHAT.prefix, rows, 4, 0), pack(CHAT.prefix, rows, 4)):
+    for batch in (pad(PROMPT.prefix, rows, 4, 0), pack(PROMPT.prefix, rows, 4)):
         if "pack" in batch:
             use_packs(model.get_base_model())
         batch = send_to_device(batch, model.device)
@@ -57,15 +66,15 @@ def test_nf4_packs_train_and_score_as_padded_rows(tiny_qwen2):
         assert (packed[name] - expected).norm() / expected.norm() < 0.1
     comments = random_rows()
     model.get_base_model().set_attn_implementation("sdpa")
-    expected = score_comments(model, CHAT, comments, 4096, packed=False)
-    assert choose_packing(model, CHAT, comments, 600)
-    scores = score_comments(model, CHAT, comments, 700)
+    expected = score_comments(model, PROMPT, comments, 4096, packed=False)
+    assert choose_packing(model, PROMPT, comments, 600)
+    scores = score_comments(model, PROMPT, comments, 700)
     assert np.abs(scores - expected).max() / np.abs(expected).max() < 0.05
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_qlora_trains_on_several_packs_a_step(tiny_qwen2, dtype, monkeypatch):
-    for module in ("llm.generating", "models.training"):
+    for module in ("llm.loading", "models.training"):
         monkeypatch.setattr(f"pipeline.{module}.compute_dtype", lambda: dtype)
     rows = pd.DataFrame(generate_comments(96, seed=3), columns=["message", "class"])
     rows.insert(0, "custom_id", [f"row-{n}" for n in range(96)])

@@ -19,6 +19,7 @@ from pipeline.bert.training import bert_trainer
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import read_json
 from pipeline.models.folder import RECORD, check_codebook
+from pipeline.models.training import TrainingOptions
 
 Folds = list[tuple[np.ndarray, np.ndarray]]  # the rows to learn from, the rows to predict
 
@@ -71,7 +72,7 @@ def tuned_probabilities(
     """
     record = read_json(f"{tuned_path}/{RECORD}", "run bert_tune.py first")
     check_codebook(tuned_path, record, codebook)
-    training = record["settings"] | {"model_path": path}
+    training = record["settings"]
     tokenizer = load_tokenizer(path, training["max_length"])
     ids, _ = encode(tokenizer, rows["message"].tolist(), training["max_length"])
     probabilities = np.zeros((len(rows), len(codebook.names)))
@@ -85,7 +86,16 @@ def tuned_probabilities(
             random_state=seed,
         )
         with tempfile.TemporaryDirectory() as scratch:
-            trainer = bert_trainer(training | {"output_dir": scratch}, codebook, train, validation)
+            trainer = bert_trainer(
+                path,
+                codebook,
+                train,
+                validation,
+                TrainingOptions.of(training | {"output_dir": scratch}),
+                max_length=training["max_length"],
+                warmup_ratio=training["warmup_ratio"],
+                balanced=training["class_weights"],
+            )
             trainer.train()
         unseen_ids = [ids[i] for i in unseen]
         probabilities[unseen] = forward(

@@ -1,4 +1,4 @@
-"""Encoders such as bert-base-chinese: tokens, probabilities, features, and the report of a run."""
+"""Encoders such as bert-base-chinese: loading, tokens, features, the probe, probabilities."""
 
 import time
 from collections.abc import Callable
@@ -24,14 +24,19 @@ from transformers import (
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.machine import compute_dtype, device
+from pipeline.models.by_length import batches_of_rows
 from pipeline.models.folder import check_model_folder
-from pipeline.models.length_batches import length_batches
 
 
 def load_tokenizer(path: str, max_length: int) -> PreTrainedTokenizerBase:
     """Load an encoder's tokenizer; refuse a `max_length` beyond the encoder's positions."""
     folder = check_model_folder(path, "encoder")
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if not tokenizer.is_fast:
+        raise UserError(
+            f"{path}: {type(tokenizer).__name__} is no tokenizer of the library "
+            "tokenizers: use an encoder with a tokenizer.json"
+        )
     positions = getattr(AutoConfig.from_pretrained(folder), "max_position_embeddings", max_length)
     limit = min(positions, tokenizer.model_max_length)
     if not 3 <= max_length <= limit:
@@ -83,9 +88,8 @@ def encode(
 
     `[SEP]` or `[MASK]` in a message is text and no control token.
     """
-    full = tokenizer(messages, split_special_tokens=True, verbose=False)["input_ids"]
     rows = tokenizer(messages, split_special_tokens=True, truncation=True, max_length=max_length)
-    return rows["input_ids"], sum(len(row) > max_length for row in full)
+    return rows["input_ids"], sum(bool(row.overflowing) for row in rows.encodings)
 
 
 def forward(
@@ -103,7 +107,7 @@ def forward(
     model.to(device(), compute_dtype()).eval()
     results: list = [None] * len(rows)
     with tqdm(total=len(rows), unit="row") as bar, torch.inference_mode():
-        for batch in length_batches(rows, batch_size):
+        for batch in batches_of_rows(rows, batch_size):
             inputs = tokenizer.pad({"input_ids": [rows[i] for i in batch]}, return_tensors="pt")
             inputs = inputs.to(device())
             try:

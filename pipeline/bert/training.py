@@ -2,49 +2,59 @@
 
 import pandas as pd
 import torch
-from datasets import Dataset
 from sklearn.metrics import accuracy_score, f1_score
 from transformers import DataCollatorWithPadding, EarlyStoppingCallback, Trainer
 
 from pipeline.bert.encoder import encode, load_classifier, load_tokenizer
 from pipeline.common.codebook import Codebook
-from pipeline.models.training import class_weights, trainer_arguments
+from pipeline.models.training import TrainingOptions, class_weights, trainer_arguments
 
 
 def bert_trainer(
-    settings: dict, codebook: Codebook, train: pd.DataFrame, validation: pd.DataFrame
+    model_path: str,
+    codebook: Codebook,
+    train: pd.DataFrame,
+    validation: pd.DataFrame,
+    options: TrainingOptions,
+    *,
+    max_length: int,
+    warmup_ratio: float,
+    balanced: bool,
 ) -> Trainer:
-    """Return what fine-tunes the encoder in `model_path`; `settings` are those of bert_tune.py.
+    """Return what fine-tunes the encoder in `model_path` on the columns `message` and `class`.
 
-    `train` and `validation` hold `message` and `class`. The weights of the epoch with the highest
-    validation weighted F1 are the model's at the end.
+    `balanced` says that a class counts in inverse proportion to its rows. The weights of the epoch
+    with the highest validation weighted F1 are the model's at the end.
     """
-    tokenizer = load_tokenizer(settings["model_path"], settings["max_length"])
-    model = load_classifier(settings["model_path"], codebook, settings["seed"])
-    weights = class_weights(train["class"], len(codebook.names), settings["class_weights"])
+    tokenizer = load_tokenizer(model_path, max_length)
+    model = load_classifier(model_path, codebook, options.seed)
+    weights = class_weights(train["class"], len(codebook.names), balanced)
     return Trainer(
         model=model,
         args=trainer_arguments(
-            settings,
+            options,
             train_sampling_strategy="group_by_length",
-            warmup_steps=settings["warmup_ratio"],
+            warmup_steps=warmup_ratio,
             metric_for_best_model="weighted_f1",
         ),
-        train_dataset=tokenize(tokenizer, train, settings["max_length"]),
-        eval_dataset=tokenize(tokenizer, validation, settings["max_length"]),
+        train_dataset=tokenize(tokenizer, train, max_length),
+        eval_dataset=tokenize(tokenizer, validation, max_length),
         data_collator=DataCollatorWithPadding(tokenizer),
         processing_class=tokenizer,
         compute_loss_func=weighted_cross_entropy(weights),
         compute_metrics=accuracy_and_f1,
-        callbacks=[EarlyStoppingCallback(settings["early_stopping_patience"])],
+        callbacks=[EarlyStoppingCallback(options.early_stopping_patience)],
     )
 
 
-def tokenize(tokenizer, rows: pd.DataFrame, max_length: int) -> Dataset:
-    """Return a dataset of `input_ids` and `labels`."""
+def tokenize(tokenizer, rows: pd.DataFrame, max_length: int) -> list[dict]:
+    """Return `input_ids` and `labels` of each row."""
     ids, shortened = encode(tokenizer, rows["message"].tolist(), max_length)
     print(f"{len(rows):,} rows as tokens, {shortened:,} comments shortened to {max_length}")
-    return Dataset.from_dict({"input_ids": ids, "labels": rows["class"].tolist()})
+    return [
+        {"input_ids": row, "labels": label}
+        for row, label in zip(ids, rows["class"].tolist(), strict=True)
+    ]
 
 
 def weighted_cross_entropy(weights: list[float]):

@@ -77,13 +77,15 @@ def read_weights(path: str | Path, cells: pd.Series) -> pd.Series:
     return weights
 
 
-def read_training_rows(settings: dict, codebook: Codebook) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read the rows of `train_file`, at most `max_train_samples`, and of `validation_file`."""
+def read_training_rows(
+    train_file: str, validation_file: str, codebook: Codebook, max_train_samples: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read the training rows, at most `max_train_samples` (0 = all), and the validation rows."""
     train, validation = (
-        read_messages(settings[name], "split_dataset.py", codebook, labelled=True)
-        for name in ("train_file", "validation_file")
+        read_messages(file, "split_dataset.py", codebook, labelled=True)
+        for file in (train_file, validation_file)
     )
-    return train.head(settings["max_train_samples"] or len(train)), validation
+    return train.head(max_train_samples or len(train)), validation
 
 
 def listed(numbers: list[int]) -> str:

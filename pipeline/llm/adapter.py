@@ -9,8 +9,8 @@ from transformers import PreTrainedTokenizerBase
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import read_json, write_json, write_text
 from pipeline.llm.decision import SERVE, save_decision
-from pipeline.llm.prompt import Chat
-from pipeline.models.folder import RECORD, is_tuned
+from pipeline.llm.prompt import Prompt
+from pipeline.models.folder import RECORD
 from pipeline.models.training import save_final
 
 CARD = """---
@@ -59,7 +59,7 @@ def finish_adapter(
     record: dict,
     tokenizer: PreTrainedTokenizerBase,
     codebook: Codebook,
-    chat: Chat,
+    prompt: Prompt,
 ) -> None:
     """Write decision-model files and README.md, from the record of a finished training.
 
@@ -67,7 +67,7 @@ def finish_adapter(
     """
     validation, settings = record["validation"], record["settings"]
     place = folder.with_name("final_model")
-    reason = save_decision(folder, tokenizer, codebook, chat, validation["temperature"], place)
+    reason = save_decision(folder, tokenizer, codebook, prompt, validation["temperature"], place)
     if reason:
         print(f"no decision.json beside the adapter: {reason}")
 
@@ -99,7 +99,7 @@ def merge_adapter(model_path: str, adapter: Path, folder: Path) -> None:
 
     The base is loaded unquantized, on the CPU.
     """
-    from pipeline.llm.generating import load_model, load_tokenizer
+    from pipeline.llm.loading import load_model, load_tokenizer
 
     cpu = torch.device("cpu")
     model = load_model(model_path, False, str(adapter), torch.bfloat16, cpu).merge_and_unload()
@@ -119,11 +119,3 @@ def merge_adapter(model_path: str, adapter: Path, folder: Path) -> None:
 
     save_final(folder, read_json(adapter / RECORD, "run finetune.py again"), save)
     print(f"wrote {folder}: base and adapter as one model, bfloat16")
-
-
-def temperature_of(path: str) -> float:
-    """Return the temperature fitted with an adapter or a merged model, 1 for any other model."""
-    if not is_tuned(path):
-        return 1.0
-    record = read_json(Path(path) / RECORD, "run finetune.py again")
-    return record.get("validation", {}).get("temperature", 1.0)

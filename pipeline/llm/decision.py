@@ -17,7 +17,7 @@ from transformers.decision.template_utils import MARK, SPLIT
 
 from pipeline.common.codebook import Codebook, answer
 from pipeline.common.files import write_json
-from pipeline.llm.prompt import Chat, comment_tokenizer
+from pipeline.llm.prompt import Prompt, comment_tokenizer
 
 SERVE = "decision_serve.json"
 # A comment comes with its control tokens between U+F0000 and U+F0001, and would be cut there: `|>`
@@ -40,7 +40,7 @@ def save_decision(
     folder: str | Path,
     tokenizer: PreTrainedTokenizerBase,
     codebook: Codebook,
-    chat: Chat,
+    prompt: Prompt,
     temperature: float,
     place: str | Path | None = None,
 ) -> str:
@@ -51,16 +51,16 @@ def save_decision(
     """
     labels = [str(k) for k in range(len(codebook.names))]
     try:
-        if label_token_ids(tokenizer, tuple(labels)) != chat.class_tokens:
+        if label_token_ids(tokenizer, tuple(labels)) != prompt.class_tokens:
             return "a class number alone is another token than in an answer"
     except ValueError as error:
         return str(error)
     config = DecisionConfig(
         labels={"choice": labels},
         temperature={"choice": float(temperature)},
-        chat_template=render_template(tokenizer, codebook, chat),
+        chat_template=render_template(tokenizer, codebook, prompt),
     )
-    if reason := _difference(config, tokenizer, codebook, chat):
+    if reason := _difference(config, tokenizer, codebook, prompt):
         return reason
     config.save_pretrained(folder)
     base, final = Path(tokenizer.name_or_path).resolve(), Path(place or folder).resolve()
@@ -75,13 +75,13 @@ def decision_request(codebook: Codebook, comment: str) -> dict:
     return {"state": comment, "questions": {"class": question}}
 
 
-def render_template(tokenizer: PreTrainedTokenizerBase, codebook: Codebook, chat: Chat) -> str:
+def render_template(tokenizer: PreTrainedTokenizerBase, codebook: Codebook, prompt: Prompt) -> str:
     """Return the Jinja template of a request: the prompt up to `[` in its parts."""
     values = {
         "options": codebook.names,
         "controls": _split_controls(tokenizer),
-        "prefix": chat.prefix_text,
-        "suffix": chat.suffix_text,
+        "prefix": prompt.prefix_text,
+        "suffix": prompt.suffix_text,
         "start": os.path.commonprefix([answer(k) for k in range(len(codebook.names))]),
     }
     # JSON without escapes of what is not ASCII is a literal of Jinja
@@ -113,7 +113,7 @@ def _controls(tokenizer: PreTrainedTokenizerBase) -> list[str]:
 
 
 def _difference(
-    config: DecisionConfig, tokenizer: PreTrainedTokenizerBase, codebook: Codebook, chat: Chat
+    config: DecisionConfig, tokenizer: PreTrainedTokenizerBase, codebook: Codebook, prompt: Prompt
 ) -> str:
     """Return why the tokens of a request are not those of our scoring, or ""."""
     tokenizer = copy.deepcopy(tokenizer)  # a request adds two tokens to it
@@ -121,7 +121,7 @@ def _difference(
     controls = "".join(f"{token}\n{token} a{token}[2]" for token in _controls(tokenizer))
     for comment in ("好", "a", "Women can't drive 😀。", controls):
         ids = encoder.encode(comment, add_special_tokens=False).ids
-        asked = chat.prefix + ids + chat.suffix + chat.answers[0][: chat.shared]
+        asked = prompt.prefix + ids + prompt.suffix + prompt.answers[0][: prompt.shared]
         [(inputs, _)] = config.prepare_inputs(decision_request(codebook, comment), tokenizer)
         if inputs["input_ids"][0].tolist() != asked or inputs["marks"].tolist() != [len(asked)]:
             kind = "with control tokens" if comment == controls else "such as " + comment

@@ -19,88 +19,102 @@ from pipeline.evaluation.run import (
     run_record,
     save_results,
 )
-from pipeline.llm.prompt import build_chat, encode_comments
+from pipeline.llm.prompt import build_prompt, encode_comments
 from pipeline.models.folder import (
     RECORD,
     check_adapter,
     check_codebook,
     check_model_folder,
     is_tuned,
+    temperature_of,
 )
 
 DECODINGS = ("score", "generate")
 
 
-def evaluate_llm(settings: dict, adapter_path: str = "") -> dict:
+def evaluate_llm(
+    *,
+    model_path: str,
+    adapter_path: str,
+    test_file: str,
+    prompt_file: str,
+    output_dir: str,
+    load_in_4bit: bool,
+    decoding: str,
+    batch_size: int,
+    max_tokens_per_pack: int,
+    max_length: int,
+    max_new_tokens: int,
+    max_test_samples: int,
+    seed: int,
+    settings: dict,
+) -> dict:
     """Predict, score and report every row of `test_file`; return the metrics.
 
-    `settings` are those that `local_inference.py` and `posttune_eval.py` have in common, by their
-    lower-case names.
+    `adapter_path` is "" for the base model alone. `settings` are all of the script's, for the
+    record.
     """
-    at_least_one(settings, "batch_size", "max_new_tokens", "max_tokens_per_pack")
-    if settings["decoding"] not in DECODINGS:
-        raise UserError(f"--decoding {settings['decoding']}: give {' or '.join(DECODINGS)}")
-    codebook = read_codebook(settings["prompt_file"])
-    rows = read_messages(settings["test_file"], "split_dataset.py", codebook)
-    rows = rows.head(settings["max_test_samples"] or len(rows))
-    check_model_folder(settings["model_path"], "causal LM")
-    folder = results_folder(settings["output_dir"], settings["model_path"])
-    claim_results(folder, rows, settings["test_file"])
+    counts = {
+        "batch_size": batch_size,
+        "max_new_tokens": max_new_tokens,
+        "max_tokens_per_pack": max_tokens_per_pack,
+    }
+    at_least_one(counts, *counts)
+    if decoding not in DECODINGS:
+        raise UserError(f"--decoding {decoding}: give {' or '.join(DECODINGS)}")
+    codebook = read_codebook(prompt_file)
+    rows = read_messages(test_file, "split_dataset.py", codebook)
+    rows = rows.head(max_test_samples or len(rows))
+    check_model_folder(model_path, "causal LM")
+    folder = results_folder(output_dir, model_path)
+    claim_results(folder, rows, test_file)
     if adapter_path:
-        check_adapter(adapter_path, settings["model_path"], codebook)
-    merged = is_tuned(settings["model_path"])
+        check_adapter(adapter_path, model_path, codebook)
+    merged = is_tuned(model_path)
     if merged:
-        record = read_json(f"{settings['model_path']}/{RECORD}", "run finetune.py again")
-        check_codebook(settings["model_path"], record, codebook)
+        record = read_json(f"{model_path}/{RECORD}", "run finetune.py again")
+        check_codebook(model_path, record, codebook)
 
-    from pipeline.llm.adapter import temperature_of
-    from pipeline.llm.generating import generate_replies, load_model, load_tokenizer
+    from pipeline.llm.generating import generate_replies
+    from pipeline.llm.loading import load_model, load_tokenizer
     from pipeline.llm.scoring import choose_packing, score_comments
 
-    tokenizer = load_tokenizer(settings["model_path"])
-    chat = build_chat(tokenizer, codebook)
-    comments, shortened = encode_comments(
-        tokenizer, chat, rows["message"].tolist(), settings["max_length"]
-    )
-    model = load_model(settings["model_path"], settings["load_in_4bit"], adapter_path)
-    packed = choose_packing(model, chat, comments, settings["max_length"])
+    tokenizer = load_tokenizer(model_path)
+    prompt = build_prompt(tokenizer, codebook)
+    comments, shortened = encode_comments(tokenizer, prompt, rows["message"].tolist(), max_length)
+    model = load_model(model_path, load_in_4bit, adapter_path)
+    packed = choose_packing(model, prompt, comments, max_length)
     calibration: dict = {}
     start = time.perf_counter()
-    if settings["decoding"] == "score":
-        logits = score_comments(model, chat, comments, settings["max_tokens_per_pack"], packed)
+    if decoding == "score":
+        logits = score_comments(model, prompt, comments, max_tokens_per_pack, packed)
         method = "class tokens compared in one pass"
-        temperature = temperature_of(adapter_path or settings["model_path"])
+        temperature = temperature_of(adapter_path or model_path)
         predictions, calibration = calibrated(logits, temperature, rows, codebook)
     else:
         replies = generate_replies(
-            model,
-            tokenizer,
-            chat,
-            comments,
-            settings["batch_size"],
-            settings["max_new_tokens"],
-            packed,
+            model, tokenizer, prompt, comments, batch_size, max_new_tokens, packed
         )
-        method = f"greedy generation of at most {settings['max_new_tokens']} tokens"
+        method = f"greedy generation of at most {max_new_tokens} tokens"
         predictions = predictions_of(replies, codebook)
     seconds = time.perf_counter() - start
 
-    weights = "NF4" if settings["load_in_4bit"] else "unquantized"
+    weights = "NF4" if load_in_4bit else "unquantized"
     prompts = "shared-prefix packs" if packed else "padded batches"
     run = run_record(
         family="llm",
         stage="after" if adapter_path or merged else "before",
-        model_path=settings["model_path"],
+        model_path=model_path,
         adapter_path=adapter_path,
         method=f"{method}, {weights}, {prompts}",
         shortened=shortened,
         seconds=seconds,
         num_rows=len(rows),
         dtype=model.dtype,
-        test_file=settings["test_file"],
+        test_file=test_file,
         settings=settings,
     )
-    return save_results(folder, rows, predictions, codebook, run | calibration, settings["seed"])
+    return save_results(folder, rows, predictions, codebook, run | calibration, seed)
 
 
 def predictions_of(replies: list[str], codebook: Codebook) -> pd.DataFrame:

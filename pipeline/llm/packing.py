@@ -24,7 +24,7 @@ GROUP_SPREAD = 1.5  # the longest row of a group to its shortest: padding inside
 GROUP_ROWS = 64  # of a group at most, which copies the prefix's keys and values for each row
 SHORT = 16  # tokens; shorter rows count as this long when groups are made
 
-Batch = dict[str, Any]  # keyword arguments of a model's forward
+Inputs = dict[str, Any]  # keyword arguments of a model's forward
 States = list[tuple[torch.Tensor, torch.Tensor]]  # a prefix's keys and values, per layer
 
 
@@ -33,7 +33,7 @@ def pack(
     rows: Sequence[Sequence[int]],
     num_kept: int,
     states: States | None = None,
-) -> Batch:
+) -> Inputs:
     """Return rows as one sequence, for a model whose attention is `ATTENTION`.
 
     The model's logits are (1, rows x num_kept, vocabulary): those at the last `num_kept` tokens of
@@ -126,7 +126,7 @@ def _groups(lengths: torch.Tensor) -> list[list[int]]:
     return groups
 
 
-def pad(prefix: Sequence[int], rows: Sequence[Sequence[int]], num_kept: int, pad_id: int) -> Batch:
+def pad(prefix: Sequence[int], rows: Sequence[Sequence[int]], num_kept: int, pad_id: int) -> Inputs:
     """Return rows as a batch padded on the left, each with the prefix, for any causal LM.
 
     The model's logits are (rows, num_kept, vocabulary), as of `pack` but for the shape.

@@ -1,4 +1,4 @@
-"""The chat that asks for a label, as tokens: prefix + comment + suffix, then `[k]`.
+"""The prompt that asks for a label, as tokens: prefix + comment + suffix, then `[k]`.
 
 Training, generation and scoring build their tokens here, so that a model is asked as it was taught.
 """
@@ -19,7 +19,7 @@ PLAIN = f"{{codebook}}\n\nComment: {COMMENT}\nAnswer: {ANSWER}\n"
 
 
 @dataclass(frozen=True)
-class Chat:
+class Prompt:
     """Token ids around a comment. `answers[k]` is `[k]` and the token that ends the turn.
 
     `prefix_text` and `suffix_text` are what the ids of `prefix` and `suffix` spell.
@@ -49,7 +49,7 @@ class Chat:
         return len(self.prefix) + len(self.suffix) + max(map(len, self.answers))
 
 
-def build_chat(tokenizer: PreTrainedTokenizerBase, codebook: Codebook) -> Chat:
+def build_prompt(tokenizer: PreTrainedTokenizerBase, codebook: Codebook) -> Prompt:
     """Render the codebook, a comment and an answer with the tokenizer's own chat template.
 
     Where the template knows no system turn the codebook opens the user's; where there is no
@@ -69,7 +69,7 @@ def build_chat(tokenizer: PreTrainedTokenizerBase, codebook: Codebook) -> Chat:
     )
     ending = encode(end)[:1] if tokenizer.chat_template else []
     ending = ending or [tokenizer.eos_token_id]
-    return Chat(
+    return Prompt(
         prefix=bos + encode(prefix),
         suffix=encode(suffix),
         answers=[tokens + ending for tokens in _answers(encode, tokenizer, codebook)],
@@ -100,7 +100,7 @@ def _answers(
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, codebook: Codebook) -> str:
-    """Return the chat as text, with `COMMENT` and `ANSWER` in their places."""
+    """Return the prompt as text, with `COMMENT` and `ANSWER` in their places."""
     if not tokenizer.chat_template:
         return PLAIN.replace("{codebook}", codebook.text)
     system = [{"role": "system", "content": codebook.text}, {"role": "user", "content": COMMENT}]
@@ -111,13 +111,13 @@ def _render(tokenizer: PreTrainedTokenizerBase, codebook: Codebook) -> str:
             asked = tokenizer.apply_chat_template(
                 turns, tokenize=False, add_generation_prompt=True, enable_thinking=False
             )
-            told = tokenizer.apply_chat_template(
+            answered = tokenizer.apply_chat_template(
                 [*turns, {"role": "assistant", "content": ANSWER}], tokenize=False
             )
         except jinja2.TemplateError:
             continue
-        if asked.count(COMMENT) == 1 and told.count(ANSWER) == 1 and codebook.text in asked:
-            return asked + ANSWER + told.split(ANSWER)[1]
+        if asked.count(COMMENT) == 1 and answered.count(ANSWER) == 1 and codebook.text in asked:
+            return asked + ANSWER + answered.split(ANSWER)[1]
     raise UserError(
         f"{tokenizer.name_or_path}: its chat template does not keep the codebook and the comment: "
         "use another model, or remove chat_template from its tokenizer"
@@ -132,18 +132,18 @@ def comment_tokenizer(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
 
 
 def encode_comments(
-    tokenizer: PreTrainedTokenizerBase, chat: Chat, messages: list[str], max_length: int
+    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, messages: list[str], max_length: int
 ) -> tuple[list[list[int]], int]:
     """Return each comment's token ids and how many were shortened.
 
     A row (prefix, comment, suffix, answer) holds at most `max_length` tokens; only the comment is
     ever shortened, at its end.
     """
-    room = max_length - chat.overhead
+    room = max_length - prompt.overhead
     if room < 1:
         raise UserError(
             f"--max-length {max_length} leaves no room for a comment beside the codebook and the "
-            f"answer ({chat.overhead} tokens): give at least {chat.overhead + 128}"
+            f"answer ({prompt.overhead} tokens): give at least {prompt.overhead + 128}"
         )
     encoded = comment_tokenizer(tokenizer).encode_batch(messages, add_special_tokens=False)
     rows = [row.ids for row in encoded]

@@ -1,4 +1,4 @@
-"""Class logits of comments by a causal LM: one forward pass, the class tokens compared."""
+"""Decoding by scores: class logits of comments, one forward pass, the class tokens compared."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,19 +6,19 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from accelerate.utils import send_to_device
-from peft import PeftModel
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from pipeline.common.cli import UserError
-from pipeline.llm.packing import Batch, pack, pad, prefix_states, use_packs
-from pipeline.llm.prompt import Chat
-from pipeline.models.length_batches import token_batches
+from pipeline.llm.loading import Model, base_of
+from pipeline.llm.packing import Inputs, pack, pad, prefix_states, use_packs
+from pipeline.llm.prompt import Prompt
+from pipeline.models.by_length import batches_of_tokens
 
-Model = PreTrainedModel | PeftModel
 
-
-def choose_packing(model: Model, chat: Chat, comments: list[list[int]], max_length: int) -> bool:
+def choose_packing(
+    model: Model, prompt: Prompt, comments: list[list[int]], max_length: int
+) -> bool:
     """Set the model's attention to packs where that is exact; say so, or why not, in one line.
 
     Compares the logits of two rows in a pack with those of the rows alone.
@@ -27,12 +27,12 @@ def choose_packing(model: Model, chat: Chat, comments: list[list[int]], max_leng
     implementation = base.config._attn_implementation
     reason, difference = _obstacle(base, max_length), 0.0
     if not reason:
-        rows = [ids + chat.suffix for ids in (min(comments, key=len), max(comments, key=len))]
+        rows = [ids + prompt.suffix for ids in (min(comments, key=len), max(comments, key=len))]
         was_training = model.training
         model.eval()
-        alone = [last_logits(model, pad(chat.prefix, [row], 1, 0)) for row in rows]
+        alone = [last_logits(model, pad(prompt.prefix, [row], 1, 0)) for row in rows]
         use_packs(base)
-        together = last_logits(model, pack(chat.prefix, rows, 1))
+        together = last_logits(model, pack(prompt.prefix, rows, 1))
         model.train(was_training)
         expected = torch.cat(alone)
         difference = ((together - expected).abs().max() / expected.abs().max()).item()
@@ -44,11 +44,6 @@ def choose_packing(model: Model, chat: Chat, comments: list[list[int]], max_leng
     else:
         print(f"shared-prefix packs: logits equal those of rows alone to {difference:.0e}")
     return not reason
-
-
-def base_of(model: Model) -> PreTrainedModel:
-    """Return the model without its adapter's wrapper."""
-    return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
 @contextmanager
@@ -74,15 +69,15 @@ def _obstacle(base: PreTrainedModel, max_length: int) -> str:
     return "it caps its attention's logits" if softcap else ""
 
 
-def last_logits(model: Model, batch: Batch) -> torch.Tensor:
-    """Return the float32 logits (rows, vocabulary) of a batch that keeps one token a row."""
+def last_logits(model: Model, inputs: Inputs) -> torch.Tensor:
+    """Return the float32 logits (rows, vocabulary) of inputs that keep one token a row."""
     with inference(model):
-        return model(**send_to_device(batch, model.device)).logits.flatten(0, 1).float()
+        return model(**send_to_device(inputs, model.device)).logits.flatten(0, 1).float()
 
 
 def score_comments(
     model: Model,
-    chat: Chat,
+    prompt: Prompt,
     comments: list[list[int]],
     max_tokens_per_pack: int,
     packed: bool = True,
@@ -92,21 +87,21 @@ def score_comments(
     `packed` says that the model's attention is that of packs (`choose_packing`). No batch has more
     than `max_tokens_per_pack` tokens, padding included, which bounds the memory.
     """
-    asked = chat.suffix + chat.answers[0][: chat.shared]
+    asked = prompt.suffix + prompt.answers[0][: prompt.shared]
     rows = [comment + asked for comment in comments]
     with inference(model):
-        states = prefix_states(model, chat.prefix) if packed else None
-    prefix = 0 if packed else len(chat.prefix)
-    logits = np.empty((len(rows), len(chat.answers)), dtype=np.float32)
+        states = prefix_states(model, prompt.prefix) if packed else None
+    prefix = 0 if packed else len(prompt.prefix)
+    logits = np.empty((len(rows), len(prompt.answers)), dtype=np.float32)
     with tqdm(total=len(rows), unit="row", desc="scores") as bar:
-        for members in token_batches(rows, max_tokens_per_pack, prefix, padded=not packed):
+        for members in batches_of_tokens(rows, max_tokens_per_pack, prefix, padded=not packed):
             batch = [rows[index] for index in members]
             if packed:
-                inputs = pack(chat.prefix, batch, 1, states)
+                inputs = pack(prompt.prefix, batch, 1, states)
             else:
-                inputs = pad(chat.prefix, batch, 1, chat.stop[0])
+                inputs = pad(prompt.prefix, batch, 1, prompt.stop[0])
             try:
-                values = last_logits(model, inputs)[:, chat.class_tokens]
+                values = last_logits(model, inputs)[:, prompt.class_tokens]
             except torch.OutOfMemoryError as error:
                 raise UserError(
                     f"the GPU's memory is too small for {max_tokens_per_pack} tokens at once: "

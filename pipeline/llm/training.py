@@ -5,24 +5,39 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import torch
 from scipy.special import softmax
 from sklearn.metrics import accuracy_score, f1_score
 from torch.nn.functional import cross_entropy
-from transformers import EarlyStoppingCallback, EvalPrediction, Trainer
+from transformers import (
+    EarlyStoppingCallback,
+    EvalPrediction,
+    PreTrainedTokenizerBase,
+    Trainer,
+)
 
 from pipeline.evaluation.calibration import expected_calibration_error, fit_temperature
-from pipeline.llm.packing import Batch, States, pack, pad, prefix_states
-from pipeline.llm.prompt import Chat
+from pipeline.llm.packing import Inputs, States, pack, pad, prefix_states
+from pipeline.llm.prompt import Prompt, encode_comments
 from pipeline.llm.scoring import choose_packing
-from pipeline.models.length_batches import token_batches
-from pipeline.models.training import trainer_arguments
+from pipeline.models.by_length import batches_of_tokens
+from pipeline.models.training import TrainingOptions, trainer_arguments
 
 
-def training_rows(chat: Chat, comments: list[list[int]], labels: list[int]) -> list[dict]:
+def tokenize(
+    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, rows: pd.DataFrame, max_length: int
+) -> list[dict]:
+    """Return the columns `message` and `class` as tokens, ready for packs."""
+    comments, shortened = encode_comments(tokenizer, prompt, rows["message"].tolist(), max_length)
+    print(f"{len(rows):,} rows as tokens, {shortened:,} comments shortened to fit {max_length}")
+    return training_rows(prompt, comments, rows["class"].tolist())
+
+
+def training_rows(prompt: Prompt, comments: list[list[int]], labels: list[int]) -> list[dict]:
     """Return a row's tokens after the prefix, up to the last from which one is predicted."""
     return [
-        {"input_ids": comment + chat.suffix + chat.answers[label][:-1], "labels": label}
+        {"input_ids": comment + prompt.suffix + prompt.answers[label][:-1], "labels": label}
         for comment, label in zip(comments, labels, strict=True)
     ]
 
@@ -35,7 +50,7 @@ class PackCollator:
     there are several packs and they `share_prefix`, `PackTrainer` has yet to give its states.
     """
 
-    chat: Chat
+    prompt: Prompt
     packed: bool
     max_tokens: int
     share_prefix: bool = True
@@ -43,21 +58,21 @@ class PackCollator:
     def __call__(self, rows: list[dict]) -> dict:
         ids = [row["input_ids"] for row in rows]
         labels = torch.tensor([row["labels"] for row in rows])
-        prefix = len(self.chat.prefix)
-        parts = list(token_batches(ids, self.max_tokens, prefix, padded=not self.packed))
+        prefix = len(self.prompt.prefix)
+        parts = list(batches_of_tokens(ids, self.max_tokens, prefix, padded=not self.packed))
         alone = len(parts) == 1 or not self.share_prefix
         packs = [
-            {"labels": labels[members], **self.batch([ids[index] for index in members], alone)}
+            {"labels": labels[members], **self.inputs([ids[index] for index in members], alone)}
             for members in parts
         ]
         return {"labels": labels, "packs": packs}
 
-    def batch(self, ids: list[list[int]], alone: bool) -> Batch:
+    def inputs(self, ids: list[list[int]], alone: bool) -> Inputs:
         """Return the model's arguments; the logits kept are those of the answers' tokens."""
-        num_kept = len(self.chat.answers[0])
+        num_kept = len(self.prompt.answers[0])
         if self.packed:
-            return pack(self.chat.prefix, ids, num_kept, states=None if alone else [])
-        return pad(self.chat.prefix, ids, num_kept, self.chat.stop[0])
+            return pack(self.prompt.prefix, ids, num_kept, states=None if alone else [])
+        return pad(self.prompt.prefix, ids, num_kept, self.prompt.stop[0])
 
 
 class PackTrainer(Trainer):
@@ -68,19 +83,19 @@ class PackTrainer(Trainer):
     compares.
     """
 
-    def __init__(self, chat: Chat, **kwargs):
+    def __init__(self, prompt: Prompt, **kwargs):
         super().__init__(**kwargs)
-        self.chat = chat
+        self.prompt = prompt
         self._loss_shifts_labels = False  # a label is a row's class: all of them are counted
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         step, packs = super().training_step, inputs["packs"]
         if packs[0].get("pack", {}).get("states") is None:
-            return sum(step(model, batch, num_items_in_batch) for batch in packs)
+            return sum(step(model, pack, num_items_in_batch) for pack in packs)
         model.train()
-        states = prefix_states(model, self.chat.prefix)
+        states = prefix_states(model, self.prompt.prefix)
         received = [tuple(part.detach().requires_grad_() for part in layer) for layer in states]
-        loss = sum(step(model, _behind(received, batch), num_items_in_batch) for batch in packs)
+        loss = sum(step(model, _behind(received, pack), num_items_in_batch) for pack in packs)
         gradients = [part.grad for layer in received for part in layer]
         torch.autograd.backward([part for layer in states for part in layer], gradients)
         return loss
@@ -89,32 +104,32 @@ class PackTrainer(Trainer):
         step, packs = super().prediction_step, inputs["packs"]
         if packs[0].get("pack", {}).get("states") is not None:
             with torch.no_grad():
-                states = prefix_states(model, self.chat.prefix)
-            packs = [_behind(states, batch) for batch in packs]
-        parts = [step(model, batch, False, ignore_keys) for batch in packs]
+                states = prefix_states(model, self.prompt.prefix)
+            packs = [_behind(states, pack) for pack in packs]
+        parts = [step(model, pack, False, ignore_keys) for pack in packs]
         loss = sum(loss * len(labels) for loss, _, labels in parts) / len(inputs["labels"])
-        logits = [class_logits(self.chat, logits, len(labels)) for _, logits, labels in parts]
+        logits = [class_logits(self.prompt, logits, len(labels)) for _, logits, labels in parts]
         return loss, torch.cat(logits), torch.cat([labels for _, _, labels in parts])
 
 
-def _behind(states: States, batch: Batch) -> Batch:
-    """Return a batch whose prefix has these keys and values."""
-    return batch | {"pack": batch["pack"] | {"states": states}}
+def _behind(states: States, inputs: Inputs) -> Inputs:
+    """Return a pack's inputs, its prefix having these keys and values."""
+    return inputs | {"pack": inputs["pack"] | {"states": states}}
 
 
-def class_logits(chat: Chat, logits: torch.Tensor, num_rows: int) -> torch.Tensor:
+def class_logits(prompt: Prompt, logits: torch.Tensor, num_rows: int) -> torch.Tensor:
     """Return (rows, classes) of the logits of all answer tokens: what scoring compares."""
-    answers = logits.float().view(num_rows, len(chat.answers[0]), -1)
-    return answers[:, chat.shared, chat.class_tokens]
+    answers = logits.float().view(num_rows, len(prompt.answers[0]), -1)
+    return answers[:, prompt.shared, prompt.class_tokens]
 
 
-def answer_loss(chat: Chat, class_weights: list[float]) -> Callable:
+def answer_loss(prompt: Prompt, class_weights: list[float]) -> Callable:
     """Return a loss for the Trainer: a row's mean cross-entropy over its answer's tokens.
 
     The loss of a batch is the sum over its rows, each weighted by its class, divided by the number
     of rows in the optimizer step: every row counts the same, however the packs fall.
     """
-    answers, weights = torch.tensor(chat.answers), torch.tensor(class_weights)
+    answers, weights = torch.tensor(prompt.answers), torch.tensor(class_weights)
 
     def loss(outputs, labels, num_items_in_batch=None):
         targets = answers.to(labels.device)[labels].flatten()
@@ -151,45 +166,51 @@ def score_metrics(prediction: EvalPrediction) -> dict[str, float]:
 
 
 def build_trainer(
-    settings: dict,
     model: Any,
-    tokenizer: Any,
-    chat: Chat,
-    datasets: tuple[list[dict], list[dict]],
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: Prompt,
+    train: list[dict],
+    validation: list[dict],
     class_weights: list[float],
+    options: TrainingOptions,
+    *,
+    warmup_steps: int,
+    gradient_accumulation_steps: int,
+    gradient_checkpointing: bool,
+    max_length: int,
+    max_tokens_per_pack: int,
 ) -> PackTrainer:
-    """Return the Trainer of an adapter; `datasets` are training and validation rows.
+    """Return the Trainer of an adapter; `train` and `validation` are `training_rows`.
 
     In a distributed run a batch is one pack whatever its tokens: all processes must take as many
     steps, and the states of a shared prefix would miss the others' gradients.
     """
-    train, validation = datasets
-    after = len(chat.suffix) + len(chat.answers[0]) - 1
+    after = len(prompt.suffix) + len(prompt.answers[0]) - 1
     comments = [row["input_ids"][:-after] for row in train]
-    packed = choose_packing(model, chat, comments, settings["max_length"])
+    packed = choose_packing(model, prompt, comments, max_length)
     args = trainer_arguments(
-        settings,
+        options,
         train_sampling_strategy="random" if packed else "group_by_length",
-        warmup_steps=settings["warmup_steps"],
-        gradient_accumulation_steps=settings["gradient_accumulation_steps"],
-        activation_checkpointing=settings["gradient_checkpointing"],
+        warmup_steps=warmup_steps,
+        gradient_accumulation_steps=gradient_accumulation_steps,
+        activation_checkpointing=gradient_checkpointing,
         metric_for_best_model="accuracy",
         remove_unused_columns=False,
     )
     return PackTrainer(
-        chat=chat,
+        prompt=prompt,
         model=model,
         args=args,
         train_dataset=train,
         eval_dataset=validation,
         data_collator=PackCollator(
-            chat,
+            prompt,
             packed,
-            settings["max_tokens_per_pack"] if args.world_size == 1 else sys.maxsize,
-            share_prefix=not settings["gradient_checkpointing"],  # it would drop the states
+            max_tokens_per_pack if args.world_size == 1 else sys.maxsize,
+            share_prefix=not gradient_checkpointing,  # it would drop the states
         ),
         processing_class=tokenizer,
-        compute_loss_func=answer_loss(chat, class_weights),
+        compute_loss_func=answer_loss(prompt, class_weights),
         compute_metrics=score_metrics,
-        callbacks=[EarlyStoppingCallback(settings["early_stopping_patience"])],
+        callbacks=[EarlyStoppingCallback(options.early_stopping_patience)],
     )

@@ -81,6 +81,14 @@ def is_tuned(path: str) -> bool:
     return (Path(path) / RECORD).is_file()
 
 
+def temperature_of(path: str) -> float:
+    """Return the temperature fitted with an adapter or a merged model, 1 for any other model."""
+    if not is_tuned(path):
+        return 1.0
+    record = read_json(Path(path) / RECORD, "run finetune.py again")
+    return record.get("validation", {}).get("temperature", 1.0)
+
+
 def refuse_tuned(folder: Path) -> None:
     """Refuse a classifier where the encoder as it was downloaded is to be measured."""
     architectures = read_json(folder / "config.json", "clone it again").get("architectures") or [""]

@@ -1,22 +1,25 @@
-"""What both trainings share: the output folder, its record, the Trainer's common arguments."""
+"""What both trainings share: options, the output folder, its record, the Trainer's arguments."""
 
 import hashlib
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import pandas as pd
+import torch
 from transformers import ProgressCallback, Trainer, TrainingArguments
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import read_json, write_json
-from pipeline.common.machine import compute_dtype, describe_device, torch, versions
+from pipeline.common.machine import compute_dtype, describe_device, versions
 from pipeline.evaluation.plots import plot_loss
 from pipeline.models.folder import RECORD, fingerprint
 
 FREE_ON_RESUME = {
+    "study",
     "resume",
     "merge",
     "max_tokens_per_pack",
@@ -30,12 +33,38 @@ FREE_ON_RESUME = {
 }
 
 
-def training_record(settings: dict, codebook: Codebook) -> dict:
-    """Return what a training depends on, to be kept with the model and compared on resume."""
-    files = {name: settings[name] for name in ("train_file", "validation_file")}
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What both trainings let the user choose of the Trainer, by the Trainer's own names."""
+
+    output_dir: str
+    num_train_epochs: int
+    learning_rate: float
+    weight_decay: float
+    per_device_train_batch_size: int
+    per_device_eval_batch_size: int
+    early_stopping_patience: int
+    save_total_limit: int
+    logging_steps: int
+    seed: int
+
+    @classmethod
+    def of(cls, settings: dict) -> "TrainingOptions":
+        """Pick the options from the settings of a script, or those in a training's record."""
+        return cls(**{field.name: settings[field.name] for field in fields(cls)})
+
+
+def training_record(
+    codebook: Codebook, model_path: str, train_file: str, validation_file: str, settings: dict
+) -> dict:
+    """Return what a training depends on, to be kept with the model and compared on resume.
+
+    `settings` are all of the script's.
+    """
+    files = {"train_file": train_file, "validation_file": validation_file}
     return {
         "settings": settings,
-        "base_fingerprint": fingerprint(settings["model_path"]),
+        "base_fingerprint": fingerprint(model_path),
         "codebook_sha256": codebook.sha256,
         "class_names": list(codebook.names),
         "codebook": codebook.text,
@@ -103,22 +132,13 @@ def class_weights(labels: pd.Series, num_labels: int, balanced: bool) -> list[fl
     ]
 
 
-def trainer_arguments(settings: dict, **more) -> TrainingArguments:
-    """Return the Trainer's arguments that QLoRA and BERT share: epochs, saving, precision, seed."""
+def trainer_arguments(options: TrainingOptions, **more) -> TrainingArguments:
+    """Return the Trainer's arguments: the options, what QLoRA and BERT share, and `more`."""
     dtype = compute_dtype()
-    names = (
-        "output_dir",
-        "num_train_epochs",
-        "learning_rate",
-        "weight_decay",
-        "per_device_train_batch_size",
-        "per_device_eval_batch_size",
-        "save_total_limit",
-        "logging_steps",
-        "seed",
-    )
+    chosen = asdict(options)
+    del chosen["early_stopping_patience"]  # a callback's
     return TrainingArguments(
-        **{name: settings[name] for name in names},
+        **chosen,
         eval_strategy="epoch",
         save_strategy="epoch",
         load_best_model_at_end=True,

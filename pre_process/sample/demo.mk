@@ -12,7 +12,7 @@ LLMS := $(MODELS)/Qwen2-tiny-0.7M $(MODELS)/Qwen2-tiny-0.3M
 BERT := $(MODELS)/bert-tiny-chinese
 REQUEST_OPTIONS := --top-logprobs 5
 SUBMIT_OPTIONS := --poll-seconds 0.5 --yes
-FINETUNE_OPTIONS := --learning-rate 2e-3
+FINETUNE_OPTIONS := --learning-rate 2e-3 --max-tokens-per-pack 4096
 BERT_TUNE_OPTIONS := --learning-rate 1e-3 --num-train-epochs 6 \
 	--per-device-train-batch-size 16
 SAMPLE_OPTIONS := --sample-size 300

@@ -17,7 +17,7 @@ from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM, Qwen2T
 
 from pipeline.common.codebook import Codebook, answer
 from pipeline.llm.packing import ATTENTION, pack
-from pipeline.llm.prompt import Chat, build_chat, encode_comments
+from pipeline.llm.prompt import Prompt, build_prompt, encode_comments
 from pre_process.sample.folders import model_folder
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -127,9 +127,9 @@ def pretrain(
 ) -> None:
     """Train on chats, one pack of them a step; the loss is on comments and replies."""
     rng = random.Random(seed)
-    chat = build_chat(tokenizer, codebook)
+    prompt = build_prompt(tokenizer, codebook)
     room = MAX_POSITIONS // 4
-    ids, _ = encode_comments(tokenizer, chat, [text for text, _ in comments], room)
+    ids, _ = encode_comments(tokenizer, prompt, [text for text, _ in comments], room)
 
     def encode(text: str) -> list[int]:
         return tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -142,16 +142,16 @@ def pretrain(
     order: list[int] = []
     for _ in tqdm(range(steps), desc="pre-training", unit="step"):
         rows: list[tuple[list[int], list[int]]] = []
-        while sum(len(a) + len(b) for a, b in rows) + len(chat.prefix) < PACK_TOKENS:
+        while sum(len(a) + len(b) for a, b in rows) + len(prompt.prefix) < PACK_TOKENS:
             order = order or rng.sample(range(len(comments)), len(comments))
             n = order.pop()
             text, label = comments[n]
             if rng.random() < NOTED:
-                rows.append((ids[n], encode(f"\n{NOTES[label % len(NOTES)]}") + chat.stop[-1:]))
+                rows.append((ids[n], encode(f"\n{NOTES[label % len(NOTES)]}") + prompt.stop[-1:]))
             else:
                 reply = naive_reply(text, label, len(codebook.names), rng)
-                rows.append((ids[n] + chat.suffix, encode(reply) + chat.stop[-1:]))
-        loss = pack_loss(model, chat, rows)
+                rows.append((ids[n] + prompt.suffix, encode(reply) + prompt.stop[-1:]))
+        loss = pack_loss(model, prompt, rows)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -161,12 +161,12 @@ def pretrain(
 
 
 def pack_loss(
-    model: Qwen2ForCausalLM, chat: Chat, rows: list[tuple[list[int], list[int]]]
+    model: Qwen2ForCausalLM, prompt: Prompt, rows: list[tuple[list[int], list[int]]]
 ) -> torch.Tensor:
     """Return the mean loss on comments plus that on replies, of rows (asked, replied)."""
-    batch = pack(chat.prefix, [asked + reply for asked, reply in rows], 1)
+    batch = pack(prompt.prefix, [asked + reply for asked, reply in rows], 1)
     logits = model(**batch | {"logits_to_keep": 0}).logits[0, :-1]
-    kind = [PROMPT] * len(chat.prefix)
+    kind = [PROMPT] * len(prompt.prefix)
     for asked, reply in rows:
         kind += [PROMPT] + [COMMENT] * (len(asked) - 1) + [REPLY] * len(reply)
     kinds = torch.tensor(kind[1:])

@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Sequence
 
 
-def length_batches(rows: Sequence[Sequence[int]], batch_size: int) -> Iterator[list[int]]:
+def batches_of_rows(rows: Sequence[Sequence[int]], batch_size: int) -> Iterator[list[int]]:
     """Yield the indices of `rows` in batches of `batch_size`, sorted by length."""
     order = _longest_first(rows)
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]
 
 
-def token_batches(
+def batches_of_tokens(
     rows: Sequence[Sequence[int]], max_tokens: int, prefix: int = 0, padded: bool = False
 ) -> Iterator[list[int]]:
     """Yield the indices of `rows` in batches of at most `max_tokens`, sorted by length.

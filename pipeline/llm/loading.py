@@ -1,0 +1,77 @@
+"""Loading: a causal LM, with or without a LoRA adapter, and its tokenizer, from their folders."""
+
+import torch
+from bitsandbytes.nn import Linear4bit
+from peft import PeftModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from pipeline.common.cli import UserError
+from pipeline.common.machine import compute_dtype, device
+from pipeline.models.folder import check_model_folder
+
+Model = PreTrainedModel | PeftModel
+
+
+def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
+    """Load a tokenizer from a model folder."""
+    folder = check_model_folder(path, "causal LM")
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def load_model(
+    path: str,
+    load_in_4bit: bool,
+    adapter_path: str = "",
+    dtype: torch.dtype | None = None,
+    place: torch.device | None = None,
+) -> Model:
+    """Load a causal LM, and a LoRA adapter on it, from their folders.
+
+    The weights are NF4 with double quantization, or of `dtype`; the default is `compute_dtype`.
+    `place` is the device, by default the GPU where there is one.
+    """
+    dtype = dtype or compute_dtype()
+    nf4 = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    model = AutoModelForCausalLM.from_pretrained(
+        check_model_folder(path, "causal LM"),
+        dtype=dtype,
+        quantization_config=nf4 if load_in_4bit else None,
+        device_map={"": place or device()},
+        use_safetensors=True,
+        local_files_only=True,
+    )
+    model.generation_config = GenerationConfig()  # a model's own may sample or penalize repetition
+    for module in model.modules():
+        # On a CPU with AVX512-BF16, the first evaluation would repack the weights and round them
+        # otherwise than in training: a resumed training would differ from an uninterrupted one.
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+    if adapter_path:
+        try:
+            model = PeftModel.from_pretrained(
+                model, adapter_path, torch_device=model.device.type, use_safetensors=True
+            )
+        except RuntimeError as error:
+            if "size mismatch" not in str(error):
+                raise
+            raise UserError(
+                f"{adapter_path} does not fit {path}: give --model-path the adapter's own base"
+            ) from error
+    return model.eval()
+
+
+def base_of(model: Model) -> PreTrainedModel:
+    """Return the model without its adapter's wrapper."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
