@@ -81,7 +81,6 @@ def pytest_ignore_collect(collection_path, config):
 def pytest_itemcollected(item):
     if computes(item.path) or MODELS & set(item.fixturenames):
         item.add_marker("torch")
-        item.add_marker(pytest.mark.xdist_group(item.path.stem))  # one process trains its models
 
 
 @pytest.fixture(scope="session", autouse=True)

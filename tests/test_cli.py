@@ -139,7 +139,6 @@ def helps():
     return json.loads(done.stdout)
 
 
-@pytest.mark.xdist_group("helps")
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_help_names_every_setting_and_needs_no_torch(name, helps):
     shown = helps[name]

@@ -64,3 +64,8 @@ def test_a_file_begins_with_a_sentence():
 def test_a_module_has_at_most_330_lines_and_a_script_160():
     assert longer(MODULES, 330) == {}
     assert longer(SCRIPTS, 160) == {}
+
+
+def test_ci_runs_the_readme_s_command():
+    assert (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()[-1] == "make test"
+    assert "    make test" in (ROOT / "README.md").read_text(encoding="utf-8")

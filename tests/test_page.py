@@ -18,8 +18,6 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 
 import write_report
 
-pytestmark = pytest.mark.xdist_group("page")  # one browser
-
 SECTIONS = (
     *("summary", "figure1", "models", "comparison", "human-check", "audit", "predictions"),
     *("methods", "settings", "codebook"),
