@@ -40,7 +40,7 @@ MODELS = {"tiny_bert", "tiny_qwen2"}
 def computes(path):
     """Return whether a test module imports, at its top, what imports torch."""
     names = []
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in ast.parse(path.read_bytes(), path).body:
         if isinstance(node, ast.ImportFrom):
             names.append(node.module)
         elif isinstance(node, ast.Import):
