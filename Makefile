@@ -13,7 +13,7 @@ install:  ## make the environment in ./.venv; quick when nothing changed
 demo: install  ## run every step on a small sample, in ./demo; again, only what is out of date
 	@$(MAKE) --no-print-directory -f pre_process/sample/demo.mk
 
-# Two processes run the tests side by side, each with one thread.
+# Two processes run the tests, each with one thread; one that is done takes over tests of the other.
 test: lint browser  ## lint, then run all tests
 	$(PYTHON) -m pytest -n 2
 
