@@ -1,6 +1,6 @@
 # `make` prints the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test browser lint bench
+.PHONY: help install demo test quick browser lint bench
 
 PYTHON := ./.venv/bin/python
 
@@ -18,8 +18,12 @@ install:  ## make the environment in ./.venv; quick when nothing changed
 demo: install  ## run every step on a small sample, in ./demo; again, only what is out of date
 	@$(MAKE) --no-print-directory -j $(JOBS) -f pre_process/sample/demo.mk
 
+# Two processes run the tests, each with one thread; one that is done takes over tests of the other.
 test: lint browser  ## lint, then run all tests
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n 2
+
+quick: lint  ## lint, then run the tests that need no torch
+	$(PYTHON) -m pytest -n 2 -m "not torch"
 
 browser:  ## install Chromium for the report page's tests, where root can by apt-get
 	@has() { for name; do command -v $$name >/dev/null && return; done; return 1; }; \

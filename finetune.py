@@ -1,7 +1,6 @@
 """Step 6: QLoRA: fine-tune a causal LM to answer a comment with its class.
 
-Reads   MODEL_PATH (the base model), TRAIN_FILE and VALIDATION_FILE (from split_dataset.py),
-        PROMPT_FILE (the codebook)
+Reads   MODEL_PATH, TRAIN_FILE and VALIDATION_FILE (from split_dataset.py), PROMPT_FILE
 Writes  OUTPUT_DIR/checkpoint-*, loss_curve.png, training.json and final_model: the adapter with the
         highest validation accuracy, its tokenizer, record, README.md and decision-model files;
         with MERGE also merged_model, in 16 bit

@@ -1,4 +1,19 @@
-"""What two or more of the top-level scripts share."""
+"""What the top-level scripts share, in ten rooms. A room may import only those below it.
+
+report      the page and the methods text
+audit       labels that are probably wrong
+llm         causal language models: prompts, packs, scoring, QLoRA
+bert        encoders: probe, fine-tuning
+people      the sample that people code, and what they found
+labelling   silver labels from a teacher: requests, payments, answers
+models      model folders, and what both trainings share
+evaluation  metrics, runs, models side by side
+sheets      spreadsheets
+common      command line, files, codebook, replies, machine
+
+Rooms that do not import each other: report and audit; llm, bert, people and labelling. The order
+is held by .importlinter.
+"""
 
 import logging
 import os

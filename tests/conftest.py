@@ -5,13 +5,18 @@ import sys
 
 if "gpu" not in sys.argv:  # pytest -m gpu
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the exactness tests compare float32 on the CPU
+if "PYTEST_XDIST_WORKER" in os.environ:  # pytest -n 2
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import ast
 import json
-import socket
+import re
 import subprocess
 import threading
 import time
 from contextlib import contextmanager
+from functools import cache
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
@@ -25,19 +30,75 @@ from pre_process.sample.provider import Provider, always
 ROOT = Path(__file__).resolve().parent.parent
 
 
+# `make quick` runs the tests without the marker torch. It is set here for test modules that import
+# one of these and for tests that use a model; a test that comes to torch otherwise sets it itself.
+COMPUTES = ("benchmarks", "peft", "pipeline.bert", "pipeline.llm", "torch", "transformers")
+MODELS = {"tiny_bert", "tiny_qwen2"}
+
+
+@cache
+def computes(path):
+    """Return whether a test module imports, at its top, what imports torch."""
+    names = []
+    for node in ast.parse(path.read_bytes(), path).body:
+        if isinstance(node, ast.ImportFrom):
+            names.append(node.module)
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    return any(f"{name}.".startswith(f"{heavy}.") for name in names for heavy in COMPUTES)
+
+
+class TorchRefused:
+    """Find torch, but stop a test that imports it without the marker, at the line that does."""
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return ModuleSpec(name, cls) if name == "torch" else None
+
+    @staticmethod
+    def create_module(spec):
+        raise ImportError("a test that imports torch needs the marker torch: see conftest.py")
+
+    @staticmethod
+    def exec_module(module):
+        """Be asked for by importlib, and never called."""
+
+
+def without_torch(config):
+    return "not torch" in config.option.markexpr
+
+
+def pytest_configure(config):
+    if without_torch(config):
+        sys.meta_path.insert(0, TorchRefused)
+
+
+def pytest_ignore_collect(collection_path, config):
+    if without_torch(config) and collection_path.suffix == ".py" and computes(collection_path):
+        return True
+
+
+def pytest_itemcollected(item):
+    if computes(item.path) or MODELS & set(item.fixturenames):
+        item.add_marker("torch")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def in_float32(request):
+    """Compute in float32 on any CPU, as the tests compare exactly; import torch only to compute."""
+    if any(item.get_closest_marker("torch") for item in request.session.items):
+        from pipeline.common import machine
+
+        machine.cpu_has_bf16 = lambda: False
+    elif TorchRefused not in sys.meta_path:
+        sys.meta_path.insert(0, TorchRefused)
+
+
 @pytest.fixture(autouse=True)
 def in_tmp_path(tmp_path, monkeypatch):
     """Run every test in a folder of its own, so that no default path touches the project."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "prompt.txt").write_bytes((ROOT / "prompt.txt").read_bytes())
-
-
-@pytest.fixture(scope="session", autouse=True)
-def in_float32():
-    """Compute in float32 on any CPU: the tests compare exactly."""
-    from pipeline.common import machine as runtime
-
-    runtime.cpu_has_bf16 = lambda: False
 
 
 @pytest.fixture
@@ -63,7 +124,7 @@ def serve():
 
     def start(answers=None, **settings):
         provider = Provider(answers or always(1), **settings)
-        threading.Thread(target=provider.serve_forever, daemon=True).start()
+        threading.Thread(target=provider.serve_forever, args=(0.01,), daemon=True).start()
         started.append(provider)
         return provider
 
@@ -79,26 +140,20 @@ open_url = build_opener(ProxyHandler({})).open
 @contextmanager
 def served(model, *options):
     """Serve a model's folder by `transformers serve` on loopback; yield the address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     command = [Path(sys.executable).with_name("transformers"), "serve", model, *options]
-    command += ["--host", "127.0.0.1", "--port", str(port)]
-    with Path("serve.log").open("w") as log:
-        environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    command += ["--host", "127.0.0.1", "--port", "0"]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    said = Path("serve.log")
+    with said.open("w") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
     try:
-        for _ in range(600):
-            try:
-                open_url(f"http://127.0.0.1:{port}/health", timeout=5)
-                break
-            except OSError:
-                assert server.poll() is None, Path("serve.log").read_text()
-                time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
+        while not (running := re.search(r"running on (http://[\d.:]+)", said.read_text())):
+            assert server.poll() is None, said.read_text()
+            time.sleep(0.05)
+        yield running[1]
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait()
 
 
 def answer_line(custom_id, content, finish_reason="stop"):

@@ -135,6 +135,7 @@ def test_a_class_of_fewer_rows_than_folds_is_refused(flipped, tiny_bert):
         audit(tiny_bert)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize(
     ("option", "message"),
     [

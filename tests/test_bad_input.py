@@ -142,9 +142,6 @@ CASES = [
     ("posttune_eval", f"{LLM} causal", "holds no adapter (adapter_config.json): run finetune.py"),
     ("finetune", "", "train.csv not found: run split_dataset.py first"),
     ("finetune", f"{TUNE} encoder", "encoder holds a BertForMaskedLM"),
-    ("finetune", f"{TUNE} causal --output-dir earlier", "earlier holds checkpoint-8 of an earlier"),
-    ("finetune", f"{TUNE} causal --output-dir a_file", "cannot write a_file/training.json"),
-    ("finetune", f"{TUNE} causal --resume", "holds no checkpoint to resume from"),
     ("finetune", "--train-file unlabelled.csv", "unlabelled.csv, row 60: class '-1'"),
     ("bert_eval", "--test-file rows.csv", "bert-base-chinese not found: git clone https://"),
     ("bert_eval", f"{BERT} causal", "causal holds a Qwen2ForCausalLM"),
@@ -161,6 +158,12 @@ CASES = [
     ("compare_models", "--results-dir empty", "empty holds no scored run"),
     ("compare_models", "", "results/old/metrics.json lacks model: run its evaluation step again"),
 ]
+CASES_WITH_TORCH = [
+    ("finetune", f"{TUNE} causal --output-dir earlier", "earlier holds checkpoint-8 of an earlier"),
+    ("finetune", f"{TUNE} causal --output-dir a_file", "cannot write a_file/training.json"),
+    ("finetune", f"{TUNE} causal --resume", "holds no checkpoint to resume from"),
+]
+CASES += [pytest.param(*case, marks=pytest.mark.torch) for case in CASES_WITH_TORCH]
 
 
 @pytest.fixture

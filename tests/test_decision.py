@@ -96,7 +96,7 @@ def test_a_served_adapter_gives_the_probabilities_of_a_plain_pass(
             body = json.dumps(decision_request(codebook, comment)).encode()
             request = Request(f"{url}/v1/systemone", body)
             request.add_header("Content-Type", "application/json")
-            with open_url(request, timeout=30) as response:
+            with open_url(request) as response:
                 answers.append(json.load(response)["answers"]["class"])
     assert_same(answers, expected, codebook)
 

@@ -94,7 +94,7 @@ def choose(page, **views):
             control.send_keys(value)
         else:
             Select(control).select_by_value(str(value))
-        WebDriverWait(page, 5, 0.02).until(partial(keeps, name=name, value=str(value)))
+        WebDriverWait(page, 60, 0.02).until(partial(keeps, name=name, value=str(value)))
 
 
 def keeps(page, name, value):

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
 import batch_infer_gen
 import excel_2_csv
@@ -14,8 +13,6 @@ import submit_batch
 from pre_process.sample import make_sample
 from pre_process.sample.comments import SHARES, generate_comments
 from pre_process.sample.provider import teacher
-from pre_process.sample.tiny_bert import build_bert
-from pre_process.sample.tiny_qwen2 import build_qwen2
 
 PATHS = ["--excel-file", "book.xlsx", "--truth-file", "truth.csv"]
 REQUESTS = ["--requests-file", "r.jsonl"]
@@ -103,6 +100,11 @@ def test_the_provider_answers_in_the_batch_format_with_its_faults(sample, serve)
 def test_the_tiny_models_load_as_clones_do_and_are_the_same_every_time(
     tiny_qwen2, tiny_bert, codebook
 ):
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+
+    from pre_process.sample.tiny_bert import build_bert
+    from pre_process.sample.tiny_qwen2 import build_qwen2
+
     tokenizer = AutoTokenizer.from_pretrained(tiny_qwen2)
     assert [tokenizer.decode([n]) for n in tokenizer("[3]")["input_ids"]] == ["[", "3", "]"]
     assert len(tokenizer("<|im_start|><|im_end|><|endoftext|>")["input_ids"]) == 3

@@ -1,4 +1,5 @@
-"""Labels that are probably wrong, for people to look at.
+"""Labels that are probably wrong, and near-duplicates that disagree, as a list for people.
 
-May import bert, people and below.
+Another way to find wrong labels goes here; reading the corrections back is labelling's.
+May import llm, bert, people, labelling and below.
 """

@@ -1,4 +1,6 @@
-"""Scores of runs: metrics, texts, plots, calibration, comparison of models.
+"""What predictions are worth: a run's metrics and files, and models side by side.
 
-May import sheets, common.
+A new metric goes to metrics.py, a new picture to plots.py, a new test between models to
+comparison.py. Nothing here loads a model: predictions come as tables.
+May import sheets and below.
 """

@@ -1,4 +1,6 @@
-"""Model folders, and what both trainings share.
+"""Model folders as they are downloaded, and what the trainings of llm and bert share.
 
-May import evaluation, sheets, common.
+A check of a folder before it is loaded goes to folder.py; what is of one kind of model only goes
+to llm or bert.
+May import evaluation and below.
 """

@@ -1,4 +1,6 @@
-"""The human check: draw a sample, read what people coded, score it.
+"""What people code by hand: the sample drawn for them, their agreement, the errors they find.
 
+A new figure of coders or of silver labels goes to agreement.py or label_quality.py, its words to
+score_text.py. The spreadsheets themselves are written and read by sheets.
 May import models and below.
 """

@@ -1,4 +1,6 @@
-"""The page and the methods text, from what the steps left.
+"""The page and the methods text, written from what the other steps left on disk.
 
-May import people and below.
+A picture is drawn in evaluation, described in page.py and placed in page.html.jinja. A sentence
+for a paper goes to methods.py, its source to references.py; study.py reads the files.
+May import llm, bert, people, labelling and below.
 """

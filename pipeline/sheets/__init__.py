@@ -1,4 +1,5 @@
-"""Spreadsheets: read whatever people have, write those that people fill in.
+"""Spreadsheets: those that people have (.xlsx, .xls, .ods, .csv), and those that they fill in.
 
+Another file format is read in reading.py.
 May import common.
 """
