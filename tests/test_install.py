@@ -23,7 +23,7 @@ def project():
 
 
 def fake(path, script):
-    Path(path).write_text(script)
+    Path(path).write_text(script, encoding="utf-8")
     Path(path).chmod(0o755)
 
 
@@ -63,7 +63,7 @@ def test_conda_makes_the_environment_where_it_is_on_the_path(project):
     fake(project / "conda", f'#!/bin/sh\necho "conda $*" >> calls\n{make}\n')
     done = install(project)
     assert done.returncode == 0, done.stderr
-    calls = Path("calls").read_text().splitlines()
+    calls = Path("calls").read_text(encoding="utf-8").splitlines()
     assert calls[0] == "conda create --yes --quiet --prefix ./.venv python=3.11 pip"
     assert calls[1].endswith("-r requirements.txt")
     assert "no CUDA GPU found" in done.stdout
@@ -74,11 +74,11 @@ def test_a_second_run_installs_nothing_and_a_changed_list_installs_again(project
     fake(".venv/bin/python", PIP)
     for expected in (1, 1):
         assert install(project).returncode == 0
-        assert len(Path("calls").read_text().splitlines()) == expected
-    with Path("requirements.txt").open("a") as file:
+        assert len(Path("calls").read_text(encoding="utf-8").splitlines()) == expected
+    with Path("requirements.txt").open("a", encoding="utf-8") as file:
         file.write("more==1.0\n")
     install(project)
-    assert len(Path("calls").read_text().splitlines()) == 2
+    assert len(Path("calls").read_text(encoding="utf-8").splitlines()) == 2
 
 
 def test_a_gpu_that_nvidia_smi_shows_is_told(project):

@@ -455,7 +455,11 @@ def test_a_run_that_breaks_at_any_write_of_its_state_goes_on_without_loss(
 def killable(url, folder, argv):
     """Run the script in a process of its own."""
     os.chdir(folder)
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+    with (
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+        redirect_stdout(nowhere),
+        redirect_stderr(nowhere),
+    ):
         submit_batch.main(
             ["--base-url", url, "--poll-seconds", "0.02", "--max-retries", "3", "--yes", *argv]
         )
@@ -464,7 +468,7 @@ def killable(url, folder, argv):
 def memory_of(pid):
     """Return the most MiB that a process held so far."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     except OSError:
         return 0
     held = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
@@ -655,6 +659,49 @@ def test_two_processes_do_not_send_the_same_requests(serve, requests):
         pytest.raises(UserError, match="another submit_batch.py is at work"),
     ):
         submit(provider)
+
+
+def test_a_disk_that_knows_no_locks_is_told_in_one_line(serve, requests, monkeypatch):
+    def refuse(lock):
+        raise OSError(38, "Function not implemented")
+
+    requests()
+    monkeypatch.setattr("pipeline.labelling.ledger.FileLock.acquire", refuse)
+    with pytest.raises(UserError, match="cannot lock .*Function not implemented"):
+        submit(serve())
+
+
+def test_one_answers_file_may_be_written_in_several_ways(serve, requests):
+    provider = serve()
+    ids = requests()
+    submit(provider, "--limit", "5")
+    submit(provider, "--answers-file", str(ANSWERS))
+    assert answered() == ids and provider.charged == Counter(ids)
+
+
+def test_no_file_is_replaced_while_it_is_open(serve, requests, monkeypatch):
+    """Windows would refuse."""
+    replaced, replace = [], os.replace
+
+    def replace_closed(source, target):
+        links = [f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd")]
+        opened = {os.readlink(link) for link in links if os.path.exists(link)}
+        assert not {str(Path(source).resolve()), str(Path(target).resolve())} & opened
+        replaced.append(Path(target).name)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", replace_closed)
+    provider = serve()
+    ids = requests()
+    provider.endings += ["expired"]
+    submit(provider)
+    jsonl_to_csv.main([])
+    submit(provider, "--requests-file", str(DATAS / "retry_v2.jsonl"), "--mode", "chat")
+    ANSWERS.write_bytes(b"".join(ANSWERS.read_bytes().splitlines(keepends=True)[::-1]))
+    submit(provider)
+    jsonl_to_csv.main([])
+    assert answered()[-1] == ids[-1]
+    assert {ANSWERS.name, STATE.name, "retry_v2.jsonl", "labeled_v2.csv"} <= set(replaced)
 
 
 def test_the_teacher_s_agreement_with_itself_is_reported_and_voted_on(serve, requests, capsys):

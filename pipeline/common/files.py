@@ -39,8 +39,8 @@ def replacing(path: str | Path, keep: bool = False) -> Iterator[Path]:
             os.replace(scratch, path)
     except OSError as error:
         raise UserError(
-            f"cannot write {path} ({error.strerror or error}): "
-            "check the folder, its permissions and the free space"
+            f"cannot write {path} ({error.strerror or error}): close it in other programs, such as "
+            "Excel, and check the folder, its permissions and the free space"
         ) from error
     finally:
         with suppress(OSError):
@@ -57,6 +57,8 @@ def check_outputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path] = 
             raise UserError(f"{path} is a folder: give the path of a file")
         with replacing(path, keep=True) as scratch:
             scratch.touch()
+            if path.is_file():
+                path.open("r+b").close()  # on Windows it fails where another program has the file
 
 
 def write_text(text: str, path: str | Path) -> None:

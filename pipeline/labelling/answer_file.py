@@ -87,7 +87,7 @@ def order_answers(path: str | Path, position: Callable[[str], int]) -> None:
         start += len(line) + 1
     if places == sorted(places):
         return
-    with Path(path).open("rb") as old, replacing(path) as scratch, scratch.open("wb") as out:
+    with replacing(path) as scratch, Path(path).open("rb") as old, scratch.open("wb") as out:
         for _, start, length in sorted(places):
             old.seek(start)
             out.write(old.read(length).rstrip(b"\n") + b"\n")

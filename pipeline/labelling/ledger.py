@@ -1,6 +1,5 @@
 """What was sent to a provider and what came of it: one readable JSON file beside the requests."""
 
-import fcntl
 import hashlib
 import secrets
 import time
@@ -9,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from pipeline.common.cli import UserError
 from pipeline.common.files import read_json, write_json
@@ -90,7 +91,7 @@ class Ledger:
 @contextmanager
 def open_ledger(path: str | Path, base_url: str, answers_file: str) -> Iterator[Ledger]:
     """Read the ledger, or begin one, and keep other processes from it and from the answers."""
-    path = Path(path)
+    path, answers_file = Path(path), Path(answers_file).as_posix()
     with _locked(path), _locked(Path(answers_file)):
         ledger = Ledger(path, base_url, answers_file, [])
         if path.exists():
@@ -107,13 +108,22 @@ def open_ledger(path: str | Path, base_url: str, answers_file: str) -> Iterator[
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
+    """Keep other processes from a file; the system frees the lock of a process that is killed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(f"another submit_batch.py is at work on {path}: wait for it") from error
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(f"another submit_batch.py is at work on {path}: wait for it") from error
+    except OSError as error:
+        raise UserError(
+            f"cannot lock {path} ({error.strerror or error}): keep the study on a disk of this "
+            "machine, in a folder that you may write to"
+        ) from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _check(ledger: Ledger, at: str, into: str) -> None:
@@ -124,7 +134,7 @@ def _check(ledger: Ledger, at: str, into: str) -> None:
             raise UserError(f"{ledger.path}: batches are under way at {at}: give --base-url {at}")
         for job in kept:
             job.status = REPLACED if job.status == UPLOADING else job.status
-    if into != ledger.answers_file and kept:
+    if Path(into) != Path(ledger.answers_file) and kept:
         raise UserError(
             f"{ledger.path}: the answers so far are in {into}: give --answers-file {into}, or "
             "another --state-file to start anew"

@@ -4,6 +4,7 @@ import hashlib
 import ipaddress
 import json
 import os
+import platform
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -52,13 +53,18 @@ def key_for(base_url: str) -> str:
     names = ("SILICONFLOW_API_KEY", "OPENAI_API_KEY") if siliconflow else ("OPENAI_API_KEY",)
     key = next((os.environ[name].strip() for name in names if os.environ.get(name)), "")
     if not key and not _is_near(host):
-        raise UserError(f"no key for {host}: give it by `export {names[0]}=...` in the shell")
+        raise UserError(f"no key for {host}: give it by `{how_to_set(names[0])}` in the shell")
     if not re.fullmatch(r"[!-~]*", key):
         raise UserError(
             f"the key for {host} holds a space, a line break or a letter that no key has: copy it "
             "again, without quotation marks of a text processor"
         )
     return key or NO_KEY
+
+
+def how_to_set(name: str, system: str = platform.system()) -> str:
+    """Return the command by which a shell of this system sets an environment variable."""
+    return f'$env:{name} = "..."' if system == "Windows" else f"export {name}=..."
 
 
 def _is_near(host: str) -> bool:

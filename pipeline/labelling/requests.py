@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -65,21 +66,25 @@ def write_shards(
 def _write_parts(
     lines: Iterable[str], folder: Path, max_requests: int, max_bytes: int
 ) -> list[Path]:
-    parts = [folder / "00000"]
-    out, count, size = parts[0].open("wb"), 0, 0
-    for line in lines:
-        data = line.encode() + b"\n"
-        if len(data) > max_bytes:
-            raise UserError(
-                f"a request of {len(data):,} bytes is over --max-bytes-per-file: {line[:80]}"
-            )
-        if count == max_requests or size + len(data) > max_bytes:
-            out.close()
-            parts.append(folder / f"{len(parts):05d}")
-            out, count, size = parts[-1].open("wb"), 0, 0
-        out.write(data)
-        count, size = count + 1, size + len(data)
-    out.close()
+    parts: list[Path] = []
+    count = size = 0
+    with ExitStack() as open_part:
+        for line in lines:
+            data = line.encode() + b"\n"
+            if len(data) > max_bytes:
+                raise UserError(
+                    f"a request of {len(data):,} bytes is over --max-bytes-per-file: {line[:80]}"
+                )
+            if not parts or count == max_requests or size + len(data) > max_bytes:
+                open_part.close()
+                parts.append(folder / f"{len(parts):05d}")
+                out = open_part.enter_context(parts[-1].open("wb"))
+                count = size = 0
+            out.write(data)
+            count, size = count + 1, size + len(data)
+    if not parts:
+        parts.append(folder / "00000")
+        parts[0].touch()
     return parts
 
 
