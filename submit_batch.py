@@ -14,8 +14,8 @@ from itertools import chain
 from pipeline.common.cli import UserError, at_least_one, parse_settings, run
 from pipeline.common.files import check_outputs
 from pipeline.labelling.answer_file import mend_tail, order_answers
+from pipeline.labelling.labels import labelled_ids
 from pipeline.labelling.ledger import FAILED, Job, Ledger, open_ledger, plan
-from pipeline.labelling.outcomes import labelled_ids
 from pipeline.labelling.price import print_estimate, print_outcome, print_request
 from pipeline.labelling.requests import Requests, request_files, write_repeats
 

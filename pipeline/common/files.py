@@ -14,6 +14,8 @@ import pandas as pd
 
 from pipeline.common.cli import UserError
 
+JsonObject = dict[str, Any]  # as json.loads returns it
+
 # Everything that ends a line for some reader (str.splitlines), and what no text should hold.
 LINE_BREAKS = r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]"
 CONTROLS = r"[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff\ud800-\udfff]"
