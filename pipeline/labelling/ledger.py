@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from pipeline.common.cli import UserError
 from pipeline.common.files import read_json, write_json
+from pipeline.labelling.labels import labelled_ids
 from pipeline.labelling.requests import Requests, read_span
 
 # A job's own states, beside those that the provider gives its batch.
@@ -74,6 +76,11 @@ class Ledger:
     base_url: str
     answers_file: str
     jobs: list[Job]
+
+    @property
+    def open_jobs(self) -> list[Job]:
+        """The jobs whose answers are not all there."""
+        return [job for job in self.jobs if job.is_open]
 
     def jobs_of(self, file: str) -> list[Job]:
         """Return the jobs of a request file that count, in the file's order."""
@@ -156,15 +163,15 @@ def plan(
     mode: str,
     replace_model: str,
     limit: int,
-    labelled: Callable[[], set[str]],
 ) -> list[Job]:
     """Add a job for each span of requests that none covers yet; return these new jobs.
 
     Jobs of which nothing was sent or answered are planned anew, and so are those of a retry that
-    brought no label (`labelled()` are the ids that have one) once it is written again. `limit` (0 =
-    none) is how many requests may be sent in all, from the first on. Stops where the requests of
-    a job under way have changed or belong to another file, and where one has a label already.
+    brought no label once it is written again. `limit` (0 = none) is how many requests may be sent
+    in all, from the first on. Stops where the requests of a job under way have changed or belong to
+    another file, and where one has a label already.
     """
+    labelled = cache(lambda: labelled_ids(ledger.answers_file, requests.prompt))
     offset = _size(ledger.answers_file)
     ledger.jobs = [
         job
@@ -210,7 +217,10 @@ def plan(
 def _current(
     ledger: Ledger, requests: Requests, name: str, labelled: Callable[[], set[str]]
 ) -> list[Job]:
-    """Return the jobs of a file as it is now, in its order; jobs of what it was are `replaced`."""
+    """Return the jobs of a file as it is now, in its order.
+
+    Jobs of requests that have changed become `replaced`. `labelled()` are the ids with a label.
+    """
     file = requests.files[name]
     for job in ledger.jobs_of(name):
         if _digest(file, job.first, job.last) != job.sha256:

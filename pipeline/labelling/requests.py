@@ -160,19 +160,20 @@ class Requests:
     def __init__(self, files: list[Path]) -> None:
         self.files = {file.name: file for file in files}
         self.ids = {file.name: [r.custom_id for r in read_requests([file])] for file in files}
-        self.place = {}
+        self.position = {}
         for name, ids in self.ids.items():
-            if repeated := next((i for i in ids if i in self.place), ""):
+            if repeated := next((i for i in ids if i in self.position), ""):
                 raise UserError(
                     f"{self.files[name]}: custom_id {repeated!r} stands in another shard too: run "
                     "batch_infer_gen.py again"
                 )
-            self.place |= {custom_id: n for n, custom_id in enumerate(ids, start=len(self.place))}
-        if not self.place:
+            start = len(self.position)
+            self.position |= {custom_id: n for n, custom_id in enumerate(ids, start)}
+        if not self.position:
             raise UserError(f"{files[0]} holds no requests: there is nothing to send")
 
     def __len__(self) -> int:
-        return len(self.place)
+        return len(self.position)
 
     @property
     def prompt(self) -> str:
