@@ -30,33 +30,27 @@ GROUP_DUPLICATES = False  # keep rows with the same message in one split
 SEED = 42  # the same seed gives the same split
 # ---------------------------------------------------------------------------------------------
 
+SPLITS = ("train", "validation", "test")
+
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
     codebook = read_codebook(args.prompt_file)
     rows = read_messages(args.input_file, "jsonl_to_csv.py", codebook, labelled=True)
-    train_size = 1 - args.test_size - args.validation_size
-    if min(args.test_size, args.validation_size, train_size) <= 0:
-        raise UserError("--test-size and --validation-size: above 0, and below 1 together")
     pool = rows.drop_duplicates("message") if args.group_duplicates else rows
-    refuse_small_classes(
-        args.input_file, pool, codebook, min(args.test_size, args.validation_size, train_size)
-    )
-    paths = {
-        name: Path(args.output_dir) / f"{name}.csv" for name in ("train", "validation", "test")
-    }
+    smallest = smallest_share(args.test_size, args.validation_size)
+    refuse_small_classes(args.input_file, pool, codebook, smallest)
+    paths = {name: Path(args.output_dir) / f"{name}.csv" for name in SPLITS}
     record_file = Path(args.output_dir) / "splits.json"
     check_outputs([*paths.values(), record_file], inputs=[args.input_file])
+
     splits = split(pool, args.test_size, args.validation_size, args.seed)
     splits, exchanged = keep_samples(splits, args.human_samples, args.group_duplicates, args.seed)
     if args.group_duplicates:
-        splits = {
-            name: rows[rows["message"].isin(part["message"])] for name, part in splits.items()
-        }
+        splits = with_duplicates(splits, rows)
     for name, part in splits.items():
         write_csv(part, paths[name])
-    messages = pd.concat([part["message"].drop_duplicates() for part in splits.values()])
-    shared = messages[messages.duplicated()].nunique()
+    shared = count_shared_messages(splits)
     record = {name: len(part) for name, part in splits.items()} | {
         "input_file": args.input_file,
         "rows": len(rows),
@@ -68,6 +62,14 @@ def main(argv: list[str] | None = None) -> None:
     }
     write_json(record, record_file)
     print_shares(splits, shared, codebook)
+
+
+def smallest_share(test_size: float, validation_size: float) -> float:
+    """Return the smallest split's share of the rows; refuse sizes that leave a split empty."""
+    smallest = min(test_size, validation_size, 1 - test_size - validation_size)
+    if smallest <= 0:
+        raise UserError("--test-size and --validation-size: above 0, and below 1 together")
+    return smallest
 
 
 def refuse_small_classes(
@@ -98,7 +100,18 @@ def split(
         stratify=rest["class"],
         random_state=seed,
     )
-    return {"train": train, "validation": validation, "test": test}
+    return dict(zip(SPLITS, (train, validation, test), strict=True))
+
+
+def with_duplicates(splits: dict[str, pd.DataFrame], rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return each split with all rows that have one of its messages."""
+    return {name: rows[rows["message"].isin(part["message"])] for name, part in splits.items()}
+
+
+def count_shared_messages(splits: dict[str, pd.DataFrame]) -> int:
+    """Return how many messages stand in more than one split."""
+    messages = pd.concat([part["message"].drop_duplicates() for part in splits.values()])
+    return messages[messages.duplicated()].nunique()
 
 
 def print_shares(splits: dict[str, pd.DataFrame], shared: int, codebook: Codebook) -> None:

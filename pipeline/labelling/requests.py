@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from pipeline.common.cli import UserError
+from pipeline.common.files import JsonObject
 
 SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
 
@@ -28,6 +29,21 @@ class Request:
     message: str
     max_tokens: int
     line: str
+
+
+def request_line(custom_id: str, message: str, prompt: str, body: JsonObject) -> str:
+    """Return a line of the batch format: `prompt` as the system turn, `message` as the user's.
+
+    `body` holds the model and its settings.
+    """
+    turns = [{"role": "system", "content": prompt}, {"role": "user", "content": message}]
+    request = {
+        "custom_id": custom_id,
+        "method": "POST",
+        "url": "/v1/chat/completions",
+        "body": {"model": body["model"], "messages": turns} | body,
+    }
+    return json.dumps(request, ensure_ascii=False)
 
 
 def write_shards(
