@@ -63,7 +63,7 @@ def serve():
 
     def start(answers=None, **settings):
         provider = Provider(answers or always(1), **settings)
-        threading.Thread(target=provider.serve_forever, daemon=True).start()
+        threading.Thread(target=provider.serve_forever, args=(0.01,), daemon=True).start()
         started.append(provider)
         return provider
 

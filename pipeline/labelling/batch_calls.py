@@ -19,7 +19,7 @@ from openai import APIError, NotFoundError, OpenAI
 from pipeline.common.cli import UserError
 from pipeline.common.files import JsonObject
 from pipeline.labelling.ledger import CREATING, UPLOADING, Job, Ledger
-from pipeline.labelling.provider import LONGEST_WAIT, hide_key, is_temporary, seconds_to_wait
+from pipeline.labelling.provider import doubled_wait, hide_key, is_temporary, seconds_to_wait
 
 SEARCHES = 3  # for what a broken call may have made
 DOWNLOADS = 3  # of a batch's files until the program gives up
@@ -161,7 +161,7 @@ def fetch(client: OpenAI, job: Job, batch: JsonObject) -> bytes:
         if whole and len(lines) >= expected:
             break
         job.retried += 1
-        time.sleep(min(LONGEST_WAIT, 0.5 * 2**attempt))
+        time.sleep(doubled_wait(attempt))
     if not whole:
         raise UserError(
             f"the answers of {batch['id']} arrived broken {DOWNLOADS} times: run the same command "

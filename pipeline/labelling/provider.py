@@ -19,7 +19,7 @@ from pipeline.common.cli import UserError
 
 NO_KEY = "none"  # to a server on one's own machine, which asks for no key
 TEMPORARY = (408, 409, 429)  # statuses worth another try; so are 500 to 599
-LONGEST_WAIT = 60  # seconds between two tries
+FIRST_WAIT, LONGEST_WAIT = 0.5, 60  # seconds between two tries, which double
 
 
 def connect(base_url: str, max_retries: int, timeout: float) -> OpenAI:
@@ -115,4 +115,9 @@ def seconds_to_wait(error: APIError, attempt: int) -> float:
         asked = float(response.headers["retry-after"])
         return asked if 0 <= asked <= LONGEST_WAIT else LONGEST_WAIT
     except (AttributeError, KeyError, ValueError):
-        return min(LONGEST_WAIT, 0.5 * 2**attempt)
+        return doubled_wait(attempt)
+
+
+def doubled_wait(attempt: int) -> float:
+    """Return the seconds to wait after the try `attempt` (from 0): twice as long each time."""
+    return min(LONGEST_WAIT, FIRST_WAIT * 2**attempt)

@@ -247,6 +247,7 @@ class Handler(BaseHTTPRequestHandler):
     """A call to a `Provider`."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each reply waits 40 ms between its head and its body
     server: Provider
 
     def do_GET(self) -> None:
