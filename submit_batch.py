@@ -13,7 +13,7 @@ from itertools import chain
 
 from pipeline.common.cli import UserError, at_least_one, parse_settings, run
 from pipeline.common.files import check_outputs
-from pipeline.labelling.answer_file import mend_tail
+from pipeline.labelling.answer_file import cut_half_written_line
 from pipeline.labelling.ledger import Job, Ledger, open_ledger, plan
 from pipeline.labelling.price import print_estimate, print_outcome, print_request
 from pipeline.labelling.requests import Requests, request_files, write_repeats
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
 
     with open_ledger(args.state_file, args.base_url, args.answers_file) as ledger:
         if not args.dry_run:
-            mend_tail(args.answers_file)
+            cut_half_written_line(args.answers_file)
         new = plan(ledger, requests, args.mode, args.replace_model, args.limit)
         announce(ledger, new, requests, args.mode, *prices)
         if args.dry_run:

@@ -80,6 +80,21 @@ def test_an_output_that_is_an_input_or_cannot_be_written_is_refused_and_nothing_
             check_outputs(outputs, inputs=["in.csv"])
 
 
+def test_an_output_that_excel_holds_on_windows_is_told_before_anything_is_written(monkeypatch):
+    write_text("old", "out.csv")
+
+    def held(path, mode="r", **options):
+        raise PermissionError(13, "Permission denied")
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(UserError, match="out.csv .Permission denied.: close it in other programs"),
+    ):
+        patch.setattr(Path, "open", held)
+        check_outputs(["new.csv", "out.csv"])
+    assert sorted(path.name for path in Path().iterdir()) == ["out.csv", "prompt.txt"]
+
+
 def test_a_file_saved_by_excel_with_a_byte_order_mark_is_read(codebook):
     Path("bom.csv").write_bytes("\ufeffmessage,class\r\n评论,1\r\n".encode())
     rows = read_messages("bom.csv", "x.py", codebook)

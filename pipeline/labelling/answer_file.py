@@ -52,7 +52,7 @@ def add_answers(path: str | Path, lines: Iterable[bytes]) -> None:
                 out.write(line + b"\n")
 
 
-def mend_tail(path: str | Path) -> None:
+def cut_half_written_line(path: str | Path) -> None:
     """End the file with a whole line: cut off what a killed process left half written."""
     if not Path(path).is_file():
         return

@@ -25,36 +25,36 @@ SEARCHES = 3  # for what a broken call may have made
 DOWNLOADS = 3  # of a batch's files until the program gives up
 
 
-def submit(client: OpenAI, ledger: Ledger, job: Job, content: bytes, settle: float) -> None:
+def submit(client: OpenAI, ledger: Ledger, job: Job, content: bytes, search_pause: float) -> None:
     """Upload a job's requests and make its batch, each unless that is done.
 
-    The ledger is written before and after each call; `settle` as in `once`.
+    The ledger is written before and after each call; `search_pause` as in `call_once`.
     """
     if hashlib.sha256(content).hexdigest() != job.sha256:
-        raise UserError(f"{job} have changed since the price was told: run submit_batch.py again")
+        raise UserError(f"{job} have changed since the price was shown: run submit_batch.py again")
     direct, retries = client.with_options(max_retries=0), client.max_retries
     if not job.input_file_id:
         name = f"{Path(job.file).stem}-{job.token}.jsonl"
-        sent = _note_call(ledger, job, UPLOADING)
+        maybe_made = _note_call(ledger, job, UPLOADING)
         job.input_file_id = call_once(
             job,
             lambda: _upload(direct, name, content),
             lambda: _find_upload(client, name),
             retries,
-            sent,
-            settle,
+            maybe_made,
+            search_pause,
         )
         ledger.save()
     if not job.batch_id:
-        sent = _note_call(ledger, job, CREATING)
+        maybe_made = _note_call(ledger, job, CREATING)
         try:
             batch = call_once(
                 job,
                 lambda: _create(direct, job),
                 lambda: _find_batch(client, job),
                 retries,
-                sent,
-                settle,
+                maybe_made,
+                search_pause,
             )
         except APIError as error:
             if not is_temporary(error):  # refused: there is no batch, and nothing to pay
@@ -86,8 +86,8 @@ def _description(client: OpenAI, response: Any) -> JsonObject:
     """Return what a raw response tells of a file or batch."""
     record = _json_of(client, response)
     if not record.get("id"):
-        told = hide_key(client, str(record.get("message") or "nothing"))
-        raise UserError(f"{client.base_url} gives no id, and says: {told}; check --base-url")
+        message = hide_key(client, str(record.get("message") or "nothing"))
+        raise UserError(f"{client.base_url} gives no id, and says: {message}; check --base-url")
     return record
 
 
@@ -196,19 +196,19 @@ def call_once(
     call: Callable[[], Any],
     find: Callable[[], Any],
     retries: int,
-    sent: bool,
-    settle: float,
+    maybe_made: bool,
+    search_pause: float,
 ) -> Any:
     """Make a call for a job that must not count twice, and return what it made.
 
-    Where it may have been made before (`sent`, or a try that broke), `find` looks for that first,
-    `SEARCHES` times and `settle` seconds apart: the provider may still be at it.
+    Where it may have been made before (`maybe_made`, or a try that broke), `find` searches for that
+    first, `SEARCHES` times and `search_pause` seconds apart: the provider may still be at it.
     """
     for attempt in count():
-        for look in range(SEARCHES if sent else 0):
+        for search in range(SEARCHES if maybe_made else 0):
             if (found := find()) is not None:
                 return found
-            time.sleep(settle if look < SEARCHES - 1 else 0)
+            time.sleep(search_pause if search < SEARCHES - 1 else 0)
         try:
             return call()
         except APIError as error:
@@ -216,4 +216,4 @@ def call_once(
                 raise
             time.sleep(seconds_to_wait(error, attempt))
             job.retried += 1
-            sent = True
+            maybe_made = True

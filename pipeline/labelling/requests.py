@@ -1,4 +1,8 @@
-"""Batch requests to an OpenAI-compatible provider: their files, shards and repeats."""
+"""Batch requests to an OpenAI-compatible provider: their files, shards and repeats.
+
+A file that is too large for a provider is cut into numbered shards. A repeat is a request that is
+sent again on purpose, to see whether the teacher agrees with itself.
+"""
 
 import codecs
 import json
@@ -55,12 +59,12 @@ def write_shards(
     once the new ones are complete.
     """
     path = Path(path)
-    stale = set(_written(path))
+    stale = set(_existing_files(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".requests-", dir=path.parent))
         try:
-            parts = _write_parts(lines, scratch, max_requests, max_bytes)
+            parts = _write_files(lines, scratch, max_requests, max_bytes)
             total = len(parts)
             shards = [
                 path.with_stem(f"{path.stem}-{n:05d}-of-{total:05d}") if total > 1 else path
@@ -79,9 +83,10 @@ def write_shards(
     return shards
 
 
-def _write_parts(
+def _write_files(
     lines: Iterable[str], folder: Path, max_requests: int, max_bytes: int
 ) -> list[Path]:
+    """Write lines to numbered files of a folder, as many as they need and at least one."""
     parts: list[Path] = []
     count = size = 0
     with ExitStack() as open_part:
@@ -104,7 +109,7 @@ def _write_parts(
     return parts
 
 
-def _written(path: Path) -> list[Path]:
+def _existing_files(path: Path) -> list[Path]:
     """Return the file and its numbered shards, those that exist."""
     shards = sorted(
         p for p in path.parent.glob(f"{path.stem}-*{path.suffix}") if SHARD.search(p.stem)
@@ -115,7 +120,7 @@ def _written(path: Path) -> list[Path]:
 def request_files(path: str | Path) -> list[Path]:
     """Return a request file or all of its numbered shards; refuse a mixture or a gap."""
     path = Path(path)
-    found = _written(path)
+    found = _existing_files(path)
     if not found:
         raise UserError(f"{path} not found: run batch_infer_gen.py first")
     numbers = [tuple(map(int, SHARD.search(p.stem).groups())) for p in found if p != path]

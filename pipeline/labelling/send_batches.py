@@ -13,7 +13,7 @@ from pipeline.labelling.ledger import FAILED, Job, Ledger
 from pipeline.labelling.provider import explain, hide_key, is_temporary
 from pipeline.labelling.requests import Requests, read_span
 
-SETTLE_SECONDS = 5.0  # at most, until a batch that was made shows among the provider's
+LONGEST_SEARCH_PAUSE = 5.0  # seconds, until a batch that was made shows among the provider's
 ENDED = ("completed", "failed", "expired", "cancelled")
 
 
@@ -27,7 +27,7 @@ def run_batches(
     unsent = [job for job in jobs if not job.batch_id]
     for job in tqdm(unsent, unit="upload", disable=not unsent):
         content = read_span(requests.files[job.file], job.first, job.last)
-        submit(client, ledger, job, content, settle=min(poll_seconds, SETTLE_SECONDS))
+        submit(client, ledger, job, content, search_pause=min(poll_seconds, LONGEST_SEARCH_PAUSE))
     progress = {job.token: (0, 0) for job in jobs}  # requests completed and failed
     given_up: dict[str, str] = {}
     with tqdm(total=sum(job.rows for job in jobs), unit="row") as bar:

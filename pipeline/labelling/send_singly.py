@@ -1,4 +1,7 @@
-"""Requests sent one by one to `/chat/completions`, several at once."""
+"""Requests sent one by one to `/chat/completions`, several at once.
+
+For providers without batches, and for models on one's own machine.
+"""
 
 import json
 import time
