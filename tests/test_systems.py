@@ -9,7 +9,7 @@ from pathlib import Path, PureWindowsPath
 import pytest
 from conftest import ROOT
 
-from pipeline.common.cli import parse_settings, with_slashes
+from pipeline.common.cli import parse_settings, run, with_slashes
 from pipeline.labelling.provider import how_to_set
 
 POSIX_ONLY = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
@@ -83,6 +83,13 @@ def test_chinese_text_on_a_console_of_another_encoding_is_no_crash(encoding):
     assert done.returncode == 0, done.stderr
     assert "ok" in done.stdout.decode(encoding)
     assert ("评论" in done.stdout.decode(encoding)) == (encoding == "cp936")
+
+
+def test_a_script_runs_in_a_notebook_whose_output_is_no_file(monkeypatch):
+    shown = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", shown)
+    run(lambda: print("评论"))
+    assert shown.getvalue() == "评论\n"
 
 
 def test_without_the_precaution_such_a_console_is_a_crash():

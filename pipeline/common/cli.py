@@ -119,7 +119,8 @@ def run(main: Callable[[], None]) -> None:
     What a terminal or a log file in another encoding than UTF-8 cannot show is printed as "?".
     """
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")
+        if isinstance(stream, io.TextIOWrapper):  # a notebook's is none, and takes any text
+            stream.reconfigure(errors="replace")
     try:
         main()
     except UserError as error:
