@@ -14,7 +14,7 @@ from sklearn.model_selection import train_test_split
 
 from pipeline.common.cli import UserError, parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
-from pipeline.common.files import check_outputs, write_csv, write_json
+from pipeline.common.files import JsonObject, check_outputs, write_csv, write_json
 from pipeline.common.rows import read_messages
 from pipeline.people.held_out import keep_samples
 
@@ -50,18 +50,10 @@ def main(argv: list[str] | None = None) -> None:
         splits = with_duplicates(splits, rows)
     for name, part in splits.items():
         write_csv(part, paths[name])
-    shared = count_shared_messages(splits)
-    record = {name: len(part) for name, part in splits.items()} | {
-        "input_file": args.input_file,
-        "rows": len(rows),
-        "seed": args.seed,
-        "group_duplicates": args.group_duplicates,
-        "shared_messages": shared,
-        "exchanged": exchanged,
-        "codebook_sha256": codebook.sha256,
-    }
+    settings = {name: getattr(args, name) for name in ("input_file", "seed", "group_duplicates")}
+    record = describe_splits(splits, rows, codebook) | settings | {"exchanged": exchanged}
     write_json(record, record_file)
-    print_shares(splits, shared, codebook)
+    print_shares(splits, record["shared_messages"], codebook)
 
 
 def smallest_share(test_size: float, validation_size: float) -> float:
@@ -108,10 +100,16 @@ def with_duplicates(splits: dict[str, pd.DataFrame], rows: pd.DataFrame) -> dict
     return {name: rows[rows["message"].isin(part["message"])] for name, part in splits.items()}
 
 
-def count_shared_messages(splits: dict[str, pd.DataFrame]) -> int:
-    """Return how many messages stand in more than one split."""
+def describe_splits(
+    splits: dict[str, pd.DataFrame], rows: pd.DataFrame, codebook: Codebook
+) -> JsonObject:
+    """Return the splits' sizes, and how many messages stand in more than one."""
     messages = pd.concat([part["message"].drop_duplicates() for part in splits.values()])
-    return messages[messages.duplicated()].nunique()
+    return {name: len(part) for name, part in splits.items()} | {
+        "rows": len(rows),
+        "shared_messages": messages[messages.duplicated()].nunique(),
+        "codebook_sha256": codebook.sha256,
+    }
 
 
 def print_shares(splits: dict[str, pd.DataFrame], shared: int, codebook: Codebook) -> None:
