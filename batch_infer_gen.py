@@ -14,7 +14,7 @@ from pipeline.common.codebook import read_codebook
 from pipeline.common.files import check_outputs
 from pipeline.common.rows import read_messages
 from pipeline.labelling.price import print_estimate, print_request
-from pipeline.labelling.requests import read_requests, write_shards
+from pipeline.labelling.requests import read_requests, request_line, write_shards
 
 # ---------------------------------------------------------------------------------------------
 STUDY = "."  # the folder of a study: all default paths but those of models lie in it
@@ -44,32 +44,15 @@ def main(argv: list[str] | None = None) -> None:
     if args.top_logprobs:
         body |= {"logprobs": True, "top_logprobs": args.top_logprobs}
     body |= read_extra_body(args.extra_body)
-
-    def request(custom_id: str, message: str) -> dict:
-        turns = [
-            {"role": "system", "content": codebook.text},
-            {"role": "user", "content": message},
-        ]
-        return {
-            "custom_id": custom_id,
-            "method": "POST",
-            "url": "/v1/chat/completions",
-            "body": {"model": body["model"], "messages": turns} | body,
-        }
-
     pairs = zip(rows["custom_id"], tqdm(rows["message"], unit="row"), strict=True)
-    lines = (json.dumps(request(*pair), ensure_ascii=False) for pair in pairs)
-    files = write_shards(
-        lines, args.requests_file, args.max_requests_per_file, args.max_bytes_per_file
-    )
+    lines = (request_line(*pair, codebook.text, body) for pair in pairs)
+    limits = args.max_requests_per_file, args.max_bytes_per_file
+    files = write_shards(lines, args.requests_file, *limits)
     print_request(next(read_requests(files)))
     more = f" to {files[-1].name} ({len(files)} files)" if len(files) > 1 else ""
     print(f"wrote {files[0]}{more}: {len(rows):,} requests")
-    print_estimate(
-        read_requests(files),
-        args.price_per_million_input_tokens,
-        args.price_per_million_output_tokens,
-    )
+    prices = args.price_per_million_input_tokens, args.price_per_million_output_tokens
+    print_estimate(read_requests(files), *prices)
 
 
 def read_extra_body(text: str) -> dict:

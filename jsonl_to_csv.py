@@ -11,25 +11,19 @@ Writes  UNLABELED_FILE, LABELED_FILE, PURGED_FILE: custom_id, message, class (-1
 Run     python jsonl_to_csv.py
 """
 
-from functools import reduce
+from pathlib import Path
 
-import pandas as pd
 from tqdm import tqdm
 
 from pipeline.common.cli import UserError, at_least_one, parse_settings, run
-from pipeline.common.codebook import read_codebook
-from pipeline.common.files import check_outputs, clean_text, write_csv, write_json
-from pipeline.labelling.corrections import correct, read_corrections, write_corrections
-from pipeline.labelling.outcomes import (
-    MISSING,
-    UNDECIDED,
-    gather,
-    majority,
-    merge,
-    read_answers,
-)
-from pipeline.labelling.record import confidence_table, describe_labels, print_summary
-from pipeline.labelling.requests import answer_files, read_requests, request_files, write_shards
+from pipeline.common.codebook import Codebook, read_codebook
+from pipeline.common.files import check_outputs, write_json
+from pipeline.labelling.corrections import apply_corrections, read_corrections, write_corrections
+from pipeline.labelling.label_files import write_confidence, write_errors, write_labels, write_retry
+from pipeline.labelling.labels import Answers, decide_labels, match_answers
+from pipeline.labelling.outcomes import read_answers
+from pipeline.labelling.record import describe_labels, print_summary
+from pipeline.labelling.requests import Request, answer_files, read_requests, request_files
 
 # ---------------------------------------------------------------------------------------------
 STUDY = "."  # the folder of a study: all default paths but those of models lie in it
@@ -57,75 +51,52 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
     at_least_one(vars(args), "max_requests_per_file", "max_bytes_per_file")
     codebook = read_codebook(args.prompt_file)
-    files = request_files(args.requests_file)
+    request_paths, answer_paths = request_files(args.requests_file), answer_files(args.answers_file)
+    requests = read_all_requests(request_paths, codebook)
+    outputs = [args.unlabeled_file, args.labeled_file, args.purged_file, args.errors_file]
+    outputs += [args.retry_file, args.confidence_file, args.record_file]
+    check_outputs(outputs, inputs=[*request_paths, *answer_paths, args.corrections])
+    answers = read_all_answers(answer_paths, requests, codebook, args.requests_file)
+
+    labels = decide_labels(answers, requests, args.majority_vote)
+    corrections = read_corrections(args.corrections, args.corrections_file, requests, codebook)
+    corrected = apply_corrections(labels, corrections)
+    write_labels(requests, labels, args.unlabeled_file, args.labeled_file, args.purged_file)
+    write_errors(labels, answers.unmatched, args.errors_file)
+    limits = args.max_requests_per_file, args.max_bytes_per_file
+    write_retry(requests, labels, args.retry_file, *limits)
+    write_confidence(labels, codebook.names, args.confidence_file)
+    if args.corrections:
+        write_corrections(corrections, requests, args.corrections_file, codebook)
+    record = describe_labels(labels, answers, requests, codebook, corrected, args.majority_vote)
+    write_json(record, args.record_file)
+    print_summary(record)
+
+
+def read_all_requests(files: list[Path], codebook: Codebook) -> dict[str, Request]:
+    """Return custom_id -> request; refuse requests that ask with another codebook."""
     requests = {request.custom_id: request for request in read_requests(files)}
     print(f"read {files[0]}{' and shards' * (len(files) > 1)}: {len(requests):,} requests")
     if any(request.prompt != codebook.text for request in requests.values()):
         raise UserError(
-            f"{files[0]} asks with another codebook than {args.prompt_file}: give --prompt-file "
+            f"{files[0]} asks with another codebook than {codebook.path}: give --prompt-file "
             "that one, or run batch_infer_gen.py and have the comments labelled again"
         )
-    outputs = (args.unlabeled_file, args.labeled_file, args.purged_file, args.errors_file)
-    answers = answer_files(args.answers_file)
-    outputs += (args.retry_file, args.confidence_file, args.record_file)
-    check_outputs(outputs, inputs=[*files, *answers, args.corrections])
+    return requests
 
-    lines = tqdm(read_answers(answers, codebook), unit="answer")
-    outcomes, repeats, strays = gather(lines, requests)
-    total = sum(map(len, [strays, *outcomes.values(), *repeats.values()]))
-    print(f"read {', '.join(map(str, answers))}: {total:,} answers")
-    if not outcomes:
+
+def read_all_answers(
+    files: list[Path], requests: dict[str, Request], codebook: Codebook, requests_file: str
+) -> Answers:
+    """Return the answers by row; refuse files in which none belongs to any of the requests."""
+    answers = match_answers(tqdm(read_answers(files, codebook), unit="answer"), requests)
+    print(f"read {', '.join(map(str, files))}: {len(answers):,} answers")
+    if not answers.first:
         raise UserError(
-            f"{answers[0]}: none of its {total:,} answers belongs to a request of "
-            f"{args.requests_file}: check that both come from the same run of batch_infer_gen.py"
+            f"{files[0]}: none of its {len(answers):,} answers belongs to a request of "
+            f"{requests_file}: check that both come from the same run of batch_infer_gen.py"
         )
-
-    together = {custom_id: own + repeats.get(custom_id, []) for custom_id, own in outcomes.items()}
-    if args.majority_vote:
-        labels = {custom_id: majority(several) for custom_id, several in together.items()}
-    else:
-        labels = {custom_id: reduce(merge, own) for custom_id, own in outcomes.items()}
-    corrections = read_corrections(args.corrections, args.corrections_file, requests, codebook)
-    corrected = correct(labels, corrections)
-    rows = [(request, labels.get(request.custom_id, MISSING)) for request in requests.values()]
-    table = pd.DataFrame(
-        [(request.custom_id, clean_text(request.message), out.label) for request, out in rows],
-        columns=["custom_id", "message", "class"],
-    )
-    failed = [(request, out) for request, out in rows if out.label < 0]
-    to_send = [(request, out) for request, out in failed if out.form not in UNDECIDED]
-    errors = [(request.custom_id, out.form, out.reply) for request, out in failed] + strays
-    errors = [(custom_id, reason, clean_text(reply)) for custom_id, reason, reply in errors]
-    write_csv(table.assign(**{"class": -1}), args.unlabeled_file)
-    write_csv(table, args.labeled_file)
-    write_csv(table[table["class"] >= 0], args.purged_file)
-    write_csv(pd.DataFrame(errors, columns=["custom_id", "reason", "reply"]), args.errors_file)
-    retries = write_shards(
-        (request.line for request, _ in to_send),
-        args.retry_file,
-        args.max_requests_per_file,
-        args.max_bytes_per_file,
-    )
-    print(f"wrote {', '.join(map(str, retries))}: {len(to_send):,} requests")
-    if any(out.probabilities for _, out in rows):
-        sure = confidence_table(requests, [out for _, out in rows], codebook.names)
-        write_csv(sure, args.confidence_file)
-    asked_again = [together.get(custom_id, []) for custom_id in repeats]
-    record = describe_labels([out for _, out in rows], next(iter(requests.values())), asked_again)
-    counts = table["class"].value_counts()
-    record |= {
-        "classes": {name: int(counts.get(k, 0)) for k, name in enumerate(codebook.names)},
-        "corrected": corrected,
-        "majority_vote": args.majority_vote,
-        "duplicates": sum(len(own) - 1 for own in outcomes.values()),
-        "strays": len(strays),
-        "codebook_sha256": codebook.sha256,
-        "class_names": list(codebook.names),
-    }
-    write_json(record, args.record_file)
-    if args.corrections:
-        write_corrections(corrections, requests, args.corrections_file, codebook)
-    print_summary(record)
+    return answers
 
 
 if __name__ == "__main__":

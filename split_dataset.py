@@ -14,7 +14,7 @@ from sklearn.model_selection import train_test_split
 
 from pipeline.common.cli import UserError, parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
-from pipeline.common.files import check_outputs, write_csv, write_json
+from pipeline.common.files import JsonObject, check_outputs, write_csv, write_json
 from pipeline.common.rows import read_messages
 from pipeline.people.held_out import keep_samples
 
@@ -30,44 +30,38 @@ GROUP_DUPLICATES = False  # keep rows with the same message in one split
 SEED = 42  # the same seed gives the same split
 # ---------------------------------------------------------------------------------------------
 
+SPLITS = ("train", "validation", "test")
+
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
     codebook = read_codebook(args.prompt_file)
     rows = read_messages(args.input_file, "jsonl_to_csv.py", codebook, labelled=True)
-    train_size = 1 - args.test_size - args.validation_size
-    if min(args.test_size, args.validation_size, train_size) <= 0:
-        raise UserError("--test-size and --validation-size: above 0, and below 1 together")
     pool = rows.drop_duplicates("message") if args.group_duplicates else rows
-    refuse_small_classes(
-        args.input_file, pool, codebook, min(args.test_size, args.validation_size, train_size)
-    )
-    paths = {
-        name: Path(args.output_dir) / f"{name}.csv" for name in ("train", "validation", "test")
-    }
+    smallest = smallest_share(args.test_size, args.validation_size)
+    refuse_small_classes(args.input_file, pool, codebook, smallest)
+    paths = {name: Path(args.output_dir) / f"{name}.csv" for name in SPLITS}
     record_file = Path(args.output_dir) / "splits.json"
     check_outputs([*paths.values(), record_file], inputs=[args.input_file])
+
     splits = split(pool, args.test_size, args.validation_size, args.seed)
     splits, exchanged = keep_samples(splits, args.human_samples, args.group_duplicates, args.seed)
     if args.group_duplicates:
-        splits = {
-            name: rows[rows["message"].isin(part["message"])] for name, part in splits.items()
-        }
+        splits = with_duplicates(splits, rows)
     for name, part in splits.items():
         write_csv(part, paths[name])
-    messages = pd.concat([part["message"].drop_duplicates() for part in splits.values()])
-    shared = messages[messages.duplicated()].nunique()
-    record = {name: len(part) for name, part in splits.items()} | {
-        "input_file": args.input_file,
-        "rows": len(rows),
-        "seed": args.seed,
-        "group_duplicates": args.group_duplicates,
-        "shared_messages": shared,
-        "exchanged": exchanged,
-        "codebook_sha256": codebook.sha256,
-    }
+    settings = {name: getattr(args, name) for name in ("input_file", "seed", "group_duplicates")}
+    record = describe_splits(splits, rows, codebook) | settings | {"exchanged": exchanged}
     write_json(record, record_file)
-    print_shares(splits, shared, codebook)
+    print_shares(splits, record["shared_messages"], codebook)
+
+
+def smallest_share(test_size: float, validation_size: float) -> float:
+    """Return the smallest split's share of the rows; refuse sizes that leave a split empty."""
+    smallest = min(test_size, validation_size, 1 - test_size - validation_size)
+    if smallest <= 0:
+        raise UserError("--test-size and --validation-size: above 0, and below 1 together")
+    return smallest
 
 
 def refuse_small_classes(
@@ -98,7 +92,24 @@ def split(
         stratify=rest["class"],
         random_state=seed,
     )
-    return {"train": train, "validation": validation, "test": test}
+    return dict(zip(SPLITS, (train, validation, test), strict=True))
+
+
+def with_duplicates(splits: dict[str, pd.DataFrame], rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return each split with all rows that have one of its messages."""
+    return {name: rows[rows["message"].isin(part["message"])] for name, part in splits.items()}
+
+
+def describe_splits(
+    splits: dict[str, pd.DataFrame], rows: pd.DataFrame, codebook: Codebook
+) -> JsonObject:
+    """Return the splits' sizes, and how many messages stand in more than one."""
+    messages = pd.concat([part["message"].drop_duplicates() for part in splits.values()])
+    return {name: len(part) for name, part in splits.items()} | {
+        "rows": len(rows),
+        "shared_messages": messages[messages.duplicated()].nunique(),
+        "codebook_sha256": codebook.sha256,
+    }
 
 
 def print_shares(splits: dict[str, pd.DataFrame], shared: int, codebook: Codebook) -> None:

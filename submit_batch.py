@@ -8,16 +8,16 @@ Run     python submit_batch.py --limit 100   (a pilot; then without --limit)
 """
 
 import sys
-from functools import cache
+from functools import partial
 from itertools import chain
 
 from pipeline.common.cli import UserError, at_least_one, parse_settings, run
 from pipeline.common.files import check_outputs
-from pipeline.labelling.answer_file import mend_tail, order_answers
-from pipeline.labelling.ledger import FAILED, Job, Ledger, open_ledger, plan
-from pipeline.labelling.outcomes import labelled_ids
+from pipeline.labelling.answer_file import cut_half_written_line
+from pipeline.labelling.ledger import Job, Ledger, open_ledger, plan
 from pipeline.labelling.price import print_estimate, print_outcome, print_request
 from pipeline.labelling.requests import Requests, request_files, write_repeats
+from pipeline.labelling.send import send_open_jobs
 
 # ---------------------------------------------------------------------------------------------
 STUDY = "."  # the folder of a study: all default paths but those of models lie in it
@@ -48,82 +48,66 @@ YES = False  # send without asking
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
-    at_least_one(
-        vars(args), "max_concurrency", "repeat_rows", "max_requests_per_file", "max_bytes_per_file"
-    )
-    if args.mode not in ("batch", "chat"):
-        raise UserError(f"--mode {args.mode}: give batch or chat")
-    if args.mode == "chat" and args.replace_model:
-        raise UserError("--replace-model is for batches: give batch_infer_gen.py --model")
+    at_least_one(vars(args), "max_concurrency", "repeat_rows")
+    at_least_one(vars(args), "max_requests_per_file", "max_bytes_per_file")
+    check_mode(args.mode, args.replace_model)
     files = request_files(args.requests_file)
     if args.repeat:
-        limits = (args.max_requests_per_file, args.max_bytes_per_file)
+        limits = args.max_requests_per_file, args.max_bytes_per_file
         files = write_repeats(files, args.repeat, args.repeat_rows, args.seed, *limits)
     check_outputs([args.answers_file, args.state_file], inputs=files)
     requests = Requests(files)
     print(f"read {files[0]}{' and shards' * (len(files) > 1)}: {len(requests):,} requests")
+    prices = args.price_per_million_input_tokens, args.price_per_million_output_tokens
 
     with open_ledger(args.state_file, args.base_url, args.answers_file) as ledger:
         if not args.dry_run:
-            mend_tail(args.answers_file)
-        labelled = cache(lambda: labelled_ids(args.answers_file, requests.prompt))
-        new = plan(ledger, requests, args.mode, args.replace_model, args.limit, labelled)
-        jobs = [job for job in ledger.jobs if job.is_open]
-        announce(new, jobs, requests, args)
+            cut_half_written_line(args.answers_file)
+        new = plan(ledger, requests, args.mode, args.replace_model, args.limit)
+        announce(ledger, new, requests, args.mode, *prices)
         if args.dry_run:
             return
-        try:
-            if jobs:
-                send(ledger, new, jobs, requests, args)
-        finally:
-            order(ledger, requests)
-        report(ledger, jobs, requests, args)
+        confirm = partial(ask, sum(job.rows for job in new), args.yes)
+        calls = args.max_retries, args.timeout, args.poll_seconds, args.max_concurrency
+        refused = send_open_jobs(ledger, requests, confirm, *calls)
+        report(ledger, refused, requests, *prices)
 
 
-def announce(new: list[Job], jobs: list[Job], requests: Requests, args) -> None:
+def check_mode(mode: str, replace_model: str) -> None:
+    """Refuse a mode that does not exist, or that cannot replace the model."""
+    if mode not in ("batch", "chat"):
+        raise UserError(f"--mode {mode}: give batch or chat")
+    if mode == "chat" and replace_model:
+        raise UserError("--replace-model is for batches: give batch_infer_gen.py --model")
+
+
+def announce(
+    ledger: Ledger,
+    new: list[Job],
+    requests: Requests,
+    mode: str,
+    price_in: float,
+    price_out: float,
+) -> None:
     """Print what is under way, what is to be sent, and what that costs."""
-    if sent := sum(job.rows for job in jobs if job not in new):
+    if sent := sum(job.rows for job in ledger.open_jobs if job not in new):
         print(f"{sent:,} requests are under way")
     if not new:
         print("no request is left to send")
         return
     print_request(next(requests.read(new[0])))
-    print(
-        f"{sum(job.rows for job in new):,} requests to send to {args.base_url} ({args.mode} mode)"
-    )
-    print_estimate(
-        chain.from_iterable(map(requests.read, new)),
-        args.price_per_million_input_tokens,
-        args.price_per_million_output_tokens,
-    )
+    count = sum(job.rows for job in new)
+    print(f"{count:,} requests to send to {ledger.base_url} ({mode} mode)")
+    print_estimate(chain.from_iterable(map(requests.read, new)), price_in, price_out)
 
 
-def send(ledger: Ledger, new: list[Job], jobs: list[Job], requests: Requests, args) -> None:
-    """Send what was not sent yet, wait, and fetch the answers."""
-    from pipeline.labelling.provider import connect, told
-    from pipeline.labelling.send_batches import run_batches
-    from pipeline.labelling.send_singly import run_chat
+def ask(count: int, yes: bool) -> None:
+    """Ask whether to spend the money; stop where the answer is no, or nobody is there to say.
 
-    client = connect(args.base_url, args.max_retries, args.timeout)
-    if new and not args.yes:
-        ask(sum(job.rows for job in new))
-    ledger.save()
-    batches, chats = ([job for job in jobs if job.mode == mode] for mode in ("batch", "chat"))
-    with told(client):
-        if batches:
-            run_batches(client, ledger, batches, requests, args.poll_seconds)
-        if chats:
-            run_chat(client, ledger, chats, requests, args.max_concurrency)
-
-
-def order(ledger: Ledger, requests: Requests) -> None:
-    """Put the answers in the requests' order, unless a job still counts on where they stand."""
-    if not any(job.is_open and job.mode == "chat" for job in ledger.jobs):
-        order_answers(ledger.answers_file, lambda custom_id: requests.place.get(custom_id, -1))
-
-
-def ask(count: int) -> None:
-    """Ask whether to spend the money; stop where the answer is no, or nobody is there to say."""
+    With `yes`, or where there is nothing to send, nobody is asked.
+    """
+    if yes or not count:
+        return
     if not sys.stdin.isatty():
         raise UserError("nobody is there to ask: give --yes to send the requests")
     try:
@@ -134,18 +118,19 @@ def ask(count: int) -> None:
         raise UserError("nothing was sent")
 
 
-def report(ledger: Ledger, jobs: list[Job], requests: Requests, args) -> None:
+def report(
+    ledger: Ledger, refused: list[Job], requests: Requests, price_in: float, price_out: float
+) -> None:
     """Print what came of the requests so far; stop with a line where batches were refused."""
     counts = [job.counts for name in requests.files for job in ledger.jobs_of(name)]
     if counts:
-        print_outcome(
-            counts, args.price_per_million_input_tokens, args.price_per_million_output_tokens
-        )
-        print(f"wrote {args.answers_file}: run jsonl_to_csv.py, which says what to send again")
-    if refused := [f"{job}: {job.message}" for job in jobs if job.status == FAILED]:
+        print_outcome(counts, price_in, price_out)
+        print(f"wrote {ledger.answers_file}: run jsonl_to_csv.py, which says what to send again")
+    if refused:
         raise UserError(
-            f"the provider refused {len(refused)} batches, which cost nothing ({refused[0]}): "
-            "correct the requests, or wait where it names a limit, and run this again"
+            f"the provider refused {len(refused)} batches, which cost nothing ({refused[0]}: "
+            f"{refused[0].message}): correct the requests, or wait where it names a limit, and run "
+            "this again"
         )
 
 

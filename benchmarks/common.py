@@ -352,7 +352,9 @@ def _limit_memory() -> None:
 
 
 def _kibibytes(file: str, name: str) -> int:
-    return int(re.search(rf"^{name}:\s+(\d+) kB", Path(file).read_text(), re.MULTILINE)[1])
+    return int(
+        re.search(rf"^{name}:\s+(\d+) kB", Path(file).read_text(encoding="utf-8"), re.MULTILINE)[1]
+    )
 
 
 def memory_of(function: Callable[[], Any]) -> tuple[float, float]:
@@ -365,7 +367,7 @@ def memory_of(function: Callable[[], Any]) -> tuple[float, float]:
         torch.cuda.reset_peak_memory_stats()
         function()
         return before / 2**30, (torch.cuda.max_memory_allocated() - before) / 2**30
-    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak counts from here
     before = _kibibytes("/proc/self/status", "VmRSS")
     function()
     return before / 2**20, (_kibibytes("/proc/self/status", "VmHWM") - before) / 2**20
@@ -377,7 +379,9 @@ def memory_of(function: Callable[[], Any]) -> tuple[float, float]:
 def machine() -> dict[str, Any]:
     """Return the hardware and the versions that results depend on."""
     cpuinfo = Path("/proc/cpuinfo")
-    found = cpuinfo.is_file() and re.search(r"model name\s*: (.+)", cpuinfo.read_text())
+    found = cpuinfo.is_file() and re.search(
+        r"model name\s*: (.+)", cpuinfo.read_text(encoding="utf-8")
+    )
     cpu = found[1] if found else platform.processor()
     memory = _kibibytes("/proc/meminfo", "MemTotal") / 2**20
     hardware = f"{describe_device()}; {cpu}, {memory:.0f} GiB of memory"

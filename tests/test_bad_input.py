@@ -190,7 +190,7 @@ def files():
     earlier += ["pre_process/datas/weibo_data.csv", "results/Qwen2.5-3B-before/report.txt"]
     for name in earlier:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_text("earlier")
+        Path(name).write_text("earlier", encoding="utf-8")
     return {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
 
 

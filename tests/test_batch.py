@@ -73,7 +73,9 @@ def test_extra_fields_and_log_probabilities_are_asked_for_in_every_request(reque
         ["--input-file", "simple.csv", "--requests-file", REQUESTS, "--top-logprobs", "5"]
         + ["--extra-body", '{"enable_thinking": false, "max_tokens": 9}']
     )
-    bodies = [json.loads(line)["body"] for line in Path(REQUESTS).read_text().splitlines()]
+    bodies = [
+        json.loads(line)["body"] for line in Path(REQUESTS).read_text(encoding="utf-8").splitlines()
+    ]
     for body in bodies:
         assert (body["logprobs"], body["top_logprobs"]) == (True, 5)
         assert (body["enable_thinking"], body["max_tokens"]) == (False, 9)
@@ -121,7 +123,7 @@ def test_a_request_larger_than_a_file_is_refused_and_the_old_requests_stay(reque
 
 def test_answers_can_be_given_by_a_pattern(requests):
     for name, custom_id in (("b", "row-2"), ("b-1", "row-3"), ("c", "row-4")):
-        Path(f"{name}.jsonl").write_text(answer_line(custom_id, "[1]"))
+        Path(f"{name}.jsonl").write_text(answer_line(custom_id, "[1]"), encoding="utf-8")
     assert [path.name for path in answer_files("b*.jsonl")] == ["b-1.jsonl", "b.jsonl"]
     assert [path.name for path in answer_files("b.jsonl")] == ["b.jsonl", "b-1.jsonl"]
 
@@ -159,7 +161,7 @@ def test_answers_are_joined_by_custom_id_in_any_order_and_any_number_of_files(re
     labelled, errors = label(**files)
     assert labelled["class"].astype(int).to_dict() == answers
     assert labelled["message"]["row-5"] == "评论 5，他说[0]"
-    assert errors.empty and Path("retry.jsonl").read_text() == ""
+    assert errors.empty and Path("retry.jsonl").read_text(encoding="utf-8") == ""
 
 
 def test_every_row_without_a_label_has_its_reason(requests):
@@ -241,7 +243,7 @@ def test_the_teacher_s_confidence_is_written_where_the_answers_have_it(requests)
 
     Path("pre_process").mkdir()
     label(sure("row-2", ("1", 0.75), ("3", 0.25)), answer_line("row-3", "[2]"))
-    lines = Path("pre_process/silver_confidence.csv").read_text().splitlines()
+    lines = Path("pre_process/silver_confidence.csv").read_text(encoding="utf-8").splitlines()
     assert lines[:3] == [
         '"custom_id","p_Positive","p_Mild","p_Negative","p_Irrelevant"',
         '"row-2","","0.750000","","0.250000"',
@@ -256,7 +258,9 @@ def test_the_files_add_up_to_the_requests(requests, capsys):
     labelled, errors = label(*answers)
     unlabelled = read_csv("unlabeled.csv", ["class"], "x")
     purged = read_csv("purged.csv", ["class"], "x")
-    retries = [json.loads(line) for line in Path("retry.jsonl").read_text().splitlines()]
+    retries = [
+        json.loads(line) for line in Path("retry.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert (len(unlabelled), len(labelled), len(purged), len(retries)) == (12, 12, 7, 5)
     assert set(unlabelled["class"]) == {"-1"} and set(purged["class"]) == {"1"}
     assert Counter(errors["reason"]) == {"no_label": 3, "missing": 2}
@@ -284,7 +288,7 @@ def test_answers_to_other_requests_are_refused_and_earlier_labels_stay(requests)
 
 
 def test_a_broken_request_line_is_refused_with_its_number(requests):
-    with Path(REQUESTS).open("a") as file:
+    with Path(REQUESTS).open("a", encoding="utf-8") as file:
         file.write('{"custom_id": "row-14", "body"')
     with pytest.raises(UserError, match="requests.jsonl, line 13 is no batch request"):
         label(answer_line("row-2", "[1]"))

@@ -183,7 +183,7 @@ def test_an_xlsx_by_another_name_and_behind_a_hidden_sheet_is_read():
 
 
 def test_a_comma_outside_quotes_is_refused_with_its_row():
-    Path("book.csv").write_text("comment,likes\na,1\nb,c,2\n")
+    Path("book.csv").write_text("comment,likes\na,1\nb,c,2\n", encoding="utf-8")
     with pytest.raises(UserError, match="book.csv, row 3: 3 cells under 2 column names"):
         convert("--excel-file", "book.csv")
 

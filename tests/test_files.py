@@ -63,14 +63,14 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_scratch():
 
     with pytest.raises(RuntimeError):
         write_half()
-    assert Path("out.txt").read_text() == "old"
+    assert Path("out.txt").read_text(encoding="utf-8") == "old"
     assert sorted(path.name for path in Path().iterdir()) == ["out.txt", "prompt.txt"]
 
 
 def test_an_output_that_is_an_input_or_cannot_be_written_is_refused_and_nothing_changes():
     write_text("old", "in.csv")
     check_outputs(["in.csv", "new/out.csv"])
-    assert Path("in.csv").read_text() == "old" and not Path("new/out.csv").exists()
+    assert Path("in.csv").read_text(encoding="utf-8") == "old" and not Path("new/out.csv").exists()
     for outputs, message in (
         (["out.csv", "./in.csv"], "in.csv would be overwritten by its own output"),
         (["out.csv", "new"], "new is a folder"),
@@ -78,6 +78,21 @@ def test_an_output_that_is_an_input_or_cannot_be_written_is_refused_and_nothing_
     ):
         with pytest.raises(UserError, match=message):
             check_outputs(outputs, inputs=["in.csv"])
+
+
+def test_an_output_that_excel_holds_on_windows_is_told_before_anything_is_written(monkeypatch):
+    write_text("old", "out.csv")
+
+    def held(path, mode="r", **options):
+        raise PermissionError(13, "Permission denied")
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(UserError, match="out.csv .Permission denied.: close it in other programs"),
+    ):
+        patch.setattr(Path, "open", held)
+        check_outputs(["new.csv", "out.csv"])
+    assert sorted(path.name for path in Path().iterdir()) == ["out.csv", "prompt.txt"]
 
 
 def test_a_file_saved_by_excel_with_a_byte_order_mark_is_read(codebook):

@@ -1,6 +1,7 @@
 """Step 0: what install_env.sh does where a new environment is wanted, without installing one."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def project():
 
 
 def fake(path, script):
-    Path(path).write_text(script)
+    Path(path).write_text(script, encoding="utf-8")
     Path(path).chmod(0o755)
 
 
@@ -63,7 +64,7 @@ def test_conda_makes_the_environment_where_it_is_on_the_path(project):
     fake(project / "conda", f'#!/bin/sh\necho "conda $*" >> calls\n{make}\n')
     done = install(project)
     assert done.returncode == 0, done.stderr
-    calls = Path("calls").read_text().splitlines()
+    calls = Path("calls").read_text(encoding="utf-8").splitlines()
     assert calls[0] == "conda create --yes --quiet --prefix ./.venv python=3.11 pip"
     assert calls[1].endswith("-r requirements.txt")
     assert "no CUDA GPU found" in done.stdout
@@ -74,11 +75,11 @@ def test_a_second_run_installs_nothing_and_a_changed_list_installs_again(project
     fake(".venv/bin/python", PIP)
     for expected in (1, 1):
         assert install(project).returncode == 0
-        assert len(Path("calls").read_text().splitlines()) == expected
-    with Path("requirements.txt").open("a") as file:
+        assert len(Path("calls").read_text(encoding="utf-8").splitlines()) == expected
+    with Path("requirements.txt").open("a", encoding="utf-8") as file:
         file.write("more==1.0\n")
     install(project)
-    assert len(Path("calls").read_text().splitlines()) == 2
+    assert len(Path("calls").read_text(encoding="utf-8").splitlines()) == 2
 
 
 def test_a_gpu_that_nvidia_smi_shows_is_told(project):
@@ -96,3 +97,90 @@ def test_an_install_that_failed_is_not_taken_for_done(project):
     assert done.returncode == 1
     assert "pip could not install requirements.txt" in done.stderr
     assert not Path(".venv/requirements.installed").exists()
+
+
+def test_a_python_too_new_for_the_packages_is_told_in_one_line(project):
+    newer = '#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.15.0" && exit 0\n'
+    newer += 'case "$2" in *"3, 15"*) exit 1;; esac\n'
+    fake(project / "python3", newer)
+    done = install(project)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "install_env.sh: Python 3.15.0 is too new: install Python 3.11 to 3.14, or set PYTHON\n"
+    )
+
+
+def test_no_python_at_all_is_told_in_one_line(project):
+    done = install(project)
+    assert done.returncode == 1
+    assert done.stderr == "install_env.sh: python3 not found: install Python 3.11 to 3.14\n"
+    assert install(project, PYTHON="mine").stderr.startswith("install_env.sh: mine not found")
+
+
+def test_in_git_bash_on_windows_venv_puts_python_into_scripts(project):
+    fake(project / "python3", "#!/bin/sh\nexit 49\n")  # Windows: opens a shop
+    fake("fake_python", PIP)
+    make = "mkdir -p .venv/Scripts && cp fake_python .venv/Scripts/python.exe"
+    version = '[ "$1" = --version ] && echo "Python 3.13.1"'
+    fake(project / "python", f'#!/bin/sh\n{version}\ncase "$*" in *venv*) {make};; esac\nexit 0\n')
+    done = install(project)
+    assert done.returncode == 0, done.stderr
+    assert "creating ./.venv with Python 3.13.1" in done.stdout
+    assert Path("calls").read_text(encoding="utf-8").endswith("-r requirements.txt\n")
+    assert Path(".venv/requirements.installed").is_file()
+    install(project)
+    assert len(Path("calls").read_text(encoding="utf-8").splitlines()) == 1
+
+
+def test_conda_on_windows_puts_python_beside_scripts(project):
+    fake("fake_python", PIP)
+    make = "mkdir -p .venv && cp fake_python .venv/python.exe"
+    fake(project / "conda", f"#!/bin/sh\n{make}\n")
+    done = install(project)
+    assert done.returncode == 0, done.stderr
+    assert Path("calls").read_text(encoding="utf-8").endswith("-r requirements.txt\n")
+
+
+def test_a_torch_that_does_not_use_the_gpu_is_told_once(project):
+    Path(".venv/bin").mkdir(parents=True)
+    fake(".venv/bin/python", '#!/bin/sh\ncase "$*" in *torch*) exit 1;; esac\n')
+    fake(project / "nvidia-smi", '#!/bin/sh\necho "NVIDIA A100, 40960 MiB"\necho "second"\n')
+    assert "https://pytorch.org/get-started/locally" in install(project).stdout
+    again = install(project).stdout
+    assert again == "environment ready in ./.venv; CUDA GPU found: NVIDIA A100, 40960 MiB\n"
+
+
+def test_the_shell_script_needs_no_newer_bash_than_that_of_macos():
+    text = (ROOT / "install_env.sh").read_text(encoding="utf-8")
+    newer = r"mapfile|readarray|declare -[An]|local -n|\$\{\w+(?:,,|\^\^|@)|&>>|\|&|\[\[.*-v "
+    assert not re.search(newer, text)
+    gnu = r"\b(?:sed -i|readlink -f|realpath|date -d|stat -c|grep -P|cp -t|mktemp --)"
+    assert not re.search(gnu, text)
+
+
+def test_the_batch_file_of_windows_installs_the_same_by_the_same_versions():
+    text = (ROOT / "install_env.bat").read_text(encoding="ascii")
+    shell = (ROOT / "install_env.sh").read_text(encoding="utf-8")
+    pip = "-m pip install --quiet --disable-pip-version-check -r requirements.txt"
+    assert pip in text and pip in shell
+    assert ".venv\\requirements.installed" in text and ".venv/requirements.installed" in shell
+    assert "(3, 11) <= sys.version_info[:2] <= (3, 14)" in text
+    assert "sys.version_info < (3, 11)" in shell and "sys.version_info >= (3, 15)" in shell
+    assert "(3.11 3.12 3.13 3.14)" in text
+    assert text.count("https://pytorch.org/get-started/locally") == 1
+
+
+def test_every_jump_of_the_batch_file_has_a_target_and_every_end_waits_for_the_reader():
+    text = (ROOT / "install_env.bat").read_text(encoding="ascii")
+    jumps, labels = re.findall(r"goto (\w+)", text), re.findall(r"^:(\w+)", text, re.MULTILINE)
+    assert set(jumps) == set(labels) and len(labels) == len(set(labels))
+    assert (
+        re.findall(r"pause\nexit /b (\d)", text) == ["0", "1"] == re.findall(r"exit /b (\d)", text)
+    )
+
+
+def test_line_ends_are_those_of_each_shell_on_every_system():
+    for name, end in (("install_env.sh", "lf"), ("install_env.bat", "crlf")):
+        command = ["git", "check-attr", "eol", name]
+        shown = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8").stdout
+        assert shown == f"{name}: eol: {end}\n"

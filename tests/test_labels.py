@@ -7,8 +7,9 @@ import pytest
 from conftest import answer_line
 
 from pipeline.common.replies import parse_reply
+from pipeline.labelling.labels import majority, self_agreement
 from pipeline.labelling.logprobs import class_probabilities
-from pipeline.labelling.outcomes import Outcome, majority, outcome_of, self_agreement
+from pipeline.labelling.outcomes import Outcome, outcome_of
 
 
 def outcomes(*labels):

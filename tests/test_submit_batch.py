@@ -1,16 +1,19 @@
 """Step 2b: every row is answered once, and paid for once, whatever goes wrong on the way."""
 
 import json
+import math
 import multiprocessing
 import os
 import random
+import re
+import threading
 import time
 from collections import Counter
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
-from conftest import answer_line, served
+from conftest import ROOT, answer_line, served
 
 import batch_infer_gen
 import jsonl_to_csv
@@ -25,6 +28,13 @@ KEY = "sk-the-users-own-secret"
 DATAS = Path("pre_process/datas")
 ANSWERS = DATAS / "silver_label_v2.jsonl"
 STATE = DATAS / "submit_batch.json"
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch):
+    """Wait a fiftieth as long between two tries."""
+    monkeypatch.setattr("pipeline.labelling.provider.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
 
 
 @pytest.fixture(autouse=True)
@@ -455,7 +465,11 @@ def test_a_run_that_breaks_at_any_write_of_its_state_goes_on_without_loss(
 def killable(url, folder, argv):
     """Run the script in a process of its own."""
     os.chdir(folder)
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+    with (
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+        redirect_stdout(nowhere),
+        redirect_stderr(nowhere),
+    ):
         submit_batch.main(
             ["--base-url", url, "--poll-seconds", "0.02", "--max-retries", "3", "--yes", *argv]
         )
@@ -464,45 +478,118 @@ def killable(url, folder, argv):
 def memory_of(pid):
     """Return the most MiB that a process held so far."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     except OSError:
         return 0
     held = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
     return int(held[0]) / 2**10 if held else 0
 
 
-@pytest.mark.parametrize(("mode", "kills"), [("batch", 30), ("chat", 10)])
-def test_kills_at_any_moment_lose_no_answer(serve, requests, mode, kills):
-    rng = random.Random(42)
-    provider = serve(polls=3)
-    ids = requests(240, "--max-requests-per-file", "4")
+class Gate:
+    """Lets so many calls that match a pattern through to a provider, and holds the next ones.
+
+    So a process can be killed at a call, however fast the machine is. Calls that were held are
+    dropped once the gate is opened again: they never arrive.
+    """
+
+    def __init__(self, provider):
+        self.changed = threading.Condition()
+        self.pattern, self.left, self.inside, self.held, self.openings = ".*", math.inf, 0, 0, 0
+        gate = self
+
+        class GatedHandler(provider.RequestHandlerClass):
+            def call(self, serve):
+                if not gate.admit(f"{self.command} {self.path.partition('?')[0]}"):
+                    self.close_connection = True
+                    return
+                try:
+                    super().call(serve)
+                finally:
+                    gate.leave()
+
+        provider.RequestHandlerClass = GatedHandler
+
+    def open(self, calls, pattern=".*"):
+        with self.changed:
+            self.pattern, self.left, self.held = pattern, calls, 0
+            self.openings += 1
+            self.changed.notify_all()
+
+    def admit(self, call):
+        with self.changed:
+            if re.fullmatch(self.pattern, call):
+                if self.left == 0:
+                    opening = self.openings
+                    self.held += 1
+                    self.changed.notify_all()
+                    self.changed.wait_for(lambda: self.openings != opening)
+                    return False
+                self.left -= 1
+            self.inside += 1
+            self.changed.notify_all()
+            return True
+
+    def leave(self):
+        with self.changed:
+            self.inside -= 1
+            self.changed.notify_all()
+
+    def wait_for(self, condition):
+        with self.changed:
+            assert self.changed.wait_for(condition, timeout=60)
+
+
+@pytest.fixture
+def start(monkeypatch):
+    """Return a function that starts the script in a process of its own."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        [__name__, "pipeline.labelling.send_batches", "pipeline.labelling.send_singly"]
-    )
-    killed = 0
-    argv = ["--mode", mode, "--max-concurrency", "4"]
-    for call in ("POST /v1/files", "POST /v1/batches", "GET /v1/batches/.*", "POST /v1/chat/.*"):
-        provider.fault(call, "slow 0.02", times=10**6)
-    while True:
+    context.set_forkserver_preload([__name__, "pipeline.labelling.send"])
+    processes = []
+
+    def begin(provider, *argv):
         process = context.Process(target=killable, args=(provider.url, str(Path.cwd()), argv))
         process.start()
-        process.join(rng.uniform(0.05, 0.4) if killed < kills else None)
-        if process.is_alive():
-            process.kill()
-            process.join()
-            killed += 1
-        else:
-            assert process.exitcode == 0
-            break
+        processes.append(process)
+        return process
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.join()
+
+
+@pytest.mark.parametrize(
+    ("mode", "kills", "calls_needed"), [("batch", 30, 60 * 5), ("chat", 10, 240)]
+)
+def test_kills_at_any_moment_lose_no_answer(serve, requests, start, mode, kills, calls_needed):
+    rng = random.Random(42)
+    provider = serve(polls=2)
+    gate = Gate(provider)
+    ids = requests(240, "--max-requests-per-file", "4")
+    calls = [rng.randint(1, 2 * calls_needed // kills - 4) for _ in range(kills)]
+    assert calls_needed * 0.6 < sum(calls) < calls_needed
+    argv = ["--mode", mode, "--max-concurrency", "4"]
+    for count in calls:
+        gate.open(count)
+        process = start(provider, *argv)
+        gate.wait_for(lambda: gate.left == 0)
+        time.sleep(rng.uniform(0, 0.02))  # before, in or after the next write; its calls are held
+        assert process.is_alive()
+        process.kill()
+        process.join()
+        gate.wait_for(lambda: gate.inside == 0)
+    gate.open(math.inf)
+    last = start(provider, *argv)
+    last.join()
+    assert last.exitcode == 0
     assert answered() == ids
     if mode == "batch":
         assert provider.charged == Counter(ids)
         uploads = [name for name, _ in provider.files.values() if "inf_batch" in name]
         assert len(uploads) == len(set(uploads)) == 60
     else:
-        assert sum(provider.charged.values()) <= len(ids) + 4 * killed
-    assert killed == kills
+        assert sum(provider.charged.values()) <= len(ids) + 4 * kills
 
 
 def test_chat_mode_writes_the_batch_format_as_answers_come(serve, requests, capsys):
@@ -657,6 +744,49 @@ def test_two_processes_do_not_send_the_same_requests(serve, requests):
         submit(provider)
 
 
+def test_a_disk_that_knows_no_locks_is_told_in_one_line(serve, requests, monkeypatch):
+    def refuse(lock):
+        raise OSError(38, "Function not implemented")
+
+    requests()
+    monkeypatch.setattr("pipeline.labelling.ledger.FileLock.acquire", refuse)
+    with pytest.raises(UserError, match="cannot lock .*Function not implemented"):
+        submit(serve())
+
+
+def test_one_answers_file_may_be_written_in_several_ways(serve, requests):
+    provider = serve()
+    ids = requests()
+    submit(provider, "--limit", "5")
+    submit(provider, "--answers-file", str(ANSWERS))
+    assert answered() == ids and provider.charged == Counter(ids)
+
+
+def test_no_file_is_replaced_while_it_is_open(serve, requests, monkeypatch):
+    """Windows would refuse."""
+    replaced, replace = [], os.replace
+
+    def replace_closed(source, target):
+        links = [f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd")]
+        opened = {os.readlink(link) for link in links if os.path.exists(link)}
+        assert not {str(Path(source).resolve()), str(Path(target).resolve())} & opened
+        replaced.append(Path(target).name)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", replace_closed)
+    provider = serve()
+    ids = requests()
+    provider.endings += ["expired"]
+    submit(provider)
+    jsonl_to_csv.main([])
+    submit(provider, "--requests-file", str(DATAS / "retry_v2.jsonl"), "--mode", "chat")
+    ANSWERS.write_bytes(b"".join(ANSWERS.read_bytes().splitlines(keepends=True)[::-1]))
+    submit(provider)
+    jsonl_to_csv.main([])
+    assert answered()[-1] == ids[-1]
+    assert {ANSWERS.name, STATE.name, "retry_v2.jsonl", "labeled_v2.csv"} <= set(replaced)
+
+
 def test_the_teacher_s_agreement_with_itself_is_reported_and_voted_on(serve, requests, capsys):
     def answers(request, times):
         again = "--repeat-" in request["custom_id"]
@@ -676,7 +806,7 @@ def test_the_teacher_s_agreement_with_itself_is_reported_and_voted_on(serve, req
     assert labels["class"]["row-4"] == "2" and labels["class"]["row-3"] == "1"
 
 
-def test_75_000_requests_in_15_shards_with_two_kills_are_paid_once(serve, tmp_path, codebook):
+def test_75_000_requests_in_15_shards_with_two_kills_are_paid_once(serve, start, codebook):
     ids = [f"row-{n}" for n in range(2, 75_002)]
     template = json.dumps(
         {
@@ -698,20 +828,23 @@ def test_75_000_requests_in_15_shards_with_two_kills_are_paid_once(serve, tmp_pa
         (template.replace("ID", i) for i in ids), DATAS / "inf_batch_v2.jsonl", 5000, 10**9
     )
     provider = serve(polls=2)
-    context = multiprocessing.get_context("forkserver")
-    kills, peak = 0, 0
-    for states in ({"creating", "in_queue"}, {"collected", "in_progress"}, {"never"}):
-        process = context.Process(target=killable, args=(provider.url, str(tmp_path), []))
-        process.start()
-        while process.is_alive():  # until the work is in the middle of this
-            peak = max(peak, memory_of(process.pid))
-            if STATE.exists() and states <= {job["status"] for job in jobs()}:
-                process.kill()
-                kills += 1
-                break
-            time.sleep(0.002)
+    gate, peak = Gate(provider), 0
+    for calls, pattern, states in (
+        (1, "POST /v1/batches", {"creating", "in_queue"}),
+        (1, "GET /v1/files/.*/content", {"collected", "in_progress"}),
+    ):
+        gate.open(calls, pattern)
+        process = start(provider)
+        gate.wait_for(lambda: gate.held)
+        assert states <= {job["status"] for job in jobs()}
+        peak = max(peak, memory_of(process.pid))
+        process.kill()
         process.join()
-    assert kills == 2
+    gate.open(math.inf)
+    process = start(provider)
+    while process.is_alive():
+        peak = max(peak, memory_of(process.pid))
+        process.join(0.01)
     assert process.exitcode == 0
     assert answered() == ids
     assert provider.charged == Counter(ids)

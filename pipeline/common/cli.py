@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import io
+import os
 import sys
 import tokenize
 from collections.abc import Callable, Sequence
@@ -58,6 +59,8 @@ def parse_settings(script: dict[str, Any], argv: Sequence[str] | None = None) ->
     for name in comments:
         default = in_study(study, name, script[name])
         value = getattr(given, name.lower(), default)
+        if is_path(script[name]):
+            value = with_slashes(value)
         if isinstance(value, int | float) and value < 0:
             parser.error(f"argument {option_of(name)}: {value} is below 0")
         if value != default or (name == "STUDY" and value != script[name]):
@@ -68,10 +71,19 @@ def parse_settings(script: dict[str, Any], argv: Sequence[str] | None = None) ->
 
 def in_study(study: str, name: str, default: Any) -> Any:
     """Return a setting's default; a path of the study (`./...`) as the path in its folder."""
-    shared = name == "MODEL_PATH" or study == "."
-    if shared or not isinstance(default, str) or not default.startswith("./"):
+    if study == "." or name == "MODEL_PATH" or not is_path(default):
         return default
     return (Path(study) / default).as_posix()
+
+
+def is_path(default: Any) -> bool:
+    """Return whether a setting holds a path, as its default says."""
+    return isinstance(default, str) and default.startswith("./")
+
+
+def with_slashes(path: str, separator: str = os.sep) -> str:
+    """Return a path as every system reads it, so that records of one study can be compared."""
+    return path.replace(separator, "/")
 
 
 def at_least_one(settings: dict[str, Any], *names: str) -> None:
@@ -102,7 +114,13 @@ def option_of(name: str) -> str:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script's `main`; a user's mistake becomes one line on stderr and exit status 1."""
+    """Run a script's `main`; a user's mistake becomes one line on stderr and exit status 1.
+
+    What a terminal or a log file in another encoding than UTF-8 cannot show is printed as "?".
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a notebook's is none, and takes any text
+            stream.reconfigure(errors="replace")
     try:
         main()
     except UserError as error:

@@ -14,6 +14,8 @@ import pandas as pd
 
 from pipeline.common.cli import UserError
 
+JsonObject = dict[str, Any]  # as json.loads returns it
+
 # Everything that ends a line for some reader (str.splitlines), and what no text should hold.
 LINE_BREAKS = r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]"
 CONTROLS = r"[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff\ud800-\udfff]"
@@ -39,8 +41,8 @@ def replacing(path: str | Path, keep: bool = False) -> Iterator[Path]:
             os.replace(scratch, path)
     except OSError as error:
         raise UserError(
-            f"cannot write {path} ({error.strerror or error}): "
-            "check the folder, its permissions and the free space"
+            f"cannot write {path} ({error.strerror or error}): close it in other programs, such as "
+            "Excel, and check the folder, its permissions and the free space"
         ) from error
     finally:
         with suppress(OSError):
@@ -57,6 +59,8 @@ def check_outputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path] = 
             raise UserError(f"{path} is a folder: give the path of a file")
         with replacing(path, keep=True) as scratch:
             scratch.touch()
+            if path.is_file():
+                path.open("r+b").close()  # on Windows it fails where another program has the file
 
 
 def write_text(text: str, path: str | Path) -> None:

@@ -58,7 +58,8 @@ def read_messages(
     if (cleaned & ~empty).any():
         print(f"  cleaned {(cleaned & ~empty).sum():,} messages of line breaks or controls")
     if empty.any():
-        print(f"  left out {empty.sum():,} empty messages{listed(frame.index[empty].tolist())}")
+        where = row_numbers(frame.index[empty].tolist())
+        print(f"  left out {empty.sum():,} empty messages{where}")
     rows = frame.assign(**{"message": messages, "class": labels})[~empty].reset_index(drop=True)
     if rows.empty:
         raise UserError(f"{path} holds no message: run {made_by} first")
@@ -88,7 +89,7 @@ def read_training_rows(
     return train.head(max_train_samples or len(train)), validation
 
 
-def listed(numbers: list[int]) -> str:
+def row_numbers(numbers: list[int]) -> str:
     """Return the first row numbers, as in " (rows 3, 5, 8, ...)"."""
     more = ", ..." if len(numbers) > 5 else ""
     return f" (rows {', '.join(map(str, numbers[:5]))}{more})" if numbers else ""

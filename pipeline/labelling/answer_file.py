@@ -1,16 +1,14 @@
-"""The provider's answers: one line each, none twice, in the order of the requests."""
+"""The file of the provider's answers: one line each, none twice, in the order of the requests."""
 
 import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-from pipeline.common.files import replacing
+from pipeline.common.files import JsonObject, replacing
 from pipeline.labelling.outcomes import failure_of
 
-Record = dict[str, Any]
 LONGEST_LINE = 2**22  # bytes of an answer
 
 
@@ -22,7 +20,7 @@ def id_of(line: bytes) -> str:
         return ""
 
 
-def distinct(content: bytes) -> list[bytes]:
+def distinct_lines(content: bytes) -> list[bytes]:
     """Return the lines of downloads, sorted; answers to one request that say the same count once.
 
     So the result depends neither on the order of the lines nor on how often they are fetched.
@@ -54,7 +52,7 @@ def add_answers(path: str | Path, lines: Iterable[bytes]) -> None:
                 out.write(line + b"\n")
 
 
-def mend_tail(path: str | Path) -> None:
+def cut_half_written_line(path: str | Path) -> None:
     """End the file with a whole line: cut off what a killed process left half written."""
     if not Path(path).is_file():
         return
@@ -87,20 +85,20 @@ def order_answers(path: str | Path, position: Callable[[str], int]) -> None:
         start += len(line) + 1
     if places == sorted(places):
         return
-    with Path(path).open("rb") as old, replacing(path) as scratch, scratch.open("wb") as out:
+    with replacing(path) as scratch, Path(path).open("rb") as old, scratch.open("wb") as out:
         for _, start, length in sorted(places):
             old.seek(start)
             out.write(old.read(length).rstrip(b"\n") + b"\n")
 
 
-def count_answers(lines: Iterable[bytes], ids: set[str]) -> Record:
+def count_answers(lines: Iterable[bytes], ids: set[str]) -> JsonObject:
     """Count what came of requests: answered, failed by reason, missing, unknown, tokens, cost.
 
-    `told` is what the provider says of the first failure of each reason.
+    `messages` holds what the provider says of the first failure of each reason.
     """
     answered: set[str] = set()
     failed: dict[str, str] = {}
-    told: dict[str, str] = {}
+    messages: dict[str, str] = {}
     counts: Counter[str] = Counter()
     cost = 0.0
     for line in lines:
@@ -112,7 +110,7 @@ def count_answers(lines: Iterable[bytes], ids: set[str]) -> Record:
             record = json.loads(line)
             if failure := failure_of(record):
                 failed[custom_id] = failure.form
-                told.setdefault(failure.form, failure.reply)
+                messages.setdefault(failure.form, failure.reply)
                 continue
             usage = record["response"]["body"].get("usage") or {}
             for kind in ("prompt_tokens", "completion_tokens"):
@@ -126,7 +124,7 @@ def count_answers(lines: Iterable[bytes], ids: set[str]) -> Record:
     return {
         "answered": len(answered),
         "failed": dict(reasons.most_common()),
-        "told": told,
+        "messages": messages,
         "missing": len(ids - answered - failed.keys()),
         **counts,
         "cost": cost,

@@ -8,7 +8,7 @@ import pandas as pd
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import clean_text, read_csv, write_csv
-from pipeline.labelling.outcomes import MISSING, Outcome
+from pipeline.labelling.outcomes import Outcome
 from pipeline.labelling.requests import Request
 from pipeline.sheets.coding import letters, read_filled_in
 
@@ -41,11 +41,11 @@ def read_corrections(
     return corrections
 
 
-def correct(labels: dict[str, Outcome], corrections: Mapping[str, int]) -> int:
-    """Put the corrected classes into `labels`; return how many rows have another label by that."""
+def apply_corrections(labels: dict[str, Outcome], corrections: Mapping[str, int]) -> int:
+    """Put the corrected classes into `labels`; return how many rows got another label by that."""
     changed = 0
     for custom_id, label in corrections.items():
-        if labels.get(custom_id, MISSING).label != label:
+        if labels[custom_id].label != label:
             labels[custom_id] = Outcome(label, "corrected", "")
             changed += 1
     return changed

@@ -1,6 +1,5 @@
 """What was sent to a provider and what came of it: one readable JSON file beside the requests."""
 
-import fcntl
 import hashlib
 import secrets
 import time
@@ -8,10 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from pipeline.common.cli import UserError
 from pipeline.common.files import read_json, write_json
+from pipeline.labelling.labels import labelled_ids
 from pipeline.labelling.requests import Requests, read_span
 
 # A job's own states, beside those that the provider gives its batch.
@@ -74,6 +77,11 @@ class Ledger:
     answers_file: str
     jobs: list[Job]
 
+    @property
+    def open_jobs(self) -> list[Job]:
+        """The jobs whose answers are not all there."""
+        return [job for job in self.jobs if job.is_open]
+
     def jobs_of(self, file: str) -> list[Job]:
         """Return the jobs of a request file that count, in the file's order."""
         jobs = [job for job in self.jobs if job.file == file]
@@ -90,7 +98,7 @@ class Ledger:
 @contextmanager
 def open_ledger(path: str | Path, base_url: str, answers_file: str) -> Iterator[Ledger]:
     """Read the ledger, or begin one, and keep other processes from it and from the answers."""
-    path = Path(path)
+    path, answers_file = Path(path), Path(answers_file).as_posix()
     with _locked(path), _locked(Path(answers_file)):
         ledger = Ledger(path, base_url, answers_file, [])
         if path.exists():
@@ -107,13 +115,22 @@ def open_ledger(path: str | Path, base_url: str, answers_file: str) -> Iterator[
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
+    """Keep other processes from a file; the system frees the lock of a process that is killed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(f"another submit_batch.py is at work on {path}: wait for it") from error
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(f"another submit_batch.py is at work on {path}: wait for it") from error
+    except OSError as error:
+        raise UserError(
+            f"cannot lock {path} ({error.strerror or error}): keep the study on a disk of this "
+            "machine, in a folder that you may write to"
+        ) from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _check(ledger: Ledger, at: str, into: str) -> None:
@@ -124,7 +141,7 @@ def _check(ledger: Ledger, at: str, into: str) -> None:
             raise UserError(f"{ledger.path}: batches are under way at {at}: give --base-url {at}")
         for job in kept:
             job.status = REPLACED if job.status == UPLOADING else job.status
-    if into != ledger.answers_file and kept:
+    if Path(into) != Path(ledger.answers_file) and kept:
         raise UserError(
             f"{ledger.path}: the answers so far are in {into}: give --answers-file {into}, or "
             "another --state-file to start anew"
@@ -146,15 +163,15 @@ def plan(
     mode: str,
     replace_model: str,
     limit: int,
-    labelled: Callable[[], set[str]],
 ) -> list[Job]:
     """Add a job for each span of requests that none covers yet; return these new jobs.
 
     Jobs of which nothing was sent or answered are planned anew, and so are those of a retry that
-    brought no label (`labelled()` are the ids that have one) once it is written again. `limit` (0 =
-    none) is how many requests may be sent in all, from the first on. Stops where the requests of
-    a job under way have changed or belong to another file, and where one has a label already.
+    brought no label once it is written again. `limit` (0 = none) is how many requests may be sent
+    in all, from the first on. Stops where the requests of a job under way have changed or belong to
+    another file, and where one has a label already.
     """
+    labelled = cache(lambda: labelled_ids(ledger.answers_file, requests.prompt))
     offset = _size(ledger.answers_file)
     ledger.jobs = [
         job
@@ -200,7 +217,10 @@ def plan(
 def _current(
     ledger: Ledger, requests: Requests, name: str, labelled: Callable[[], set[str]]
 ) -> list[Job]:
-    """Return the jobs of a file as it is now, in its order; jobs of what it was are `replaced`."""
+    """Return the jobs of a file as it is now, in its order.
+
+    Jobs of requests that have changed become `replaced`. `labelled()` are the ids with a label.
+    """
     file = requests.files[name]
     for job in ledger.jobs_of(name):
         if _digest(file, job.first, job.last) != job.sha256:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from pipeline.common.codebook import answer
+from pipeline.common.files import JsonObject
 from pipeline.labelling.requests import Request
 
 
@@ -42,21 +43,21 @@ def estimate_tokens(text: str) -> float:
     return 0.6 * chinese + 0.3 * (len(text) - chinese)
 
 
-def print_outcome(counts: list[dict], price_in: float, price_out: float) -> None:
+def print_outcome(counts: list[JsonObject], price_in: float, price_out: float) -> None:
     """Print the sum of what came of requests (`pipeline.labelling.answer_file.count_answers`)."""
     sums: Counter[str] = Counter()
     failed: Counter[str] = Counter()
-    told: dict[str, str] = {}
+    messages: dict[str, str] = {}
     for part in counts:
         failed.update(part["failed"])
-        told = part["told"] | told
-        sums.update({name: n for name, n in part.items() if name not in ("failed", "told")})
+        messages = part.get("messages", {}) | messages
+        sums.update({name: n for name, n in part.items() if isinstance(n, int | float)})
     rows = sums["answered"] + failed.total() + sums["missing"]
     print(
         f"{sums['answered']:,} of {rows:,} requests were answered ({sums['answered'] / rows:.2%})"
     )
     for reason, number in failed.most_common():
-        message = f" ({told[reason]})" if told.get(reason) else ""
+        message = f" ({messages[reason]})" if messages.get(reason) else ""
         print(f"  {number:>9,}  failed: {reason}{message}")
     for name, words in (
         ("missing", "came back without an answer"),

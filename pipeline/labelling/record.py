@@ -1,37 +1,44 @@
-"""How silver labels came about: for the shell, for a paper, and row by row."""
+"""How silver labels came about, for the shell and for a paper."""
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
-import pandas as pd
-
-from pipeline.labelling.outcomes import Outcome, self_agreement
+from pipeline.common.codebook import Codebook
+from pipeline.common.files import JsonObject
+from pipeline.labelling.labels import Answers, self_agreement
+from pipeline.labelling.outcomes import Outcome
 from pipeline.labelling.requests import Request
 
 
 def describe_labels(
-    outcomes: Sequence[Outcome], request: Request, asked_again: list[list[Outcome]]
-) -> dict[str, Any]:
+    labels: Mapping[str, Outcome],
+    answers: Answers,
+    requests: Mapping[str, Request],
+    codebook: Codebook,
+    corrected: int,
+    majority_vote: bool,
+) -> JsonObject:
     """Return what a paper says of silver labels: who gave them, when, how many, and why not others.
 
-    `outcomes` has one per row, `request` is any of the requests, and `asked_again` holds all
-    outcomes of each row that was asked more than once.
+    The model and its settings are those of the first request; `corrected` is how many labels
+    people changed.
     """
-    body = json.loads(request.line)["body"]
-    forms = Counter(out.form.split(" line ")[0] for out in outcomes if out.label < 0)
+    outcomes = labels.values()
+    body = json.loads(next(iter(requests.values())).line)["body"]
+    reasons = Counter(out.form.split(" line ")[0] for out in outcomes if out.label < 0)
+    classes = Counter(out.label for out in outcomes)
     dates = [
         datetime.fromtimestamp(out.created, UTC).date().isoformat()
         for out in outcomes
         if out.created
     ]
-    rows, agreed, pairs = self_agreement(asked_again)
+    rows, agreed, pairs = self_agreement(answers.asked_again())
     return {
         "requests": len(outcomes),
         "labelled": sum(out.label >= 0 for out in outcomes),
-        "reasons": dict(forms.most_common()),
+        "reasons": dict(reasons.most_common()),
         "strict": sum(out.form == "strict" for out in outcomes),
         "lenient": sum(out.form == "lenient" for out in outcomes),
         "teachers": [body.get("model", "")],
@@ -42,10 +49,17 @@ def describe_labels(
         "asked_again": rows,
         "all_agree": agreed,
         "self_agreement": pairs,
+        "classes": {name: classes[k] for k, name in enumerate(codebook.names)},
+        "corrected": corrected,
+        "majority_vote": majority_vote,
+        "duplicates": answers.duplicates,
+        "unmatched": len(answers.unmatched),
+        "codebook_sha256": codebook.sha256,
+        "class_names": list(codebook.names),
     }
 
 
-def print_summary(record: dict) -> None:
+def print_summary(record: JsonObject) -> None:
     """Print how many rows each class and each reason has; a row is counted once."""
     labelled, total = record["labelled"], record["requests"]
     print(f"{labelled:,} of {total:,} rows have a label ({labelled / total:.2%}):")
@@ -58,8 +72,8 @@ def print_summary(record: dict) -> None:
     for reason, count in record["reasons"].items():
         print(f"  {count:>9,}  {reason}")
     print(
-        f"{record['duplicates']:,} answers came twice; {record['strays']:,} belong to no row (in "
-        "the errors file)"
+        f"{record['duplicates']:,} answers came twice; {record['unmatched']:,} belong to no row "
+        "(in the errors file)"
     )
     if rows := record["asked_again"]:
         print(
@@ -67,16 +81,3 @@ def print_summary(record: dict) -> None:
             f"agree ({record['all_agree'] / rows:.1%}), and {record['self_agreement']:.1%} of the "
             "pairs of labels"
         )
-
-
-def confidence_table(
-    custom_ids: Iterable[str], outcomes: Iterable[Outcome], names: tuple[str, ...]
-) -> pd.DataFrame:
-    """Return the teacher's probability of each class, blank where the provider gave none."""
-    blank = ("",) * len(names)
-    cells = [
-        ["" if p is None else f"{p:.6f}" for p in out.probabilities] or blank for out in outcomes
-    ]
-    table = pd.DataFrame(cells, columns=[f"p_{name}" for name in names])
-    table.insert(0, "custom_id", list(custom_ids))
-    return table

@@ -1,4 +1,8 @@
-"""Batch requests to an OpenAI-compatible provider: their files, shards and repeats."""
+"""Batch requests to an OpenAI-compatible provider: their files, shards and repeats.
+
+A file that is too large for a provider is cut into numbered shards. A repeat is a request that is
+sent again on purpose, to see whether the teacher agrees with itself.
+"""
 
 import codecs
 import json
@@ -9,11 +13,13 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from pipeline.common.cli import UserError
+from pipeline.common.files import JsonObject
 
 SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
 
@@ -29,6 +35,21 @@ class Request:
     line: str
 
 
+def request_line(custom_id: str, message: str, prompt: str, body: JsonObject) -> str:
+    """Return a line of the batch format: `prompt` as the system turn, `message` as the user's.
+
+    `body` holds the model and its settings.
+    """
+    turns = [{"role": "system", "content": prompt}, {"role": "user", "content": message}]
+    request = {
+        "custom_id": custom_id,
+        "method": "POST",
+        "url": "/v1/chat/completions",
+        "body": {"model": body["model"], "messages": turns} | body,
+    }
+    return json.dumps(request, ensure_ascii=False)
+
+
 def write_shards(
     lines: Iterable[str], path: str | Path, max_requests: int, max_bytes: int
 ) -> list[Path]:
@@ -38,12 +59,12 @@ def write_shards(
     once the new ones are complete.
     """
     path = Path(path)
-    stale = set(_written(path))
+    stale = set(_existing_files(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".requests-", dir=path.parent))
         try:
-            parts = _write_parts(lines, scratch, max_requests, max_bytes)
+            parts = _write_files(lines, scratch, max_requests, max_bytes)
             total = len(parts)
             shards = [
                 path.with_stem(f"{path.stem}-{n:05d}-of-{total:05d}") if total > 1 else path
@@ -62,28 +83,33 @@ def write_shards(
     return shards
 
 
-def _write_parts(
+def _write_files(
     lines: Iterable[str], folder: Path, max_requests: int, max_bytes: int
 ) -> list[Path]:
-    parts = [folder / "00000"]
-    out, count, size = parts[0].open("wb"), 0, 0
-    for line in lines:
-        data = line.encode() + b"\n"
-        if len(data) > max_bytes:
-            raise UserError(
-                f"a request of {len(data):,} bytes is over --max-bytes-per-file: {line[:80]}"
-            )
-        if count == max_requests or size + len(data) > max_bytes:
-            out.close()
-            parts.append(folder / f"{len(parts):05d}")
-            out, count, size = parts[-1].open("wb"), 0, 0
-        out.write(data)
-        count, size = count + 1, size + len(data)
-    out.close()
+    """Write lines to numbered files of a folder, as many as they need and at least one."""
+    parts: list[Path] = []
+    count = size = 0
+    with ExitStack() as open_part:
+        for line in lines:
+            data = line.encode() + b"\n"
+            if len(data) > max_bytes:
+                raise UserError(
+                    f"a request of {len(data):,} bytes is over --max-bytes-per-file: {line[:80]}"
+                )
+            if not parts or count == max_requests or size + len(data) > max_bytes:
+                open_part.close()
+                parts.append(folder / f"{len(parts):05d}")
+                out = open_part.enter_context(parts[-1].open("wb"))
+                count = size = 0
+            out.write(data)
+            count, size = count + 1, size + len(data)
+    if not parts:
+        parts.append(folder / "00000")
+        parts[0].touch()
     return parts
 
 
-def _written(path: Path) -> list[Path]:
+def _existing_files(path: Path) -> list[Path]:
     """Return the file and its numbered shards, those that exist."""
     shards = sorted(
         p for p in path.parent.glob(f"{path.stem}-*{path.suffix}") if SHARD.search(p.stem)
@@ -94,7 +120,7 @@ def _written(path: Path) -> list[Path]:
 def request_files(path: str | Path) -> list[Path]:
     """Return a request file or all of its numbered shards; refuse a mixture or a gap."""
     path = Path(path)
-    found = _written(path)
+    found = _existing_files(path)
     if not found:
         raise UserError(f"{path} not found: run batch_infer_gen.py first")
     numbers = [tuple(map(int, SHARD.search(p.stem).groups())) for p in found if p != path]
@@ -155,19 +181,20 @@ class Requests:
     def __init__(self, files: list[Path]) -> None:
         self.files = {file.name: file for file in files}
         self.ids = {file.name: [r.custom_id for r in read_requests([file])] for file in files}
-        self.place = {}
+        self.position = {}
         for name, ids in self.ids.items():
-            if repeated := next((i for i in ids if i in self.place), ""):
+            if repeated := next((i for i in ids if i in self.position), ""):
                 raise UserError(
                     f"{self.files[name]}: custom_id {repeated!r} stands in another shard too: run "
                     "batch_infer_gen.py again"
                 )
-            self.place |= {custom_id: n for n, custom_id in enumerate(ids, start=len(self.place))}
-        if not self.place:
+            start = len(self.position)
+            self.position |= {custom_id: n for n, custom_id in enumerate(ids, start)}
+        if not self.position:
             raise UserError(f"{files[0]} holds no requests: there is nothing to send")
 
     def __len__(self) -> int:
-        return len(self.place)
+        return len(self.position)
 
     @property
     def prompt(self) -> str:

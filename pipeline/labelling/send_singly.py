@@ -1,4 +1,7 @@
-"""Requests sent one by one to `/chat/completions`, several at once."""
+"""Requests sent one by one to `/chat/completions`, several at once.
+
+For providers without batches, and for models on one's own machine.
+"""
 
 import json
 import time
@@ -6,21 +9,25 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import chain, count, islice
-from typing import Any
 
 from openai import APIError, APIStatusError, APITimeoutError, OpenAI
 from tqdm import tqdm
 
 from pipeline.common.cli import UserError
+from pipeline.common.files import JsonObject
 from pipeline.labelling.answer_file import count_answers, id_of, lines_since
 from pipeline.labelling.ledger import SENDING, Job, Ledger
-from pipeline.labelling.provider import explain, hide_key, is_passing, message_of, pause
+from pipeline.labelling.provider import (
+    explain,
+    hide_key,
+    is_temporary,
+    message_of,
+    seconds_to_wait,
+)
 from pipeline.labelling.requests import Request, Requests
 
 FAILURES_IN_A_ROW = 20  # and none answered between them: the provider is down, not the rows bad
 FILTERED = ("content_filter", "data_inspection_failed", "content_policy_violation")
-
-Record = dict[str, Any]
 
 
 @dataclass
@@ -56,8 +63,8 @@ def run_chat(
         def write(line: bytes) -> None:
             answers.write(line + b"\n")
 
-        works = answers.tell() > 0  # the provider has taken such requests before
-        retried = send_all(client, left, concurrency, write, bar, works)
+        answered_before = answers.tell() > 0
+        retried = send_all(client, left, concurrency, write, bar, answered_before)
     own: dict[str, list[bytes]] = {job.token: [] for job in jobs}
     for line in lines():
         if job := job_of.get(id_of(line)):
@@ -74,13 +81,14 @@ def send_all(
     concurrency: int,
     write: Callable[[bytes], None],
     bar: tqdm,
-    works: bool,
+    answered_before: bool,
 ) -> int:
     """Send requests, `concurrency` at once; return how many calls were tried again.
 
     `write` gets each answer as a line of the batch format, as it comes; of a failure, once a later
-    call went well. Requests that the provider refuses before it has answered any (`works`) stop the
-    run, and so do failures of one call after another; what is under way then is still written.
+    call went well. A request that the provider refuses before it has answered any
+    (`answered_before`) stops the run, and so do failures of one call after another; what is under
+    way then is still written.
     """
     pending: set[Future[Sent]] = set()
     source = iter(requests)
@@ -101,8 +109,8 @@ def send_all(
                     if not sent.error and not sent.stop:
                         for line in [*failures, sent.line]:
                             write(line)
-                        failures, works = [], True
-                    elif why := _why_stop(client, sent, works, len(failures) + 1):
+                        failures, answered_before = [], True
+                    elif why := _why_stop(client, sent, answered_before, len(failures) + 1):
                         stop = why
                     else:
                         failures.append(sent.line)
@@ -131,8 +139,8 @@ def _send(client: OpenAI, request: Request) -> Sent:
             )
         except APIError as error:
             late = isinstance(error, APITimeoutError)
-            if attempt < client.max_retries and is_passing(error) and not late:
-                time.sleep(pause(error, attempt))
+            if attempt < client.max_retries and is_temporary(error) and not late:
+                time.sleep(seconds_to_wait(error, attempt))
                 continue
             return Sent(_failure(client, request, error), attempt, error)
         response = raw.http_response
@@ -149,20 +157,20 @@ def _send(client: OpenAI, request: Request) -> Sent:
 def _failure(client: OpenAI, request: Request, error: APIError) -> bytes:
     """Return a failed call as a line of the batch format."""
     if isinstance(error, APIStatusError):
-        told = error.body if isinstance(error.body, dict) else {}
-        told = told | {"message": hide_key(client, message_of(error))}
-        return _line(request, error.status_code, {"error": told})
-    told = {"code": "timeout", "message": "no answer in time: give a longer --timeout"}
-    return _line(request, 408, {"error": told})
+        details = error.body if isinstance(error.body, dict) else {}
+        details = details | {"message": hide_key(client, message_of(error))}
+        return _line(request, error.status_code, {"error": details})
+    details = {"code": "timeout", "message": "no answer in time: give a longer --timeout"}
+    return _line(request, 408, {"error": details})
 
 
-def _line(request: Request, status: int, body: Record, answer_id: str | None = None) -> bytes:
+def _line(request: Request, status: int, body: JsonObject, answer_id: str | None = None) -> bytes:
     response = {"status_code": status, "request_id": None, "body": body}
     record = {"id": answer_id, "custom_id": request.custom_id, "response": response, "error": None}
     return json.dumps(record, ensure_ascii=False).encode()
 
 
-def _why_stop(client: OpenAI, sent: Sent, works: bool, failures: int) -> str:
+def _why_stop(client: OpenAI, sent: Sent, answered_before: bool, failures: int) -> str:
     """Return why a failed call ends the run, "" where it is the row's own failure."""
     error = sent.error
     if error is None:
@@ -175,7 +183,8 @@ def _why_stop(client: OpenAI, sent: Sent, works: bool, failures: int) -> str:
     if not isinstance(error, APIStatusError) or error.status_code in (401, 402):
         return why
     body = error.body if isinstance(error.body, dict) else {}
-    if works or is_passing(error) or str(body.get("code") or body.get("type")) in FILTERED:
+    filtered = str(body.get("code") or body.get("type")) in FILTERED
+    if answered_before or is_temporary(error) or filtered:
         return ""
     if error.status_code in (403, 404):
         return why

@@ -188,8 +188,8 @@ def find_column(path: str | Path, header: list[str], wanted: str) -> int:
     letters = [column_letter(index) for index in range(len(header))]
     if wanted.upper() in letters:
         return letters.index(wanted.upper())
-    listed = ", ".join(f"{letter} {name!r}" for letter, name in zip(letters, header, strict=True))
+    columns = ", ".join(f"{letter} {name!r}" for letter, name in zip(letters, header, strict=True))
     raise UserError(
-        f"{path} has no column {wanted!r}: it has {listed} (if that is a title and no column "
+        f"{path} has no column {wanted!r}: it has {columns} (if that is a title and no column "
         "names, delete its row)"
     )

@@ -22,7 +22,7 @@ from typing import Any
 
 from pipeline.common.cli import parse_settings, run
 from pipeline.common.codebook import answer, read_codebook
-from pipeline.common.files import write_text
+from pipeline.common.files import JsonObject, write_text
 from pipeline.common.rows import read_messages
 from pre_process.sample.replies import completion, failure, reply_of
 
@@ -34,8 +34,6 @@ ERROR_RATE = 0.08  # share of wrong labels, 0 to 1
 POLLS = 2  # questions after a batch until it is done
 SEED = 42  # same seed, same answers
 # --------------------------------------------------------------------------------------------
-
-Record = dict[str, Any]
 
 # What becomes of a request, and its share; those after "twice" leave it without a label.
 OUTCOMES = {
@@ -71,14 +69,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def teacher(
     truth: dict[str, int], num_labels: int, error_rate: float = 0.0, seed: int = 42
-) -> Callable[[Record, int], list[Record]]:
+) -> Callable[[JsonObject, int], list[JsonObject]]:
     """Return what answers a request, asked for the n-th time: 0, 1 or 2 lines of a batch's files.
 
     A row's answers depend on its id, `n` and the seed alone.
     """
     shares = [1 + list(truth.values()).count(k) for k in range(num_labels)]
 
-    def answers(request: Record, times: int) -> list[Record]:
+    def answers(request: JsonObject, times: int) -> list[JsonObject]:
         custom_id = request["custom_id"]
         rng = random.Random(f"{seed} {custom_id} {times}")
         label = truth.get(custom_id.partition("--")[0], rng.randrange(num_labels))
@@ -96,10 +94,10 @@ def teacher(
     return answers
 
 
-def always(label: int, num_labels: int = 4) -> Callable[[Record, int], list[Record]]:
+def always(label: int, num_labels: int = 4) -> Callable[[JsonObject, int], list[JsonObject]]:
     """Return what answers every request with one class."""
 
-    def answers(request: Record, times: int) -> list[Record]:
+    def answers(request: JsonObject, times: int) -> list[JsonObject]:
         rng = random.Random(f"{request['custom_id']} {times}")
         return [completion(request, answer(label), "stop", num_labels, rng)]
 
@@ -118,13 +116,16 @@ class Provider(ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(
-        self, answers: Callable[[Record, int], list[Record]], polls: int = 1, wrapped: bool = True
+        self,
+        answers: Callable[[JsonObject, int], list[JsonObject]],
+        polls: int = 1,
+        wrapped: bool = True,
     ) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
         self.answers, self.polls, self.wrapped = answers, polls, wrapped
         self.files: dict[str, tuple[str, bytes]] = {}
-        self.batches: dict[str, Record] = {}
+        self.batches: dict[str, JsonObject] = {}
         self.endings: list[str] = []
         self.faults: list[list] = []
         self.charged: Counter[str] = Counter()
@@ -154,20 +155,20 @@ class Provider(ThreadingHTTPServer):
                     return fault[1]
         return ""
 
-    def answer(self, request: Record) -> list[Record]:
+    def answer(self, request: JsonObject) -> list[JsonObject]:
         """Answer a request, and charge for it."""
         with self.lock:
             self.charged[request["custom_id"]] += 1
             times = self.charged[request["custom_id"]]
         return self.answers(request, times)
 
-    def store(self, name: str, content: bytes) -> Record:
+    def store(self, name: str, content: bytes) -> JsonObject:
         """Keep a file; return its description."""
         file_id = f"file-{len(self.files):06d}"
         self.files[file_id] = (name, content)
-        return self.described(file_id)
+        return self.description_of(file_id)
 
-    def described(self, file_id: str) -> Record:
+    def description_of(self, file_id: str) -> JsonObject:
         """Return what the API tells of a file."""
         name, content = self.files[file_id]
         return {
@@ -180,7 +181,7 @@ class Provider(ThreadingHTTPServer):
             "status": "processed",
         }
 
-    def create(self, asked: Record) -> Record:
+    def create(self, asked: JsonObject) -> JsonObject:
         """Start a batch."""
         lines = self.files[asked["input_file_id"]][1].splitlines()
         batch = {
@@ -213,7 +214,7 @@ class Provider(ThreadingHTTPServer):
         batch["total"] = len(lines)
         return batch
 
-    def polled(self, batch: Record) -> Record:
+    def go_on(self, batch: JsonObject) -> JsonObject:
         """Let a batch go on by one step."""
         batch["polls"] -= 1
         counts = {"total": batch["total"], "completed": 0, "failed": 0}
@@ -223,12 +224,12 @@ class Provider(ThreadingHTTPServer):
             self.finish(batch, counts)
         return batch
 
-    def finish(self, batch: Record, counts: dict[str, int]) -> None:
+    def finish(self, batch: JsonObject, counts: dict[str, int]) -> None:
         """End a batch: its answers in shuffled files, or the reason why there are none."""
         batch["status"] = batch["ending"] if batch["ending"] != "errors only" else "completed"
         if batch["ending"] == "failed":
-            told = {"code": "invalid_json_line", "line": 2, "message": "This line is not JSON."}
-            batch["errors"] = {"object": "list", "data": [told]}
+            reason = {"code": "invalid_json_line", "line": 2, "message": "This line is not JSON."}
+            batch["errors"] = {"object": "list", "data": [reason]}
             return
         records = [record for answers in batch.pop("answers") for record in answers]
         random.Random(batch["id"]).shuffle(records)
@@ -265,8 +266,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         if action.isdigit():
             key = self.headers.get("Authorization", "")
-            told = {"message": f"status {action}; you sent {key}", "code": f"code_{action}"}
-            self.reply({"error": told}, int(action), {"Retry-After": seconds} if seconds else {})
+            error = {"message": f"status {action}; you sent {key}", "code": f"code_{action}"}
+            self.reply({"error": error}, int(action), {"Retry-After": seconds} if seconds else {})
             return
         if action == "slow":
             time.sleep(float(seconds))
@@ -291,19 +292,19 @@ class Handler(BaseHTTPRequestHandler):
         """Return what a GET asks for: a JSON value or a file's bytes."""
         match path.split("/")[2:]:
             case ["files"] if not self.server.wrapped or "purpose=batch" in self.path:
-                files = [self.server.described(file) for file in self.server.files]
-                listed = {"object": "list", "data": files}
-                return {"code": 20000, "data": listed} if self.server.wrapped else listed
+                files = [self.server.description_of(file) for file in self.server.files]
+                listing = {"object": "list", "data": files}
+                return {"code": 20000, "data": listing} if self.server.wrapped else listing
             case ["files", file_id, "content"] if file_id in self.server.files:
                 return self.server.files[file_id][1]
             case ["batches"]:
                 return {
                     "object": "list",
-                    "data": [public(batch) for batch in self.server.batches.values()],
+                    "data": [visible(batch) for batch in self.server.batches.values()],
                     "has_more": False,
                 }
             case ["batches", batch_id] if batch_id in self.server.batches:
-                return public(self.server.polled(self.server.batches[batch_id]))
+                return visible(self.server.go_on(self.server.batches[batch_id]))
 
     def post(self, path: str, content: bytes) -> Any:
         """Do what a POST asks for."""
@@ -313,7 +314,7 @@ class Handler(BaseHTTPRequestHandler):
                 file = self.server.store(name, content)
                 return {"code": 20000, "data": file} if self.server.wrapped else file
             case ["batches"]:
-                return public(self.server.create(json.loads(content)))
+                return visible(self.server.create(json.loads(content)))
             case ["chat", "completions"]:
                 body = json.loads(content)
                 message = body["messages"][-1]["content"]
@@ -341,7 +342,7 @@ class Handler(BaseHTTPRequestHandler):
         """Keep quiet."""
 
 
-def public(batch: Record) -> Record:
+def visible(batch: JsonObject) -> JsonObject:
     """Return what the API tells of a batch."""
     hidden = ("polls", "ending", "answers", "total")
     return {key: value for key, value in batch.items() if key not in hidden}

@@ -1,0 +1,52 @@
+@echo off
+rem Step 0 on Windows: the environment, in .venv; the same as install_env.sh does elsewhere.
+rem
+rem Run     double-click this file (again at any time; quick when nothing changed)
+rem Then    open a terminal in this folder and type .venv\Scripts\activate
+setlocal
+cd /d "%~dp0"
+set "INSTALLED=.venv\Scripts\python.exe"
+set "STAMP=.venv\requirements.installed"
+fc /b requirements.txt "%STAMP%" >nul 2>nul && goto ready
+if exist "%INSTALLED%" goto install
+
+set "FOUND="
+for %%V in (3.11 3.12 3.13 3.14) do py -%%V -c "" >nul 2>nul && set "FOUND=py -%%V"
+if defined FOUND goto make
+python -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))" >nul 2>nul && set "FOUND=python"
+if defined FOUND goto make
+echo No Python 3.11 to 3.14 was found: install one from https://www.python.org/downloads
+echo (tick "Add python.exe to PATH" in its first window), and run this file again.
+goto failed
+
+:make
+echo Creating .venv with %FOUND%
+%FOUND% -m venv .venv && goto install
+echo The environment could not be made: remove the folder .venv, and run this file again.
+goto failed
+
+:install
+echo Installing the packages of requirements.txt: this takes some minutes
+"%INSTALLED%" -m pip install --quiet --disable-pip-version-check -r requirements.txt && goto installed
+echo pip could not install requirements.txt: see above. If a path is too long, move this folder nearer to C:\
+goto failed
+
+:installed
+copy /y requirements.txt "%STAMP%" >nul
+nvidia-smi >nul 2>nul || goto ready
+"%INSTALLED%" -c "import sys, torch; sys.exit(not torch.cuda.is_available())" && goto ready
+echo torch does not use the GPU: install the version that requirements.txt names, for CUDA:
+echo https://pytorch.org/get-started/locally (on Windows pip brings the one for the CPU)
+
+:ready
+echo.
+echo The environment is ready in .venv. What is next:
+echo 1. Type cmd into the address bar of this folder's window and press Enter: a terminal opens.
+echo 2. In the terminal, type .venv\Scripts\activate
+echo 3. Run the steps of README.md, beginning with python excel_2_csv.py --help
+pause
+exit /b 0
+
+:failed
+pause
+exit /b 1
