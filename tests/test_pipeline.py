@@ -115,7 +115,7 @@ def make_project(folder, qwen, bert):
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory, in_float32, tiny_qwen2, tiny_bert):
+def project(tmp_path_factory, tiny_qwen2, tiny_bert):
     """Run the README's commands; return the folder, the true classes and what was paid for."""
     folder = tmp_path_factory.mktemp("project")
     truth = make_project(folder, tiny_qwen2, tiny_bert)

@@ -17,7 +17,8 @@ SETTINGS = {
 OPTIONS = {name: {option_of(s) for s in settings} for name, settings in SETTINGS.items()}
 # Files that steps read and write, as their own source names them.
 SOURCES = "".join(path.read_text(encoding="utf-8") for path in [*ROOT.glob("*.py")])
-SOURCES += "".join(path.read_text(encoding="utf-8") for path in (ROOT / "pipeline").rglob("*.py"))
+for room in ("pipeline", "pre_process/sample"):
+    SOURCES += "".join(path.read_text(encoding="utf-8") for path in (ROOT / room).rglob("*.py"))
 # Files that the user names.
 EXAMPLES = {"comments.xlsx", "coder1.xlsx", "coder2.xlsx", "ann.xlsx", "ben.xlsx"}
 EXAMPLES |= {"silver_label_v2-2.jsonl"}
@@ -61,6 +62,9 @@ def lines_with_options(page):
 def test_an_option_that_a_page_names_exists(page, code):
     scripts = re.findall(r"\b\w+\.py\b", code)
     known = set.union(*(OPTIONS[name] for name in scripts or OPTIONS))
+    if module := re.search(r"python -m ([\w.]+)", code):
+        source = ROOT.joinpath(*module[1].split(".")).with_suffix(".py").read_text(encoding="utf-8")
+        known = {option_of(setting) for setting in settings_block(source)}
     for option in re.findall(r"--[a-z0-9-]+", code):
         assert option == "--help" or option in known or negated(option) in known, page
 
