@@ -40,7 +40,7 @@ def found_in_pages(find):
 
 
 def scripts_of(page):
-    return re.findall(r"\b\w+\.(?:py|sh)\b", read_page(page))
+    return re.findall(r"\b\w+\.(?:py|sh|bat)\b", read_page(page))
 
 
 @pytest.mark.parametrize(("page", "name"), found_in_pages(scripts_of))
