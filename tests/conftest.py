@@ -144,11 +144,13 @@ def served(model, *options):
     command += ["--host", "127.0.0.1", "--port", "0"]
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     said = Path("serve.log")
-    with said.open("w") as log:
+    with said.open("w", encoding="utf-8") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
     try:
-        while not (running := re.search(r"running on (http://[\d.:]+)", said.read_text())):
-            assert server.poll() is None, said.read_text()
+        while not (
+            running := re.search(r"running on (http://[\d.:]+)", said.read_text(encoding="utf-8"))
+        ):
+            assert server.poll() is None, said.read_text(encoding="utf-8")
             time.sleep(0.05)
         yield running[1]
     finally:

@@ -43,7 +43,7 @@ def flipped(tiny_bert):
 
 def audit(tiny_bert, *more):
     label_audit.main(["--model-path", tiny_bert, "--max-length", "64", *more])
-    return json.loads(Path("results/audit/audit.json").read_text()), cells(SHEET)
+    return json.loads(Path("results/audit/audit.json").read_text(encoding="utf-8")), cells(SHEET)
 
 
 def test_improbable_labels_and_duplicates_that_disagree_are_listed(flipped, tiny_bert):
@@ -158,7 +158,7 @@ def test_a_class_of_copies_is_refused_and_a_tuned_model_too(flipped, tiny_bert):
     with pytest.raises(UserError, match="class Negative has 1 rows that are no near-duplicates"):
         audit(tiny_bert, "--labeled-file", "spam.csv")
     shutil.copytree(tiny_bert, "tuned")
-    Path("tuned/training.json").write_text("{}")
+    Path("tuned/training.json").write_text("{}", encoding="utf-8")
     for method in ("probe", "tune"):
         with pytest.raises(UserError, match="tuned is already fine-tuned to classify"):
             audit("tuned", "--audit-method", method)
@@ -213,7 +213,7 @@ def answered(write_rows):
     write_rows("pre_process/datas/simple.csv", rows)
     batch_infer_gen.main([])
     lines = [answer_line(f"row-{n}", "[1]") for n in range(2, 7)] + [answer_line("row-7", "?")]
-    Path("pre_process/datas/silver_label_v2.jsonl").write_text("\n".join(lines))
+    Path("pre_process/datas/silver_label_v2.jsonl").write_text("\n".join(lines), encoding="utf-8")
 
 
 def corrections(*rows):
@@ -236,8 +236,8 @@ def test_corrections_are_read_back_into_the_labels(answered):
     labelled = pd.read_csv("pre_process/labeled_v2.csv").set_index("custom_id")["class"]
     assert labelled.tolist() == [2, 1, 1, 1, 1, 3]
     assert len(pd.read_csv("pre_process/purged_labeled_v2.csv")) == 6
-    assert Path("pre_process/datas/retry_v2.jsonl").read_text() == ""
-    record = json.loads(Path("pre_process/silver_labels.json").read_text())
+    assert Path("pre_process/datas/retry_v2.jsonl").read_text(encoding="utf-8") == ""
+    record = json.loads(Path("pre_process/silver_labels.json").read_text(encoding="utf-8"))
     assert (record["corrected"], record["labelled"], record["strict"]) == (2, 6, 4)
 
 
@@ -265,16 +265,16 @@ def test_corrections_of_other_data_are_refused(answered, row, message):
 def test_kept_corrections_of_other_data_or_another_codebook_are_refused(answered):
     corrections(("row-2", "评论 2", 2))
     path = Path("pre_process/corrections.csv")
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     for old, new, what in (("评论 2", "其他", "data"), ('"2","', '"2","0', "codebook")):
-        path.write_text(text.replace(old, new))
+        path.write_text(text.replace(old, new), encoding="utf-8")
         with pytest.raises(UserError, match=f"row 2: the corrections are those of other {what}"):
             jsonl_to_csv.main([])
 
 
 def test_the_record_says_how_the_labels_came_about(answered):
     jsonl_to_csv.main([])
-    record = json.loads(Path("pre_process/silver_labels.json").read_text())
+    record = json.loads(Path("pre_process/silver_labels.json").read_text(encoding="utf-8"))
     assert record["teachers"] == ["deepseek-ai/DeepSeek-V3"]
     assert (record["requests"], record["labelled"], record["corrected"]) == (6, 5, 0)
     assert record["classes"] == {"Positive": 0, "Mild": 5, "Negative": 0, "Irrelevant": 0}

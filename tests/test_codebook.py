@@ -42,7 +42,7 @@ def test_chinese_class_lines_are_read():
     ],
 )
 def test_a_codebook_without_clear_classes_is_refused(text, message):
-    Path("bad.txt").write_text(text)
+    Path("bad.txt").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match="bad.txt") as error:
         read_codebook("bad.txt")
     assert message in str(error.value)
@@ -119,12 +119,14 @@ def test_a_full_width_name_is_known_in_either_width():
 
 
 def test_an_example_that_opens_a_line_is_no_class():
-    Path("example.txt").write_text("[0] A: a\n[1] B: b\n[0] or [1], nothing else.")
+    Path("example.txt").write_text(
+        "[0] A: a\n[1] B: b\n[0] or [1], nothing else.", encoding="utf-8"
+    )
     assert read_codebook("example.txt").names == ("A", "B")
 
 
 def test_classes_whose_names_hold_numbers_are_told_apart():
-    Path("types.txt").write_text("[0] Type 1: a\n[1] Type 2: b")
+    Path("types.txt").write_text("[0] Type 1: a\n[1] Type 2: b", encoding="utf-8")
     codebook = read_codebook("types.txt")
     assert parse_reply("Type 1", codebook).label == 0
     assert parse_reply("Type 2", codebook).label == 1

@@ -53,7 +53,7 @@ def write_run(
         metrics["ece"] = expected_calibration_error(np.array(confidence), true == predicted)
     Path("results", name).mkdir(parents=True)
     pd.DataFrame(columns).to_csv(f"results/{name}/predictions.csv", index=False)
-    Path("results", name, "metrics.json").write_text(json.dumps(metrics | more))
+    Path("results", name, "metrics.json").write_text(json.dumps(metrics | more), encoding="utf-8")
 
 
 def comparison():
@@ -72,7 +72,7 @@ def test_the_summary_holds_each_model_before_and_after():
     assert table["accuracy"].tolist() == [0.37, 0.72, 0.73, 0.82]
     ends = table.loc[0, ["accuracy_all_rows_low", "accuracy_all_rows_high"]]
     assert ends.tolist() == pytest.approx([0.2818, 0.4678], abs=1e-4)  # Wilson, 37 of 100
-    markdown = Path("results/summary.md").read_text().splitlines()
+    markdown = Path("results/summary.md").read_text(encoding="utf-8").splitlines()
     scores = "37.00% | 37.00% [28.18%, 46.78%] | 0.185 ["
     assert markdown[2].startswith(f"| qwen | before | 100 | 100.00% | {scores}")
     assert [line.split(" | ")[0] for line in markdown[2:6]] == ["| qwen"] * 2 + ["| bert"] * 2
@@ -145,14 +145,14 @@ def test_errors_stand_by_class_name_the_most_frequent_first_with_the_most_confid
 def test_runs_of_generated_text_have_no_curves_and_earlier_ones_go():
     write_run("q-before", "qwen", "before", "llm", 37)
     for name in ("calibration.png", "coverage.png"):
-        Path("results", name).write_text("of an earlier comparison")
+        Path("results", name).write_text("of an earlier comparison", encoding="utf-8")
     compare_models.main([])
     found = comparison()
     assert found["coverage"] == found["by_hand"] == found["calibration"] == {}
     assert found["pairs"] == []
     assert found["errors"]["q-before"][0]["examples"][0]["confidence"] is None
     assert not list(Path("results").glob("c*.png"))
-    markdown = Path("results/summary.md").read_text()
+    markdown = Path("results/summary.md").read_text(encoding="utf-8")
     assert "] |  | 1.0 |\n" in markdown
     assert "No confidence (generated text; --decoding score gives one): q-before." in markdown
 
@@ -171,7 +171,7 @@ def test_a_run_on_weighted_rows_is_shown_as_the_data_set_has_it():
     assert (run["accuracy_weighted"], run["accuracy_weighted_ci95"]) == (0.95, [0.9, 0.98])
     table = pd.read_csv("results/summary.csv")
     assert table[["accuracy", "accuracy_weighted"]].to_numpy().tolist() == [[0.5, 0.95]]
-    markdown = Path("results/summary.md").read_text()
+    markdown = Path("results/summary.md").read_text(encoding="utf-8")
     assert "| Accuracy (valid) | Accuracy (valid, weighted) |" in markdown
     assert "| 50.00% | 95.00% |" in markdown
     assert found["baselines"][0]["accuracy"] == pytest.approx(0.5)
@@ -189,7 +189,7 @@ def test_the_test_and_its_difference_count_rows_beside_a_weighted_difference():
     assert pair["difference"] == pytest.approx(0.1)
     assert pair["p_value"] == pytest.approx(2 * 0.5**10)
     assert pair["difference_weighted"] == pytest.approx(10 / 500)
-    markdown = Path("results/summary.md").read_text()
+    markdown = Path("results/summary.md").read_text(encoding="utf-8")
     assert "| a | b | 0 | 10 | +10.0 | " in markdown
     assert "| p | p (Holm) | Weighted difference | 95 % interval |" in markdown
     assert "| 0.002 | 0.002 | +2.0 | " in markdown
@@ -210,7 +210,7 @@ def test_each_group_of_runs_on_the_same_rows_has_baselines_of_its_own(write_rows
         ("Always Positive", 20, ["a-human"]),
         ("Keywords", 20, ["a-human"]),
     ]
-    markdown = Path("results/summary.md").read_text()
+    markdown = Path("results/summary.md").read_text(encoding="utf-8")
     for name in ("Always Positive", "Keywords"):
         assert f"| {name} (silver labels) | 100 |" in markdown
         assert f"| {name} (human coders) | 20 |" in markdown
@@ -220,15 +220,15 @@ def test_a_run_of_an_older_version_is_shown_without_what_it_lacks_and_is_not_pai
     write_run("new", "a", "after", "llm", 60)
     write_run("old", "a", "before", "llm", 40)
     path = Path("results/old/metrics.json")
-    old = json.loads(path.read_text())
+    old = json.loads(path.read_text(encoding="utf-8"))
     for key in ("scored_rows_sha256", "macro_f1_ci95", "accuracy_ci95", "rows_per_second"):
         del old[key]
-    path.write_text(json.dumps(old))
+    path.write_text(json.dumps(old), encoding="utf-8")
     compare_models.main([])
     assert comparison()["pairs"] == []
     table = pd.read_csv("results/summary.csv").set_index("run")
     assert table.loc["old", "accuracy"] == 0.4 and np.isnan(table.loc["old", "macro_f1_low"])
-    line = Path("results/summary.md").read_text().splitlines()[2]
+    line = Path("results/summary.md").read_text(encoding="utf-8").splitlines()[2]
     assert line.startswith("| a | before | 100 |") and line.endswith("|  |  |")
 
 
@@ -309,7 +309,7 @@ def test_two_runs_that_hold_different_ids_are_refused():
 
 def test_a_folder_without_scored_runs_is_refused():
     Path("results/new").mkdir(parents=True)
-    Path("results/new/metrics.json").write_text("{}")
+    Path("results/new/metrics.json").write_text("{}", encoding="utf-8")
     with pytest.raises(UserError, match="results holds no scored run"):
         compare_models.main([])
 
@@ -317,14 +317,14 @@ def test_a_folder_without_scored_runs_is_refused():
 def test_the_summary_says_which_labels_the_scores_are_against():
     write_run("old", "a", "before", "llm", 60, measured_against="the labels in test.csv")
     compare_models.main([])
-    first = Path("results/summary.md").read_text()
+    first = Path("results/summary.md").read_text(encoding="utf-8")
     assert "The scores are agreement with silver labels (test.csv).\n" in first
     assert "weighted" not in first
     against = "accuracy against human coders (human_test.csv)"
     human = {"label_source": "human coders", "measured_against": against, "weighted": True}
     write_run("new", "a", "after", "llm", 60, total=50, **human)
     compare_models.main([])
-    markdown = Path("results/summary.md").read_text()
+    markdown = Path("results/summary.md").read_text(encoding="utf-8")
     assert "The scores are agreement with silver labels (test.csv): old.\n" in markdown
     assert f"The scores are {against}: new.\n" in markdown
     assert "weighted to the data set" in markdown

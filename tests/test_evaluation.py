@@ -173,16 +173,18 @@ def test_rows_without_a_class_are_predicted_and_not_scored(codebook):
     assert metrics["rows_without_class"] == 2
     metrics = results(codebook, [-1, -1], [0, -1], "new/m")
     assert "accuracy" not in metrics
-    report = Path("new/m/report.txt").read_text()
+    report = Path("new/m/report.txt").read_text(encoding="utf-8")
     assert "2 of them without a class of their own, hence not scored" in report
     assert "Predicted classes: Positive 1, Mild 0, Negative 0, Irrelevant 0" in report
-    assert len(Path("new/m/predictions.csv").read_text().splitlines()) == 3
+    assert len(Path("new/m/predictions.csv").read_text(encoding="utf-8").splitlines()) == 3
 
 
 def test_a_run_without_any_valid_prediction_has_a_report(codebook):
     metrics = results(codebook, [0, 1], [-1, -1])
     assert (metrics["accuracy"], metrics["valid"]) == (0.0, 0)
-    assert "Valid predictions: 0 (0.00%)" in Path("results/m-before/report.txt").read_text()
+    assert "Valid predictions: 0 (0.00%)" in Path("results/m-before/report.txt").read_text(
+        encoding="utf-8"
+    )
 
 
 def human_rows(codebook, classes, weights, coded_by="human"):
@@ -199,13 +201,13 @@ def test_a_score_on_human_labels_is_called_accuracy_and_weighted_to_the_data_set
     assert metrics["measured_against"] == "accuracy against human coders (test.csv)"
     assert metrics["accuracy"] == 0.75
     assert metrics["accuracy_all_rows"] == pytest.approx(7 / 8)
-    report = Path("m/report.txt").read_text()
+    report = Path("m/report.txt").read_text(encoding="utf-8")
     assert "Measured against: accuracy against human coders (test.csv)" in report
     assert "weighted to the data set" in report
     weighted = f"{metrics['accuracy_weighted']:.4f}"
     assert f"\nAccuracy: {metrics['accuracy']:.4f}\n" in report and weighted == "0.8750"
     assert f"sample stands for: {weighted}  [" in report
-    header = Path("m/predictions.csv").read_text().splitlines()[0]
+    header = Path("m/predictions.csv").read_text(encoding="utf-8").splitlines()[0]
     assert header == '"custom_id","message","class","predicted","reply","confidence","weight"'
 
 

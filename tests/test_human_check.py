@@ -52,7 +52,7 @@ def sampled(folder=SHEETS):
 
 
 def result(folder="results/human_check"):
-    return json.loads(Path(folder, "human_check.json").read_text())
+    return json.loads(Path(folder, "human_check.json").read_text(encoding="utf-8"))
 
 
 def test_rows_are_drawn_in_proportion_with_a_floor_and_small_classes_whole():
@@ -209,10 +209,9 @@ def test_blank_and_removed_rows_are_counted_and_left_out(labelled):
     found = result()
     assert [coder["blank"] for coder in found["coders"]] == [2, 3]
     assert (found["uncoded"], found["undecided"], found["silver"]["rows"]) == (2, 0, 58)
-    assert (
-        "2 rows without a human label are left out"
-        in Path("results/human_check/report.txt").read_text()
-    )
+    assert "2 rows without a human label are left out" in Path(
+        "results/human_check/report.txt"
+    ).read_text(encoding="utf-8")
 
 
 def test_only_classes_with_an_order_get_an_ordinal_alpha(labelled):
@@ -224,11 +223,15 @@ def test_only_classes_with_an_order_get_an_ordinal_alpha(labelled):
         )
     report = Path("results/human_check/report.txt")
     human_check.main([])
-    assert result()["agreement"]["alpha_ordinal"] is None and "ordinal" not in report.read_text()
+    assert result()["agreement"]["alpha_ordinal"] is None and "ordinal" not in report.read_text(
+        encoding="utf-8"
+    )
     human_check.main(["--ordered-classes"])
     found = result()["agreement"]
     low, high = found["alpha_ordinal_ci95"]
-    assert low < found["alpha_ordinal"] < high and "ordinal alpha" in report.read_text()
+    assert low < found["alpha_ordinal"] < high and "ordinal alpha" in report.read_text(
+        encoding="utf-8"
+    )
 
 
 def test_one_coder_alone_gives_figures_and_no_agreement(labelled):
@@ -236,7 +239,9 @@ def test_one_coder_alone_gives_figures_and_no_agreement(labelled):
     fill(SHEETS / "ann.xlsx", lambda row: labelled[row])
     human_check.main([])
     assert result()["agreement"] is None
-    assert "no row was coded by two coders" in Path("results/human_check/report.txt").read_text()
+    assert "no row was coded by two coders" in Path("results/human_check/report.txt").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_the_pilot_is_scored_apart_and_makes_no_test_set(labelled):
@@ -288,7 +293,7 @@ def score_mistakes():
             lambda: fill(SHEETS / "coder1.xlsx", strange_ids(), "custom_id"),
         "none of the 8 rows of silver class Positive has a human label": lambda: code_all(but=0),
         "drawn with another codebook":
-            lambda: Path("prompt.txt").write_text("[0] a: b\n[1] c: d"),
+            lambda: Path("prompt.txt").write_text("[0] a: b\n[1] c: d", encoding="utf-8"),
     }  # fmt: skip
 
 
@@ -507,6 +512,6 @@ def test_simulated_coders_err_at_their_rates_and_the_corrected_shares_cover_the_
     assert "cover all true ones" in printed
     found = result()
     found["shares"][2]["corrected_ci95"] = [0.5, 0.6]
-    Path("results/human_check/human_check.json").write_text(json.dumps(found))
+    Path("results/human_check/human_check.json").write_text(json.dumps(found), encoding="utf-8")
     with pytest.raises(UserError, match="shares of Negative do not cover the true ones"):
         coders.main([*options, *check])

@@ -171,13 +171,13 @@ def test_local_inference_scores_what_has_a_class_and_predicts_the_rest(tiny_qwen
     arguments = ["--model-path", tiny_qwen2, "--batch-size", "8", "--max-new-tokens", "6"]
     local_inference.main([*arguments, "--test-file", f"{data}/test.csv", "--no-load-in-4bit"])
     name = Path(tiny_qwen2).name
-    metrics = json.loads(Path(f"results/{name}-before/metrics.json").read_text())
+    metrics = json.loads(Path(f"results/{name}-before/metrics.json").read_text(encoding="utf-8"))
     assert (metrics["total"], metrics["stage"], metrics["family"]) == (24, "before", "llm")
     Path("new.csv").write_text("message\n一\n二\n", encoding="utf-8")
     local_inference.main([*arguments, "--test-file", "new.csv", "--output-dir", "new"])
     predictions = pd.read_csv("new/predictions.csv")
     assert predictions["custom_id"].tolist() == ["row-2", "row-3"]
-    assert "accuracy" not in json.loads(Path("new/metrics.json").read_text())
+    assert "accuracy" not in json.loads(Path("new/metrics.json").read_text(encoding="utf-8"))
 
 
 def test_training_leaves_the_adapter_its_record_and_a_loss_curve(tuned, codebook):
@@ -212,13 +212,13 @@ def test_the_validation_figures_are_those_of_scoring(tuned, tiny_qwen2, data):
         ["--model-path", tiny_qwen2, "--adapter-path", f"{tuned}/final_model"]
         + ["--test-file", f"{data}/validation.csv", "--output-dir", "validation"]
     )
-    metrics = json.loads(Path("validation/metrics.json").read_text())
+    metrics = json.loads(Path("validation/metrics.json").read_text(encoding="utf-8"))
     assert metrics["accuracy"] == record["accuracy"]
     assert metrics["macro_f1"] == pytest.approx(record["macro_f1"])
     assert metrics["temperature"] == record["temperature"]
     assert metrics["ece"] == pytest.approx(record["ece_with_temperature"], abs=1e-4)
     assert metrics["ece_without_temperature"] == pytest.approx(record["ece"], abs=1e-4)
-    assert "Expected calibration error" in Path("validation/report.txt").read_text()
+    assert "Expected calibration error" in Path("validation/report.txt").read_text(encoding="utf-8")
 
 
 def test_others_tools_give_the_adapter_s_probabilities(tuned, tiny_qwen2, data, codebook):
@@ -245,18 +245,27 @@ def test_the_adapter_s_readme_holds_the_figures_and_the_codebook(tuned, codebook
 def test_merged_the_adapter_is_a_model_of_16_bit_that_scores_alike(tiny_qwen2, data, codebook):
     tune(tiny_qwen2, data, "--num-train-epochs", "1", "--no-load-in-4bit")
     tune(tiny_qwen2, data, "--num-train-epochs", "1", "--merge", "--resume")
-    generation = json.loads(Path("qlora/merged_model/generation_config.json").read_text())
-    assert generation == json.loads(Path(tiny_qwen2, "generation_config.json").read_text())
+    generation = json.loads(
+        Path("qlora/merged_model/generation_config.json").read_text(encoding="utf-8")
+    )
+    assert generation == json.loads(
+        Path(tiny_qwen2, "generation_config.json").read_text(encoding="utf-8")
+    )
     weights = load_file("qlora/merged_model/model.safetensors")
     assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
-    assert json.loads(Path("qlora/merged_model/decision_serve.json").read_text())["adapter"] is None
+    assert (
+        json.loads(Path("qlora/merged_model/decision_serve.json").read_text(encoding="utf-8"))[
+            "adapter"
+        ]
+        is None
+    )
     unquantized = ["--no-load-in-4bit", "--max-test-samples", "8"]
     evaluate(tiny_qwen2, "qlora/final_model", data, *unquantized, "--output-dir", "adapter")
     local_inference.main(
         ["--model-path", "qlora/merged_model", "--test-file", f"{data}/test.csv", *unquantized]
         + ["--decoding", "score", "--output-dir", "merged"]
     )
-    Path("new.txt").write_text(codebook.text + "\nBe strict.")
+    Path("new.txt").write_text(codebook.text + "\nBe strict.", encoding="utf-8")
     with pytest.raises(UserError, match="qlora/merged_model was trained with another codebook"):
         local_inference.main(
             ["--model-path", "qlora/merged_model", "--prompt-file", "new.txt"]
@@ -271,7 +280,7 @@ def test_a_training_that_gets_no_better_stops_early(tiny_qwen2, data):
         *(tiny_qwen2, data, "--num-train-epochs", "6", "--learning-rate", "1e-12"),
         *("--early-stopping-patience", "1"),
     )
-    record = json.loads(Path("qlora/final_model/training.json").read_text())
+    record = json.loads(Path("qlora/final_model/training.json").read_text(encoding="utf-8"))
     assert max(entry["epoch"] for entry in record["log_history"]) == 2
 
 
@@ -285,22 +294,22 @@ def test_a_cpu_with_bfloat16_trains_and_scores_in_it(tiny_qwen2, data, monkeypat
     ]
     assert losses[1] < losses[0]
     evaluate(tiny_qwen2, output / "final_model", data, "--output-dir", "bf16")
-    assert json.loads(Path("bf16/metrics.json").read_text())["dtype"] == "bfloat16"
+    assert json.loads(Path("bf16/metrics.json").read_text(encoding="utf-8"))["dtype"] == "bfloat16"
     weights = load_file(output / "final_model/adapter_model.safetensors")
     assert {weight.dtype for weight in weights.values()} == {torch.float32}
 
 
 def test_a_model_that_cannot_be_packed_trains_and_scores_padded(tiny_qwen2, data, capsys):
     shutil.copytree(tiny_qwen2, "sliding")
-    config = json.loads(Path("sliding/config.json").read_text())
+    config = json.loads(Path("sliding/config.json").read_text(encoding="utf-8"))
     config |= {"use_sliding_window": True, "sliding_window": 64, "max_window_layers": 0}
     config["layer_types"] = ["sliding_attention"] * config["num_hidden_layers"]
-    Path("sliding/config.json").write_text(json.dumps(config))
+    Path("sliding/config.json").write_text(json.dumps(config), encoding="utf-8")
     output = tune("sliding", data, "--num-train-epochs", "1")
     evaluate("sliding", output / "final_model", data, "--output-dir", "scored")
     evaluate("sliding", output / "final_model", data, "--decoding", "generate")
     assert capsys.readouterr().out.count("its attention slides over 64 tokens") == 3
-    assert json.loads(Path("scored/metrics.json").read_text())["valid"] == 8
+    assert json.loads(Path("scored/metrics.json").read_text(encoding="utf-8"))["valid"] == 8
 
 
 def test_a_model_of_other_projections_is_adapted_in_all_linear_layers(tiny_qwen2, data, capsys):
@@ -313,7 +322,7 @@ def test_a_model_of_other_projections_is_adapted_in_all_linear_layers(tiny_qwen2
     printed = capsys.readouterr().out
     assert "adapting all linear layers" in printed and "padded batches" in printed
     evaluate("bloom", output / "final_model", data, "--output-dir", "scored")
-    assert json.loads(Path("scored/metrics.json").read_text())["valid"] == 8
+    assert json.loads(Path("scored/metrics.json").read_text(encoding="utf-8"))["valid"] == 8
 
 
 def test_a_pack_too_small_for_a_row_is_refused(tiny_qwen2, data):
@@ -355,9 +364,11 @@ def evaluate(model, adapter, data, *argv):
 
 def test_the_adapter_is_evaluated_on_its_base(tuned, tiny_qwen2, data):
     evaluate(tiny_qwen2, tuned / "final_model", data)
-    metrics = json.loads(Path(f"results/{Path(tiny_qwen2).name}-after/metrics.json").read_text())
+    metrics = json.loads(
+        Path(f"results/{Path(tiny_qwen2).name}-after/metrics.json").read_text(encoding="utf-8")
+    )
     assert (metrics["total"], metrics["stage"]) == (8, "after")
-    report = Path(f"results/{Path(tiny_qwen2).name}-after/report.txt").read_text()
+    report = Path(f"results/{Path(tiny_qwen2).name}-after/report.txt").read_text(encoding="utf-8")
     assert report.startswith(f"Base Model: {tiny_qwen2}\nLoRA Adapter: {tuned}/final_model\n")
 
 
@@ -373,7 +384,7 @@ def test_an_adapter_of_another_base_or_codebook_is_refused(tuned, tiny_qwen2, da
     Path("other/model.safetensors").write_bytes(weights)
     with pytest.raises(UserError, match="other is another model"):
         evaluate("other", tuned / "final_model", data)
-    Path("new.txt").write_text(codebook.text + "\nBe strict.")
+    Path("new.txt").write_text(codebook.text + "\nBe strict.", encoding="utf-8")
     with pytest.raises(UserError, match="trained with another codebook than new.txt"):
         evaluate(tiny_qwen2, tuned / "final_model", data, "--prompt-file", "new.txt")
     with pytest.raises(UserError, match="holds no adapter"):

@@ -1,26 +1,26 @@
-"""All steps in order on one spreadsheet, with a codebook of two classes."""
+"""The commands of README.md, in its order, on a small spreadsheet, with a codebook of two classes.
 
+Each runs as it is printed, by the script's `main()`. What else it takes stands in three tables:
+what is not run and why, what is added to a command, and what people do after it.
+"""
+
+import contextlib
+import importlib
 import json
+import shlex
+import shutil
+import subprocess
+import threading
 from pathlib import Path
 
 import openpyxl
 import pandas as pd
+import pytest
+from readme import commands, read_page
 
-import batch_infer_gen
-import bert_eval
-import bert_inference_compare
-import bert_tune
-import bert_tune_eval
-import compare_models
-import excel_2_csv
-import finetune
-import jsonl_to_csv
-import local_inference
-import posttune_eval
-import split_dataset
-import submit_batch
+from pre_process.sample.coders import fill_in
 from pre_process.sample.comments import generate_comments
-from pre_process.sample.provider import teacher
+from pre_process.sample.provider import Provider, teacher
 
 CODEBOOK = """Is the comment about women and men?
 
@@ -29,48 +29,211 @@ CODEBOOK = """Is the comment about women and men?
 
 Answer with [0] or [1].
 """
+ADDED = "A comment about a couple is about gender.\n"
+NAMES = ["相关", "无关"]
+ROWS = 400
+
+NOT_RUN = {
+    "make": "test_readme.py asks make itself; its targets run these scripts",
+    "git": "it needs the network: tiny models stand in the folders that it makes",
+    "bash": "it installs: see test_install.py",
+    "source": "the tests run in an environment already",
+}
+ADDITIONS = {  # the provider's address, and less work
+    "submit_batch.py": ["--base-url", "{url}", "--poll-seconds", "0.01", "--yes"],
+    "local_inference.py": ["--max-new-tokens", "6"],
+    "finetune.py": ["--num-train-epochs", "1"],
+    "bert_tune.py": ["--num-train-epochs", "1"],
+}
+SHEETS = Path("pre_process/human_check")
 
 
-def test_a_spreadsheet_becomes_tables_of_all_models_with_two_classes(tiny_qwen2, tiny_bert, serve):
-    Path("prompt.txt").write_text(CODEBOOK, encoding="utf-8")
-    Path("pre_process/datas").mkdir(parents=True)
-    workbook = openpyxl.Workbook()
-    workbook.active.append(["id", "正文", "人工"])
-    comments = [(f"{text} {n}", k) for n, (text, k) in enumerate(generate_comments(200, seed=5))]
-    for n, (text, k) in enumerate(comments):
-        workbook.active.append([n, text, int(k == 3)])
-    workbook.save("pre_process/datas/weibo_data.xlsx")
+def names_of(truth, slip=None):
+    """Return what a person writes for a row: its class; the other where row % 7 is `slip`."""
 
-    excel_2_csv.main(["--text-column", "正文", "--label-column", "C"])
-    batch_infer_gen.main(["--max-requests-per-file", "60"])
-    truth = pd.read_csv("pre_process/datas/simple.csv").set_index("custom_id")["class"]
-    provider = serve(teacher(truth.to_dict(), 2, error_rate=0.08))
-    submit_batch.main(["--base-url", provider.url, "--poll-seconds", "0.01", "--yes"])
-    jsonl_to_csv.main([])
-    split_dataset.main([])
+    def name(custom_id):
+        return NAMES[truth[custom_id] ^ (int(custom_id.removeprefix("row-")) % 7 == slip)]
+
+    return name
+
+
+def code(folder, truth):
+    """Fill in the sheets of two people who make mistakes on different rows."""
+    for slip, sheet in enumerate(sorted(folder.glob("*.xlsx"))):
+        fill_in(sheet, "class", names_of(truth, slip))
+
+
+def refine_codebook(truth):
+    Path("prompt.txt").write_text(CODEBOOK + ADDED, encoding="utf-8")
+
+
+def correct(truth):
+    fill_in(Path("results/audit/audit.xlsx"), "corrected", names_of(truth))
+
+
+def adjudicate(truth):
+    fill_in(SHEETS / "adjudication.xlsx", "adjudicated", names_of(truth))
+
+
+PEOPLE = {  # the beginning of a command -> what people do after it
+    "python human_sample.py --pilot": lambda truth: code(SHEETS / "pilot", truth),
+    "python human_check.py --pilot": refine_codebook,
+    "python label_audit.py": correct,
+    "python human_sample.py": lambda truth: code(SHEETS, truth),
+    "python human_check.py": adjudicate,
+}
+
+
+def run_command(command, url, environment):
+    """Run a line of the README; return whether it ran."""
+    program, *arguments = shlex.split(command)
+    if program in NOT_RUN:
+        return False
+    if program == "export":
+        environment.setenv(*arguments[0].split("="))
+    elif program == "python":
+        script, *options = arguments
+        options += [option.format(url=url) for option in ADDITIONS.get(script, [])]
+        importlib.import_module(script.removesuffix(".py")).main(options)
+    else:
+        subprocess.run([program, *arguments], check=True)
+    return True
+
+
+def make_project(folder, qwen, bert):
+    """Put the models, a codebook and a spreadsheet into a folder; return the true classes."""
+    shutil.copytree(qwen, folder / "Qwen2.5-3B")
+    shutil.copytree(bert, folder / "bert-base-chinese")
+    (folder / "prompt.txt").write_text(CODEBOOK, encoding="utf-8")
+    book, truth = openpyxl.Workbook(), {}
+    book.active.append(["user", "comment"])
+    for row, (text, label) in enumerate(generate_comments(ROWS, seed=5), start=2):
+        book.active.append([f"user {row}", f"{text} {row}"])
+        truth[f"row-{row}"] = int(label == 3)
+    book.save(folder / "comments.xlsx")
+    return truth
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, tiny_qwen2, tiny_bert):
+    """Run the README's commands; return the folder, the true classes and what was paid for."""
+    folder = tmp_path_factory.mktemp("project")
+    truth = make_project(folder, tiny_qwen2, tiny_bert)
+    provider = Provider(teacher(truth, 2, error_rate=0.08))
+    threading.Thread(target=provider.serve_forever, daemon=True).start()
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as environment:
+        for command in commands(read_page("README.md")):
+            if run_command(command, provider.url, environment):
+                begun = [work for start, work in PEOPLE.items() if command.startswith(start)]
+                for work in begun[:1]:
+                    work(truth)
+    provider.shutdown()
+    provider.server_close()
+    return folder, truth, provider.charged
+
+
+@pytest.fixture
+def folder(project, monkeypatch):
+    """Go to the folder in which the commands ran."""
+    monkeypatch.chdir(project[0])
+    return project[0]
+
+
+def read(path):
+    return pd.read_csv(path, dtype=str, na_filter=False)
+
+
+def test_every_row_is_labelled_or_counted_and_the_splits_hold_all_labelled_rows(folder):
     rows = {
-        name: len(pd.read_csv(f"pre_process/{name}.csv"))
+        name: len(read(f"pre_process/{name}.csv"))
         for name in ("unlabeled_v2", "labeled_v2", "purged_labeled_v2")
     }
-    splits = [len(pd.read_csv(path)) for path in Path("pre_process/evaluation").glob("*.csv")]
-    assert rows["unlabeled_v2"] == rows["labeled_v2"] == 200
-    assert sum(splits) == rows["purged_labeled_v2"] > 180
+    parts = [read(f"pre_process/evaluation/{name}.csv") for name in ("train", "validation", "test")]
+    assert rows["unlabeled_v2"] == rows["labeled_v2"] == ROWS
+    assert sum(map(len, parts)) == rows["purged_labeled_v2"] > 380
 
-    qwen, bert = ["--model-path", tiny_qwen2], ["--model-path", tiny_bert]
-    local_inference.main([*qwen, "--max-new-tokens", "6"])
-    finetune.main([*qwen, "--learning-rate", "5e-3", "--num-train-epochs", "1"])
-    posttune_eval.main([*qwen, "--max-new-tokens", "6"])
-    bert_eval.main(bert)
-    bert_tune.main([*bert, "--learning-rate", "2e-3", "--num-train-epochs", "1"])
-    bert_tune_eval.main([])
-    bert_inference_compare.main(bert)
-    compare_models.main([])
 
-    summary = pd.read_csv("results/summary.csv")
-    names = [Path(tiny_qwen2).name] * 2 + [Path(tiny_bert).name] * 2
-    assert summary["model"].tolist() == names
-    assert summary["stage"].tolist() == ["before", "after"] * 2
+def test_labels_of_the_first_codebook_are_kept_aside_and_all_rows_are_asked_anew(project, folder):
+    first = Path("pre_process/datas/first_codebook/silver_label_v2.jsonl").read_text(
+        encoding="utf-8"
+    )
+    assert 280 < len(first.splitlines()) <= 310
+    request = json.loads(
+        Path("pre_process/datas/inf_batch_v2.jsonl").read_text(encoding="utf-8").splitlines()[0]
+    )
+    assert request["body"]["messages"][0]["content"].endswith(ADDED.strip())
+    charged = project[2]
+    assert min(charged[f"row-{row}"] for row in range(2, 302)) == 2
+    assert min(charged[f"row-{row}"] for row in range(302, ROWS + 2)) == 1
+
+
+def test_what_people_corrected_in_the_audit_are_labels(project, folder):
+    corrections = read("pre_process/corrections.csv").set_index("custom_id")["class"]
+    labels = read("pre_process/labeled_v2.csv").set_index("custom_id")["class"]
+    assert (
+        json.loads(Path("pre_process/silver_labels.json").read_text(encoding="utf-8"))["corrected"]
+        > 0
+    )
+    assert labels[corrections.index].tolist() == corrections.tolist()
+    assert [int(label) for label in corrections] == [project[1][row] for row in corrections.index]
+
+
+def test_no_row_of_the_pilot_is_a_test_row_and_all_rows_of_the_sample_are(folder):
+    test = set(read("pre_process/evaluation/test.csv")["custom_id"])
+    pilot = read(SHEETS / "pilot/sample.csv")["custom_id"]
+    assert len(pilot) == 100
+    assert test.isdisjoint(pilot)
+    assert test.issuperset(read(SHEETS / "sample.csv")["custom_id"])
+
+
+def test_people_s_labels_are_the_adjudicated_ones(project, folder):
+    check = json.loads(Path("results/human_check/human_check.json").read_text(encoding="utf-8"))
+    assert [coder["name"] for coder in check["coders"]] == ["ann", "ben"]
+    assert check["adjudicated"] == check["disagreements"] > 0
+    human = read("pre_process/evaluation/human_test.csv").set_index("custom_id")["class"]
+    assert [int(label) for label in human] == [project[1][row] for row in human.index]
+
+
+def test_the_summary_has_each_model_before_and_after_and_after_against_people(folder):
+    summary = read("results/summary.csv")
+    stages = ("before", "after", "human")
+    assert summary["run"].tolist() == [
+        f"{model}-{stage}" for model in ("Qwen2.5-3B", "bert-base-chinese") for stage in stages
+    ]
+    assert summary["stage"].tolist() == ["before", "after", "after"] * 2
     for run in summary["run"]:
-        metrics = json.loads(Path(f"results/{run}/metrics.json").read_text())
-        assert metrics["class_names"] == ["相关", "无关"]
-        assert len(pd.read_csv(f"results/{run}/predictions.csv")) == metrics["total"]
+        metrics = json.loads(Path(f"results/{run}/metrics.json").read_text(encoding="utf-8"))
+        assert metrics["class_names"] == NAMES
+        assert len(read(f"results/{run}/predictions.csv")) == metrics["total"]
+
+
+@pytest.mark.parametrize("model", ["Qwen2.5-3B", "bert-base-chinese"])
+def test_the_folder_s_name_tells_which_of_two_runs_after_is_against_people(folder, model):
+    sources = {
+        run: json.loads(Path(f"results/{model}-{run}/metrics.json").read_text(encoding="utf-8"))[
+            "label_source"
+        ]
+        for run in ("after", "human")
+    }
+    assert sources == {"after": "silver labels", "human": "human coders"}
+
+
+def test_the_rest_is_coded_with_a_probability_for_each_class(folder):
+    coded = read("results/bert-base-chinese-all/predictions.csv")
+    assert coded["custom_id"].tolist() == read("pre_process/unlabeled_v2.csv")["custom_id"].tolist()
+    assert set(coded["predicted"]) <= {"0", "1"}
+    shares = coded[[f"p_{name}" for name in NAMES]].astype(float)
+    assert ((shares.sum(axis=1) - 1).abs() < 1e-5).all()
+
+
+def test_the_page_and_the_methods_text_are_written_last(folder):
+    page = Path("results/report.html").read_text(encoding="utf-8")
+    assert all(name in page for name in ("Qwen2.5-3B", "bert-base-chinese", *NAMES))
+    assert "## Human check" in Path("results/methods.md").read_text(encoding="utf-8")
+
+
+def test_every_command_that_is_not_run_or_added_to_is_one_of_the_readme_s():
+    lines = commands(read_page("README.md"))
+    assert {line.split()[0] for line in lines} == {*NOT_RUN, "export", "python", "mkdir", "mv"}
+    for start in [*PEOPLE, *(f"python {script}" for script in ADDITIONS)]:
+        assert any(line.startswith(start) for line in lines), start

@@ -22,7 +22,7 @@ def run(*arguments):
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_bytes((ROOT / name).read_bytes())
     for name, source in TESTS.items():
-        Path("tests", name).write_text(source)
+        Path("tests", name).write_text(source, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
         env=os.environ | {"PYTHONPATH": str(ROOT)},

@@ -49,7 +49,7 @@ def test_a_key_of_an_older_file_is_left_out_and_a_new_one_has_its_default():
 def test_a_part_that_is_not_there_is_one_line_with_the_cure(change, missing):
     value = {"parts": [], "best": None, "settings": {}} | change
     value = {key: part for key, part in value.items() if part is not None or key == "best"}
-    Path("whole.json").write_text(json.dumps(value))
+    Path("whole.json").write_text(json.dumps(value), encoding="utf-8")
     with pytest.raises(UserError) as error:
         read_record("whole.json", Whole, "run it again")
     assert str(error.value) == f"whole.json lacks {missing!r}: run it again"
