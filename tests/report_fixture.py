@@ -129,7 +129,7 @@ def comparison(results: Path) -> dict:
     names = ("qwen-before", "qwen-after", "bert-before", "bert-after", "bert-human")
     runs = []
     for name in names:
-        metrics = json.loads((results / name / "metrics.json").read_text(encoding="utf-8"))
+        metrics = json.loads((results / name / "metrics.json").read_bytes())
         runs.append({"run": name, "accuracy_all_rows": metrics["accuracy_all_rows"]})
     return {"runs": runs} | COMPARISON
 

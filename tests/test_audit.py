@@ -43,7 +43,7 @@ def flipped(tiny_bert):
 
 def audit(tiny_bert, *more):
     label_audit.main(["--model-path", tiny_bert, "--max-length", "64", *more])
-    return json.loads(Path("results/audit/audit.json").read_text(encoding="utf-8")), cells(SHEET)
+    return json.loads(Path("results/audit/audit.json").read_bytes()), cells(SHEET)
 
 
 def test_improbable_labels_and_duplicates_that_disagree_are_listed(flipped, tiny_bert):
@@ -237,7 +237,7 @@ def test_corrections_are_read_back_into_the_labels(answered):
     assert labelled.tolist() == [2, 1, 1, 1, 1, 3]
     assert len(pd.read_csv("pre_process/purged_labeled_v2.csv")) == 6
     assert Path("pre_process/datas/retry_v2.jsonl").read_text(encoding="utf-8") == ""
-    record = json.loads(Path("pre_process/silver_labels.json").read_text(encoding="utf-8"))
+    record = json.loads(Path("pre_process/silver_labels.json").read_bytes())
     assert (record["corrected"], record["labelled"], record["strict"]) == (2, 6, 4)
 
 
@@ -274,7 +274,7 @@ def test_kept_corrections_of_other_data_or_another_codebook_are_refused(answered
 
 def test_the_record_says_how_the_labels_came_about(answered):
     jsonl_to_csv.main([])
-    record = json.loads(Path("pre_process/silver_labels.json").read_text(encoding="utf-8"))
+    record = json.loads(Path("pre_process/silver_labels.json").read_bytes())
     assert record["teachers"] == ["deepseek-ai/DeepSeek-V3"]
     assert (record["requests"], record["labelled"], record["corrected"]) == (6, 5, 0)
     assert record["classes"] == {"Positive": 0, "Mild": 5, "Negative": 0, "Irrelevant": 0}

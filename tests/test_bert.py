@@ -124,7 +124,7 @@ def test_the_probe_learns_and_an_untrained_head_does_not(tiny_bert, data):
     bert_eval.main(
         ["--model-path", tiny_bert, *files, *SIZES, "--untrained-head", "--output-dir", "chance"]
     )
-    chance = json.loads(Path("chance/metrics.json").read_text(encoding="utf-8"))
+    chance = json.loads(Path("chance/metrics.json").read_bytes())
     assert chance["macro_f1"] < 0.3 < metrics["macro_f1"]
     assert "chance" in Path("chance/report.txt").read_text(encoding="utf-8")
 
@@ -181,7 +181,7 @@ def test_a_resumed_fine_tuning_stops_early_where_the_uninterrupted_one_did(tiny_
     shutil.rmtree("tuned/checkpoint-21")
     shutil.rmtree("tuned/final_model")
     tune(tiny_bert, data, *patient, "--resume")
-    record = json.loads(Path("tuned/final_model/training.json").read_text(encoding="utf-8"))
+    record = json.loads(Path("tuned/final_model/training.json").read_bytes())
     assert max(entry["step"] for entry in record["log_history"]) == 21
 
 

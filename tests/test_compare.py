@@ -57,7 +57,7 @@ def write_run(
 
 
 def comparison():
-    return json.loads(Path("results/comparison.json").read_text(encoding="utf-8"))
+    return json.loads(Path("results/comparison.json").read_bytes())
 
 
 def test_the_summary_holds_each_model_before_and_after():
@@ -220,7 +220,7 @@ def test_a_run_of_an_older_version_is_shown_without_what_it_lacks_and_is_not_pai
     write_run("new", "a", "after", "llm", 60)
     write_run("old", "a", "before", "llm", 40)
     path = Path("results/old/metrics.json")
-    old = json.loads(path.read_text(encoding="utf-8"))
+    old = json.loads(path.read_bytes())
     for key in ("scored_rows_sha256", "macro_f1_ci95", "accuracy_ci95", "rows_per_second"):
         del old[key]
     path.write_text(json.dumps(old), encoding="utf-8")

@@ -83,8 +83,6 @@ def test_qlora_trains_on_several_packs_a_step(tiny_qwen2, dtype, monkeypatch):
         ["--model-path", tiny_qwen2, "--train-file", "rows.csv", "--validation-file", "rows.csv"]
         + ["--max-tokens-per-pack", "600", "--learning-rate", "5e-3", "--warmup-steps", "2"]
     )
-    record = json.loads(
-        Path("qlora_checkpoints/final_model/training.json").read_text(encoding="utf-8")
-    )
+    record = json.loads(Path("qlora_checkpoints/final_model/training.json").read_bytes())
     losses = [entry["eval_loss"] for entry in record["log_history"] if "eval_loss" in entry]
     assert losses[-1] < losses[0]

@@ -52,7 +52,7 @@ def sampled(folder=SHEETS):
 
 
 def result(folder="results/human_check"):
-    return json.loads(Path(folder, "human_check.json").read_text(encoding="utf-8"))
+    return json.loads(Path(folder, "human_check.json").read_bytes())
 
 
 def test_rows_are_drawn_in_proportion_with_a_floor_and_small_classes_whole():

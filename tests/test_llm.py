@@ -171,13 +171,13 @@ def test_local_inference_scores_what_has_a_class_and_predicts_the_rest(tiny_qwen
     arguments = ["--model-path", tiny_qwen2, "--batch-size", "8", "--max-new-tokens", "6"]
     local_inference.main([*arguments, "--test-file", f"{data}/test.csv", "--no-load-in-4bit"])
     name = Path(tiny_qwen2).name
-    metrics = json.loads(Path(f"results/{name}-before/metrics.json").read_text(encoding="utf-8"))
+    metrics = json.loads(Path(f"results/{name}-before/metrics.json").read_bytes())
     assert (metrics["total"], metrics["stage"], metrics["family"]) == (24, "before", "llm")
     Path("new.csv").write_text("message\n一\n二\n", encoding="utf-8")
     local_inference.main([*arguments, "--test-file", "new.csv", "--output-dir", "new"])
     predictions = pd.read_csv("new/predictions.csv")
     assert predictions["custom_id"].tolist() == ["row-2", "row-3"]
-    assert "accuracy" not in json.loads(Path("new/metrics.json").read_text(encoding="utf-8"))
+    assert "accuracy" not in json.loads(Path("new/metrics.json").read_bytes())
 
 
 def test_training_leaves_the_adapter_its_record_and_a_loss_curve(tuned, codebook):
@@ -212,7 +212,7 @@ def test_the_validation_figures_are_those_of_scoring(tuned, tiny_qwen2, data):
         ["--model-path", tiny_qwen2, "--adapter-path", f"{tuned}/final_model"]
         + ["--test-file", f"{data}/validation.csv", "--output-dir", "validation"]
     )
-    metrics = json.loads(Path("validation/metrics.json").read_text(encoding="utf-8"))
+    metrics = json.loads(Path("validation/metrics.json").read_bytes())
     assert metrics["accuracy"] == record["accuracy"]
     assert metrics["macro_f1"] == pytest.approx(record["macro_f1"])
     assert metrics["temperature"] == record["temperature"]
@@ -245,19 +245,12 @@ def test_the_adapter_s_readme_holds_the_figures_and_the_codebook(tuned, codebook
 def test_merged_the_adapter_is_a_model_of_16_bit_that_scores_alike(tiny_qwen2, data, codebook):
     tune(tiny_qwen2, data, "--num-train-epochs", "1", "--no-load-in-4bit")
     tune(tiny_qwen2, data, "--num-train-epochs", "1", "--merge", "--resume")
-    generation = json.loads(
-        Path("qlora/merged_model/generation_config.json").read_text(encoding="utf-8")
-    )
-    assert generation == json.loads(
-        Path(tiny_qwen2, "generation_config.json").read_text(encoding="utf-8")
-    )
+    generation = json.loads(Path("qlora/merged_model/generation_config.json").read_bytes())
+    assert generation == json.loads(Path(tiny_qwen2, "generation_config.json").read_bytes())
     weights = load_file("qlora/merged_model/model.safetensors")
     assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
     assert (
-        json.loads(Path("qlora/merged_model/decision_serve.json").read_text(encoding="utf-8"))[
-            "adapter"
-        ]
-        is None
+        json.loads(Path("qlora/merged_model/decision_serve.json").read_bytes())["adapter"] is None
     )
     unquantized = ["--no-load-in-4bit", "--max-test-samples", "8"]
     evaluate(tiny_qwen2, "qlora/final_model", data, *unquantized, "--output-dir", "adapter")
@@ -280,7 +273,7 @@ def test_a_training_that_gets_no_better_stops_early(tiny_qwen2, data):
         *(tiny_qwen2, data, "--num-train-epochs", "6", "--learning-rate", "1e-12"),
         *("--early-stopping-patience", "1"),
     )
-    record = json.loads(Path("qlora/final_model/training.json").read_text(encoding="utf-8"))
+    record = json.loads(Path("qlora/final_model/training.json").read_bytes())
     assert max(entry["epoch"] for entry in record["log_history"]) == 2
 
 
@@ -294,14 +287,14 @@ def test_a_cpu_with_bfloat16_trains_and_scores_in_it(tiny_qwen2, data, monkeypat
     ]
     assert losses[1] < losses[0]
     evaluate(tiny_qwen2, output / "final_model", data, "--output-dir", "bf16")
-    assert json.loads(Path("bf16/metrics.json").read_text(encoding="utf-8"))["dtype"] == "bfloat16"
+    assert json.loads(Path("bf16/metrics.json").read_bytes())["dtype"] == "bfloat16"
     weights = load_file(output / "final_model/adapter_model.safetensors")
     assert {weight.dtype for weight in weights.values()} == {torch.float32}
 
 
 def test_a_model_that_cannot_be_packed_trains_and_scores_padded(tiny_qwen2, data, capsys):
     shutil.copytree(tiny_qwen2, "sliding")
-    config = json.loads(Path("sliding/config.json").read_text(encoding="utf-8"))
+    config = json.loads(Path("sliding/config.json").read_bytes())
     config |= {"use_sliding_window": True, "sliding_window": 64, "max_window_layers": 0}
     config["layer_types"] = ["sliding_attention"] * config["num_hidden_layers"]
     Path("sliding/config.json").write_text(json.dumps(config), encoding="utf-8")
@@ -309,7 +302,7 @@ def test_a_model_that_cannot_be_packed_trains_and_scores_padded(tiny_qwen2, data
     evaluate("sliding", output / "final_model", data, "--output-dir", "scored")
     evaluate("sliding", output / "final_model", data, "--decoding", "generate")
     assert capsys.readouterr().out.count("its attention slides over 64 tokens") == 3
-    assert json.loads(Path("scored/metrics.json").read_text(encoding="utf-8"))["valid"] == 8
+    assert json.loads(Path("scored/metrics.json").read_bytes())["valid"] == 8
 
 
 def test_a_model_of_other_projections_is_adapted_in_all_linear_layers(tiny_qwen2, data, capsys):
@@ -322,7 +315,7 @@ def test_a_model_of_other_projections_is_adapted_in_all_linear_layers(tiny_qwen2
     printed = capsys.readouterr().out
     assert "adapting all linear layers" in printed and "padded batches" in printed
     evaluate("bloom", output / "final_model", data, "--output-dir", "scored")
-    assert json.loads(Path("scored/metrics.json").read_text(encoding="utf-8"))["valid"] == 8
+    assert json.loads(Path("scored/metrics.json").read_bytes())["valid"] == 8
 
 
 def test_a_pack_too_small_for_a_row_is_refused(tiny_qwen2, data):

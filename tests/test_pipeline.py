@@ -170,10 +170,7 @@ def test_labels_of_the_first_codebook_are_kept_aside_and_all_rows_are_asked_anew
 def test_what_people_corrected_in_the_audit_are_labels(project, folder):
     corrections = read("pre_process/corrections.csv").set_index("custom_id")["class"]
     labels = read("pre_process/labeled_v2.csv").set_index("custom_id")["class"]
-    assert (
-        json.loads(Path("pre_process/silver_labels.json").read_text(encoding="utf-8"))["corrected"]
-        > 0
-    )
+    assert json.loads(Path("pre_process/silver_labels.json").read_bytes())["corrected"] > 0
     assert labels[corrections.index].tolist() == corrections.tolist()
     assert [int(label) for label in corrections] == [project[1][row] for row in corrections.index]
 
@@ -187,7 +184,7 @@ def test_no_row_of_the_pilot_is_a_test_row_and_all_rows_of_the_sample_are(folder
 
 
 def test_people_s_labels_are_the_adjudicated_ones(project, folder):
-    check = json.loads(Path("results/human_check/human_check.json").read_text(encoding="utf-8"))
+    check = json.loads(Path("results/human_check/human_check.json").read_bytes())
     assert [coder["name"] for coder in check["coders"]] == ["ann", "ben"]
     assert check["adjudicated"] == check["disagreements"] > 0
     human = read("pre_process/evaluation/human_test.csv").set_index("custom_id")["class"]
@@ -202,7 +199,7 @@ def test_the_summary_has_each_model_before_and_after_and_after_against_people(fo
     ]
     assert summary["stage"].tolist() == ["before", "after", "after"] * 2
     for run in summary["run"]:
-        metrics = json.loads(Path(f"results/{run}/metrics.json").read_text(encoding="utf-8"))
+        metrics = json.loads(Path(f"results/{run}/metrics.json").read_bytes())
         assert metrics["class_names"] == NAMES
         assert len(read(f"results/{run}/predictions.csv")) == metrics["total"]
 
@@ -210,9 +207,7 @@ def test_the_summary_has_each_model_before_and_after_and_after_against_people(fo
 @pytest.mark.parametrize("model", ["Qwen2.5-3B", "bert-base-chinese"])
 def test_the_folder_s_name_tells_which_of_two_runs_after_is_against_people(folder, model):
     sources = {
-        run: json.loads(Path(f"results/{model}-{run}/metrics.json").read_text(encoding="utf-8"))[
-            "label_source"
-        ]
+        run: json.loads(Path(f"results/{model}-{run}/metrics.json").read_bytes())["label_source"]
         for run in ("after", "human")
     }
     assert sources == {"after": "silver labels", "human": "human coders"}
