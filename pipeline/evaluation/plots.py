@@ -127,7 +127,7 @@ def plot_comparison(
     weighted = " (weighted where people coded a sample)" * sampled
     models = list(dict.fromkeys(run["model"] for run in runs))
     figure, panels = plt.subplots(
-        3, 1, figsize=(max(5.6, 1 + 1.35 * len(models)), 7.8), sharex=True, layout="constrained"
+        3, 1, figsize=(2.6 + 1.45 * len(models), 7.8), sharex=True, layout="constrained"
     )
     measures = (
         ("accuracy", f"Accuracy of the valid predictions{weighted}", "{:.1%}"),
@@ -145,7 +145,8 @@ def plot_comparison(
         for one in (one for one in baselines if key in one):
             for run in (run for run in runs if run["run"] in one["runs"]):
                 place = _place(run, models, runs)
-                axes.hlines(one[key], place - 0.2, place + 0.2, **DASHED)
+                reach = 0.3 if place == round(place) else 0.2  # seen beside a bar that is alone
+                axes.hlines(one[key], place - reach, place + reach, **DASHED)
         _baseline_names(axes, levels)
         axes.set_ylim(0, 1.15)
         axes.set_yticks(np.arange(0, 1.01, 0.2))
@@ -163,8 +164,8 @@ def plot_comparison(
 
 
 def _wrapped(name: str) -> str:
-    """Return a name in lines of at most 16 letters that end at a hyphen, underscore or space."""
-    return "\n".join(re.findall(r".{1,16}(?:(?<=[-_ ])|$)|.{1,16}", name))
+    """Return a name in lines of at most 14 letters that end at a hyphen, underscore or space."""
+    return "\n".join(re.findall(r".{1,14}(?:(?<=[-_ ])|$)|.{1,14}", name))
 
 
 def _place(run: dict, models: Sequence[str], runs: Sequence[dict]) -> float:
