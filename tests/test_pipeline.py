@@ -16,6 +16,7 @@ from pathlib import Path
 import openpyxl
 import pandas as pd
 import pytest
+from conftest import ROOT
 from readme import commands, read_page
 
 from pre_process.sample.coders import fill_in
@@ -225,6 +226,14 @@ def test_the_page_and_the_methods_text_are_written_last(folder):
     page = Path("results/report.html").read_text(encoding="utf-8")
     assert all(name in page for name in ("Qwen2.5-3B", "bert-base-chinese", *NAMES))
     assert "## Human check" in Path("results/methods.md").read_text(encoding="utf-8")
+
+
+def test_git_is_offered_no_comment_and_no_result(folder):
+    shutil.copy(ROOT / ".gitignore", ".gitignore")
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    command = ["git", "ls-files", "--others", "--exclude-standard"]
+    offered = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert offered.split() == [".gitignore", "prompt.txt"]
 
 
 def test_every_command_that_is_not_run_or_added_to_is_one_of_the_readme_s():

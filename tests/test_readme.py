@@ -19,6 +19,7 @@ OPTIONS = {name: {option_of(s) for s in settings} for name, settings in SETTINGS
 SOURCES = "".join(path.read_text(encoding="utf-8") for path in [*ROOT.glob("*.py")])
 for room in ("pipeline", "pre_process/sample"):
     SOURCES += "".join(path.read_text(encoding="utf-8") for path in (ROOT / room).rglob("*.py"))
+SOURCES += (ROOT / "study.mk").read_text(encoding="utf-8")
 # Files that the user names.
 EXAMPLES = {"comments.xlsx", "coder1.xlsx", "coder2.xlsx", "ann.xlsx", "ben.xlsx"}
 EXAMPLES |= {"silver_label_v2-2.jsonl"}
@@ -82,6 +83,16 @@ def test_make_accepts_a_command_that_a_page_names(line):
     command += [places.get(value, value) for value in values]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+def test_the_settings_of_a_study_that_the_docs_show_are_those_of_study_mk():
+    text = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"^```make\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    study = (ROOT / "study.mk").read_text(encoding="utf-8")
+    for name, value in re.findall(r"^(\w+) = (.*)$", block, re.MULTILINE):
+        assert re.search(rf"\b{name}\b", study), name
+        known = set.union(*OPTIONS.values())
+        assert set(re.findall(r"--[a-z0-9-]+", value)) <= known, value
 
 
 def files_of(page):
