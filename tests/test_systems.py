@@ -98,5 +98,5 @@ def test_without_the_precaution_such_a_console_is_a_crash():
 
 
 def test_a_key_is_set_by_the_command_of_the_system():
-    assert how_to_set("OPENAI_API_KEY", "Windows") == '$env:OPENAI_API_KEY = "..."'
+    assert how_to_set("OPENAI_API_KEY", "Windows") == "set OPENAI_API_KEY=..."
     assert how_to_set("OPENAI_API_KEY", "Darwin") == "export OPENAI_API_KEY=..."

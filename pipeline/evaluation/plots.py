@@ -201,7 +201,7 @@ def _baseline_names(axes: plt.Axes, levels: dict[str, float]) -> None:
     for name, level in sorted(levels.items(), key=lambda item: item[1]):
         height = max(level, height + 0.08)
         axes.annotate(
-            name if _drawable(name) else "Always one class",
+            name if _drawable(name) else re.sub(r"^.*?(?= \(|$)", "Always one class", name),
             (1, height),
             xycoords=axes.get_yaxis_transform(),
             xytext=(4, 0),

@@ -56,7 +56,7 @@ def key_for(base_url: str) -> str:
 
 def how_to_set(name: str, system: str = platform.system()) -> str:
     """Return the command by which a shell of this system sets an environment variable."""
-    return f'$env:{name} = "..."' if system == "Windows" else f"export {name}=..."
+    return f"set {name}=..." if system == "Windows" else f"export {name}=..."
 
 
 def is_local(host: str) -> bool:
