@@ -21,7 +21,7 @@ from pipeline.bert.training import bert_trainer, weighted_cross_entropy
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import write_csv
-from pipeline.models.training import TrainingOptions, class_weights
+from pipeline.models.training import TrainingOptions, class_weights, options_of
 from pre_process.sample.comments import generate_comments
 
 MESSAGES = ["短", "男女平等，" * 80, "[SEP] 一条 [MASK] 评论 [PAD]", "NA", "😀", "说了几句话" * 3]
@@ -80,7 +80,7 @@ def test_each_message_is_tokenized_once(tiny_bert, codebook, data, monkeypatch):
     asked.clear()
     train, validation = (pd.read_csv(data / f"{name}.csv") for name in ("train", "validation"))
     settings = {name.lower(): getattr(bert_tune, name) for name in vars(bert_tune)}
-    options = TrainingOptions.of(settings)
+    options = options_of(TrainingOptions, settings)
     sizes = {"max_length": 64, "warmup_ratio": 0.1, "balanced": True}
     bert_trainer(tiny_bert, codebook, train, validation, options, **sizes)
     assert asked == [*train["message"], *validation["message"]]
