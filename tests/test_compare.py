@@ -297,6 +297,15 @@ def test_predictions_that_are_not_those_of_the_metrics_are_refused(column, cell,
     assert str(error.value) == expected
 
 
+@pytest.mark.parametrize("cell", ["", "many", "-1", "inf"])
+def test_a_weight_that_is_no_number_above_0_is_refused(cell):
+    write_run("b", "bert", "after", "bert", 60)
+    table = pd.read_csv("results/b/predictions.csv", dtype=str, keep_default_na=False)
+    table.assign(weight=["2", cell] + ["1"] * 98).to_csv("results/b/predictions.csv", index=False)
+    with pytest.raises(UserError, match=f"predictions.csv, row 3: weight '{cell}' is no number"):
+        compare_models.main([])
+
+
 def test_two_runs_that_hold_different_ids_are_refused():
     write_run("a", "a", "after", "llm", 60)
     write_run("b", "b", "after", "llm", 80)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from pipeline.common.cli import UserError
 from pipeline.common.files import read_csv, read_json
+from pipeline.common.rows import read_weights
 from pipeline.evaluation.metrics import confusion
 
 EVALUATED_BY = {  # (family, stage) -> the step that makes such a run
@@ -203,7 +204,7 @@ def read_predictions(run: Run) -> pd.DataFrame:
                 f"{path}, row {row}: {name} {frame[name][row]!r} is {meaning}: run {run.made_by} "
                 "again"
             )
-    weights = pd.to_numeric(frame["weight"]) if "weight" in frame else 1.0
+    weights = read_weights(path, frame["weight"]) if "weight" in frame else 1.0
     frame = frame[PREDICTION_COLUMNS].assign(**numbers, weight=weights).set_index("custom_id")
     frame = frame.astype({"class": int, "predicted": int})
     if frame.index.has_duplicates or (run.scored and not fits_metrics(frame, run)):
