@@ -10,6 +10,7 @@ from report_tables import REPORT_TABLES
 from scipy.stats import binomtest
 from sklearn.metrics import cohen_kappa_score, f1_score
 
+from pipeline.common.cli import UserError
 from pipeline.evaluation.metrics import (
     cohen_kappa,
     compute_metrics,
@@ -17,7 +18,7 @@ from pipeline.evaluation.metrics import (
     macro_f1,
     wilson_interval,
 )
-from pipeline.evaluation.run import results_folder, save_results
+from pipeline.evaluation.run import predictions_from, results_folder, save_results
 from pipeline.evaluation.run_text import report_block, report_text
 
 ADAPTERS = {"Qwen2.5-3B": "./qlora_checkpoints", "Qwen2.5-0.5B": "./qlora_checkpoints_0.5B"}
@@ -165,6 +166,13 @@ def test_a_run_leaves_its_predictions_metrics_report_and_picture(codebook):
 def test_a_run_s_folder_is_called_after_the_model_s():
     assert results_folder("results/{model}-before", "./models/m/") == Path("results/m-before")
     assert results_folder("new", "./models/m") == Path("new")
+
+
+def test_probabilities_that_are_no_numbers_are_refused(codebook):
+    probabilities = np.full((5, 4), 0.25)
+    probabilities[[1, 3], [0, 2]] = np.nan
+    with pytest.raises(UserError, match="gives no probabilities for 2 of 5 rows"):
+        predictions_from(probabilities, codebook)
 
 
 def test_rows_without_a_class_are_predicted_and_not_scored(codebook):

@@ -20,7 +20,15 @@ from pipeline.evaluation.runs import HUMAN, SILVER, score_name, scored_file
 
 
 def predictions_from(probabilities: np.ndarray, codebook: Codebook) -> pd.DataFrame:
-    """Return the columns of predictions.csv for class probabilities (rows, classes)."""
+    """Return the columns of predictions.csv for class probabilities (rows, classes).
+
+    Raises UserError where a probability is no number.
+    """
+    if broken := int((~np.isfinite(probabilities)).any(1).sum()):
+        raise UserError(
+            f"the model gives no probabilities for {broken:,} of {len(probabilities):,} rows, as "
+            "its numbers overflow: clone or train it again, or compute on another device"
+        )
     predicted = probabilities.argmax(1)
     table = {"predicted": predicted, "reply": "", "form": "most probable class"}
     table["confidence"] = probabilities.max(1).round(6)

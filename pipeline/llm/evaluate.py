@@ -135,7 +135,8 @@ def calibrated(
 ) -> tuple[pd.DataFrame, dict]:
     """Return predictions at a temperature, and what the run's record says of it."""
     raw, scaled = (softmax(logits.astype(float) / t, axis=1) for t in (1.0, temperature))
+    predictions = predictions_from(scaled, codebook)
     record = {"temperature": temperature}
     if (error := calibration_error(raw, rows)) is not None:
         record["ece_without_temperature"] = error
-    return predictions_from(scaled, codebook), record
+    return predictions, record
