@@ -36,7 +36,7 @@ LEARNING_RATE = 2e-4  # peak, falling linearly to 0
 WEIGHT_DECAY = 0.01  # AdamW's
 WARMUP_STEPS = 20  # optimizer steps from 0 to the peak
 CLASS_WEIGHTS = False  # on = a class counts in inverse proportion to its rows
-PER_DEVICE_TRAIN_BATCH_SIZE = 32  # rows behind one prompt
+PER_DEVICE_TRAIN_BATCH_SIZE = 32  # rows, which share one prompt
 GRADIENT_ACCUMULATION_STEPS = 1  # batches; 32 x 1 = 32 rows per optimizer step
 MAX_TOKENS_PER_PACK = 1280  # bounds the memory: a longer batch is split; at least MAX_LENGTH
 PER_DEVICE_EVAL_BATCH_SIZE = 32  # rows

@@ -195,13 +195,13 @@ def test_a_run_without_any_valid_prediction_has_a_report(codebook):
     )
 
 
-def human_rows(codebook, classes, weights, coded_by="human"):
+def human_rows(classes, weights, coded_by="human"):
     rows = pd.DataFrame({"custom_id": [f"row-{n}" for n in range(len(classes))], "message": "评论"})
     return rows.assign(**{"class": classes, "coded_by": coded_by, "weight": weights})
 
 
 def test_a_score_on_human_labels_is_called_accuracy_and_weighted_to_the_data_set(codebook):
-    rows = human_rows(codebook, [0, 0, 1, 1], [1.0, 1.0, 3.0, 3.0])
+    rows = human_rows([0, 0, 1, 1], [1.0, 1.0, 3.0, 3.0])
     predicted = pd.DataFrame({"predicted": [0, 1, 1, 1], "form": "strict"})
     predicted = predicted.assign(reply="", confidence="")
     metrics = save_results(Path("m"), rows, predicted, codebook, record_of(), seed=0)
@@ -223,7 +223,7 @@ def test_a_score_on_silver_labels_is_called_agreement(codebook):
     metrics = results(codebook, [0, 1], [0, 1])
     assert metrics["label_source"] == "silver labels"
     assert metrics["measured_against"] == "agreement with silver labels (test.csv)"
-    mixed = human_rows(codebook, [0, 1], 1.0, coded_by=["human", ""]).drop(columns="weight")
+    mixed = human_rows([0, 1], 1.0, coded_by=["human", ""]).drop(columns="weight")
     predicted = pd.DataFrame({"predicted": [0, 1], "form": "strict", "reply": "", "confidence": ""})
     metrics = save_results(Path("m"), mixed, predicted, codebook, record_of(), seed=0)
     assert metrics["label_source"] == "silver labels and human coders"

@@ -8,7 +8,7 @@ from pipeline.common.codebook import Codebook
 from pipeline.common.files import read_json
 from pipeline.common.rows import read_messages
 from pipeline.evaluation.run import (
-    claim_results,
+    check_results,
     predictions_from,
     results_folder,
     run_record,
@@ -49,7 +49,7 @@ def predict_before(
     `settings` are all of the script's, for the record.
     """
     refuse_tuned(check_model_folder(model_path, "encoder"))
-    claim_results(results_folder(output_dir, model_path), rows, test_file)
+    check_results(results_folder(output_dir, model_path), rows, test_file)
     messages = rows["message"].tolist()
     if untrained_head:
         from pipeline.bert.encoder import predict_with_classifier
@@ -102,7 +102,7 @@ def predict_after(
             f"{tuned_path} was tuned from {base}, and {model_path} is another model: give "
             "--model-path that one"
         )
-    claim_results(results_folder(output_dir, base), rows, test_file)
+    check_results(results_folder(output_dir, base), rows, test_file)
 
     from pipeline.bert.encoder import predict_with_classifier
 

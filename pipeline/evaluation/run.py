@@ -134,7 +134,7 @@ def results_folder(output_dir: str, model_path: str) -> Path:
     return Path(output_dir.replace("{model}", Path(model_path).resolve().name))
 
 
-def claim_results(folder: Path, rows: pd.DataFrame, test_file: str) -> None:
+def check_results(folder: Path, rows: pd.DataFrame, test_file: str) -> None:
     """Stop before any work where the results could not be written, or would replace a scored run.
 
     Predicting new rows without a class leaves the evaluation of a test set alone.

@@ -13,7 +13,7 @@ from pipeline.common.replies import parse_reply
 from pipeline.common.rows import read_messages
 from pipeline.evaluation.run import (
     calibration_error,
-    claim_results,
+    check_results,
     predictions_from,
     results_folder,
     run_record,
@@ -67,7 +67,7 @@ def evaluate_llm(
     rows = rows.head(max_test_samples or len(rows))
     check_model_folder(model_path, "causal LM")
     folder = results_folder(output_dir, model_path)
-    claim_results(folder, rows, test_file)
+    check_results(folder, rows, test_file)
     if adapter_path:
         check_adapter(adapter_path, model_path, codebook)
     merged = is_tuned(model_path)

@@ -98,7 +98,7 @@ class PackTrainer(Trainer):
         model.train()
         states = prefix_states(model, self.prompt.prefix)
         received = [tuple(part.detach().requires_grad_() for part in layer) for layer in states]
-        loss = sum(step(model, _behind(received, pack), num_items_in_batch) for pack in packs)
+        loss = sum(step(model, _with_states(received, pack), num_items_in_batch) for pack in packs)
         gradients = [part.grad for layer in received for part in layer]
         torch.autograd.backward([part for layer in states for part in layer], gradients)
         return loss
@@ -108,14 +108,14 @@ class PackTrainer(Trainer):
         if packs[0].get("pack", {}).get("states") is not None:
             with torch.no_grad():
                 states = prefix_states(model, self.prompt.prefix)
-            packs = [_behind(states, pack) for pack in packs]
+            packs = [_with_states(states, pack) for pack in packs]
         parts = [step(model, pack, False, ignore_keys) for pack in packs]
         loss = sum(loss * len(labels) for loss, _, labels in parts) / len(inputs["labels"])
         logits = [class_logits(self.prompt, logits, len(labels)) for _, logits, labels in parts]
         return loss, torch.cat(logits), torch.cat([labels for _, _, labels in parts])
 
 
-def _behind(states: States, inputs: Inputs) -> Inputs:
+def _with_states(states: States, inputs: Inputs) -> Inputs:
     """Return a pack's inputs, its prefix having these keys and values."""
     return inputs | {"pack": inputs["pack"] | {"states": states}}
 
