@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.bert.evaluate import predict_after, predict_before, read_test
+from pipeline.bert.evaluate import predict_after, predict_before
 from pipeline.common.cli import UserError, at_least_one, parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import write_csv, write_json, write_text
+from pipeline.common.rows import read_test_rows
 from pipeline.evaluation.comparison import compare_pairs, summary_row, with_holm
 from pipeline.evaluation.run import results_folder, score_run
 from pipeline.evaluation.run_text import report_block
@@ -43,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     settings = parse_settings(globals(), argv)
     at_least_one(vars(settings), "batch_size")
     codebook = read_codebook(settings.prompt_file)
-    rows = read_test(settings.test_file, codebook, settings.max_test_samples)
+    rows = read_test_rows(settings.test_file, codebook, settings.max_test_samples)
     rows = with_class(rows, settings.test_file)
     shared = {name: getattr(settings, name) for name in SHARED} | {"settings": vars(settings)}
     after = predict_after(codebook, rows, tuned_path=settings.tuned_path, **shared)
@@ -90,10 +91,10 @@ def save_comparison(
         rows[["custom_id", "message", "class"]].assign(**predicted), folder / "predictions.csv"
     )
     write_json(comparison, folder / "comparison.json")
-    write_text(comparison_text(comparison), folder / "comparison.txt")
+    write_text(both_as_text(comparison), folder / "comparison.txt")
     draw(metrics, codebook, folder / "confusion_difference.png")
     print(f"wrote {folder}: comparison.txt, comparison.json, confusion_difference.png\n")
-    print(comparison_text(comparison))
+    print(both_as_text(comparison))
 
 
 def compare(
@@ -120,7 +121,7 @@ def draw(metrics: dict[str, dict], codebook: Codebook, path: Path) -> None:
     plot_confusion_difference(before, after, codebook.names, title, path)
 
 
-def comparison_text(comparison: dict) -> str:
+def both_as_text(comparison: dict) -> str:
     """Return both blocks, the disagreements with their test, and the speeds."""
     before, after, [pair] = (comparison[key] for key in ("before", "after", "pairs"))
     low, high = pair["difference_ci95"]

@@ -278,7 +278,7 @@ def test_a_kept_correction_that_is_no_class_is_refused(answered):
     text = path.read_text(encoding="utf-8")
     for cell in ("7", "-1", "", "many"):
         path.write_text(text.replace('"评论 2","2"', f'"评论 2","{cell}"'), encoding="utf-8")
-        with pytest.raises(UserError, match=f"row 2: '{cell}' is no class .0 to 3.: correct"):
+        with pytest.raises(UserError, match=f"row 2: '{cell}' is no class .0 to 3, or Positive"):
             jsonl_to_csv.main([])
 
 

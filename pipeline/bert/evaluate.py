@@ -22,12 +22,6 @@ from pipeline.models.folder import (
 )
 
 
-def read_test(test_file: str, codebook: Codebook, max_test_samples: int) -> pd.DataFrame:
-    """Read the rows to predict, at most `max_test_samples` of them (0 = all)."""
-    rows = read_messages(test_file, "split_dataset.py", codebook)
-    return rows.head(max_test_samples or len(rows))
-
-
 def predict_before(
     codebook: Codebook,
     rows: pd.DataFrame,

@@ -37,8 +37,8 @@ def read_corrections(
             label = parse_label(line["class"], codebook)
             if label is None or label < 0:
                 raise UserError(
-                    f"{kept}, row {row}: {line['class']!r} is no class (0 to "
-                    f"{len(codebook.names) - 1}): correct the cell"
+                    f"{kept}, row {row}: {line['class']!r} is no class ({codebook.choices}): "
+                    "correct the cell"
                 )
             corrections[line["custom_id"]] = label
     if sheet:

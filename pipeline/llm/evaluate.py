@@ -10,7 +10,7 @@ from pipeline.common.cli import UserError, at_least_one
 from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import read_json
 from pipeline.common.replies import parse_reply
-from pipeline.common.rows import read_messages
+from pipeline.common.rows import read_test_rows
 from pipeline.evaluation.run import (
     calibration_error,
     check_results,
@@ -63,8 +63,7 @@ def evaluate_llm(
     if decoding not in DECODINGS:
         raise UserError(f"--decoding {decoding}: give {' or '.join(DECODINGS)}")
     codebook = read_codebook(prompt_file)
-    rows = read_messages(test_file, "split_dataset.py", codebook)
-    rows = rows.head(max_test_samples or len(rows))
+    rows = read_test_rows(test_file, codebook, max_test_samples)
     check_model_folder(model_path, "causal LM")
     folder = results_folder(output_dir, model_path)
     check_results(folder, rows, test_file)

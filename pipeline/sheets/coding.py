@@ -160,8 +160,8 @@ def read_filled_in(
             continue  # a remark below the table
         if label is None:
             raise UserError(
-                f"{path}, row {number}: {column} {cells[value]!r} is no class (0 to "
-                f"{len(codebook.names) - 1}, or {', '.join(codebook.names)}): correct the cell"
+                f"{path}, row {number}: {column} {cells[value]!r} is no class "
+                f"({codebook.choices}): correct the cell"
             )
         if cells[key] in labels:
             raise UserError(
