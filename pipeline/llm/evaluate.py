@@ -64,15 +64,9 @@ def evaluate_llm(
         raise UserError(f"--decoding {decoding}: give {' or '.join(DECODINGS)}")
     codebook = read_codebook(prompt_file)
     rows = read_test_rows(test_file, codebook, max_test_samples)
-    check_model_folder(model_path, "causal LM")
+    stage = checked_stage(model_path, adapter_path, codebook)
     folder = results_folder(output_dir, model_path)
     check_results(folder, rows, test_file)
-    if adapter_path:
-        check_adapter(adapter_path, model_path, codebook)
-    merged = is_tuned(model_path)
-    if merged:
-        record = read_json(f"{model_path}/{RECORD}", "run finetune.py again")
-        check_codebook(model_path, record, codebook)
 
     from pipeline.llm.generating import generate_replies
     from pipeline.llm.loading import load_model, load_tokenizer
@@ -102,7 +96,7 @@ def evaluate_llm(
     prompts = "shared-prefix packs" if packed else "padded batches"
     run = run_record(
         family="llm",
-        stage="after" if adapter_path or merged else "before",
+        stage=stage,
         model_path=model_path,
         adapter_path=adapter_path,
         method=f"{method}, {weights}, {prompts}",
@@ -114,6 +108,22 @@ def evaluate_llm(
         settings=settings,
     )
     return save_results(folder, rows, predictions, codebook, run | calibration, seed)
+
+
+def checked_stage(model_path: str, adapter_path: str, codebook: Codebook) -> str:
+    """Return whether a model is one "before" or "after" fine-tuning.
+
+    Raises UserError where it cannot be loaded, or was fine-tuned with another codebook, or where
+    the adapter is of another base.
+    """
+    check_model_folder(model_path, "causal LM")
+    if adapter_path:
+        check_adapter(adapter_path, model_path, codebook)
+    merged = is_tuned(model_path)
+    if merged:
+        record = read_json(f"{model_path}/{RECORD}", "run finetune.py again")
+        check_codebook(model_path, record, codebook)
+    return "after" if adapter_path or merged else "before"
 
 
 def predictions_of(replies: list[str], codebook: Codebook) -> pd.DataFrame:
