@@ -29,7 +29,7 @@ def outcomes(*labels):
         ("<think>[0]</think>", -1, "empty"),
     ],
 )
-def test_a_model_that_thinks_aloud_is_read_behind_its_thoughts(codebook, reply, label, form):
+def test_a_model_that_thinks_aloud_is_read_after_its_thoughts(codebook, reply, label, form):
     parsed = parse_reply(reply, codebook)
     assert (parsed.label, parsed.form) == (label, form)
 
@@ -70,7 +70,7 @@ def tokens(*steps):
         ([], ()),
     ],
 )
-def test_confidence_is_read_behind_the_bracket_whatever_the_tokens_are(steps, expected):
+def test_confidence_is_read_after_the_bracket_whatever_the_tokens_are(steps, expected):
     label = max(range(4), key=lambda k: expected[k] or 0) if expected else 2
     got = class_probabilities(tokens(*steps), label, 4)
     assert [p is None for p in got] == [p is None for p in expected]
