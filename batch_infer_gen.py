@@ -1,4 +1,4 @@
-"""Step 2: write the batch requests, one per comment: the codebook asks, a large LLM answers.
+"""Step 2: write the batch requests to a large LLM, one per comment, with the codebook as prompt.
 
 Reads   INPUT_FILE (from excel_2_csv.py), PROMPT_FILE (the codebook)
 Writes  REQUESTS_FILE, or REQUESTS_FILE numbered -00001-of-00015 where one file is too small

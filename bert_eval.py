@@ -6,9 +6,10 @@ Writes  OUTPUT_DIR/report.txt, metrics.json, predictions.csv, confusion_matrix.p
 Run     python bert_eval.py   (--untrained-head: a random head instead, which is chance)
 """
 
-from pipeline.bert.evaluate import predict_before, read_test
+from pipeline.bert.evaluate import predict_before
 from pipeline.common.cli import at_least_one, parse_settings, run
 from pipeline.common.codebook import read_codebook
+from pipeline.common.rows import read_test_rows
 from pipeline.evaluation.run import results_folder, save_results
 
 # ---------------------------------------------------------------------------------------------
@@ -31,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     settings = parse_settings(globals(), argv)
     at_least_one(vars(settings), "batch_size")
     codebook = read_codebook(settings.prompt_file)
-    rows = read_test(settings.test_file, codebook, settings.max_test_samples)
+    rows = read_test_rows(settings.test_file, codebook, settings.max_test_samples)
     predictions, record = predict_before(
         codebook,
         rows,

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.bert.evaluate import predict_after, predict_before, read_test
+from pipeline.bert.evaluate import predict_after, predict_before
 from pipeline.common.cli import UserError, at_least_one, parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import write_csv, write_json, write_text
+from pipeline.common.rows import read_test_rows
 from pipeline.evaluation.comparison import compare_pairs, summary_row, with_holm
 from pipeline.evaluation.run import results_folder, score_run
 from pipeline.evaluation.run_text import report_block
@@ -36,39 +37,27 @@ MAX_TEST_SAMPLES = 0  # 0 = all rows
 SEED = 42  # of the random head and the bootstrap intervals
 # ---------------------------------------------------------------------------------------------
 
+SHARED = ("model_path", "test_file", "output_dir", "batch_size", "max_length", "seed")
+
 
 def main(argv: list[str] | None = None) -> None:
-    settings = vars(parse_settings(globals(), argv))
-    codebook = read_codebook(settings["prompt_file"])
-    at_least_one(settings, "batch_size")
-    test_file, seed = settings["test_file"], settings["seed"]
-    rows = with_class(read_test(test_file, codebook, settings["max_test_samples"]), test_file)
-    names = ("model_path", "test_file", "output_dir", "batch_size", "max_length", "seed")
-    shared = {name: settings[name] for name in names} | {"settings": settings}
-    after, after_record = predict_after(codebook, rows, tuned_path=settings["tuned_path"], **shared)
-    before, before_record = predict_before(
+    settings = parse_settings(globals(), argv)
+    at_least_one(vars(settings), "batch_size")
+    codebook = read_codebook(settings.prompt_file)
+    rows = read_test_rows(settings.test_file, codebook, settings.max_test_samples)
+    rows = with_class(rows, settings.test_file)
+    shared = {name: getattr(settings, name) for name in SHARED} | {"settings": vars(settings)}
+    after = predict_after(codebook, rows, tuned_path=settings.tuned_path, **shared)
+    before = predict_before(
         codebook,
         rows,
-        train_file=settings["train_file"],
-        max_train_samples=settings["max_train_samples"],
-        untrained_head=settings["untrained_head"],
+        train_file=settings.train_file,
+        max_train_samples=settings.max_train_samples,
+        untrained_head=settings.untrained_head,
         **shared,
     )
-    metrics = {
-        "before": score_run(rows, before, codebook, before_record, seed),
-        "after": score_run(rows, after, codebook, after_record, seed),
-    }
-    table = rows[["custom_id", "message", "class"]].assign(
-        predicted_before=before["predicted"], predicted_after=after["predicted"]
-    )
-    folder = results_folder(settings["output_dir"], settings["model_path"])
-    comparison = compare(rows, {"before": before, "after": after}, metrics, seed)
-    write_csv(table, folder / "predictions.csv")
-    write_json(comparison, folder / "comparison.json")
-    write_text(comparison_text(comparison), folder / "comparison.txt")
-    draw(metrics, codebook, folder / "confusion_difference.png")
-    print(f"wrote {folder}: comparison.txt, comparison.json, confusion_difference.png\n")
-    print(comparison_text(comparison))
+    folder = results_folder(settings.output_dir, settings.model_path)
+    save_comparison(folder, rows, before, after, codebook, settings.seed)
 
 
 def with_class(rows: pd.DataFrame, test_file: str) -> pd.DataFrame:
@@ -79,6 +68,33 @@ def with_class(rows: pd.DataFrame, test_file: str) -> pd.DataFrame:
     if unlabelled.any():
         print(f"left out {unlabelled.sum():,} rows without a class")
     return rows[~unlabelled].reset_index(drop=True)
+
+
+def save_comparison(
+    folder: Path,
+    rows: pd.DataFrame,
+    before: tuple[pd.DataFrame, dict],
+    after: tuple[pd.DataFrame, dict],
+    codebook: Codebook,
+    seed: int,
+) -> None:
+    """Compare both predictions, each with its run's record, and write what came of it."""
+    outcomes = {"before": before, "after": after}
+    predictions = {stage: table for stage, (table, _) in outcomes.items()}
+    metrics = {
+        stage: score_run(rows, table, codebook, record, seed)
+        for stage, (table, record) in outcomes.items()
+    }
+    predicted = {f"predicted_{stage}": table["predicted"] for stage, table in predictions.items()}
+    comparison = compare(rows, predictions, metrics, seed)
+    write_csv(
+        rows[["custom_id", "message", "class"]].assign(**predicted), folder / "predictions.csv"
+    )
+    write_json(comparison, folder / "comparison.json")
+    write_text(both_as_text(comparison), folder / "comparison.txt")
+    draw(metrics, codebook, folder / "confusion_difference.png")
+    print(f"wrote {folder}: comparison.txt, comparison.json, confusion_difference.png\n")
+    print(both_as_text(comparison))
 
 
 def compare(
@@ -105,7 +121,7 @@ def draw(metrics: dict[str, dict], codebook: Codebook, path: Path) -> None:
     plot_confusion_difference(before, after, codebook.names, title, path)
 
 
-def comparison_text(comparison: dict) -> str:
+def both_as_text(comparison: dict) -> str:
     """Return both blocks, the disagreements with their test, and the speeds."""
     before, after, [pair] = (comparison[key] for key in ("before", "after", "pairs"))
     low, high = pair["difference_ci95"]

@@ -52,30 +52,24 @@ def main(argv: list[str] | None = None) -> None:
     at_least_one(vars(settings), *COUNTS)
     model_path, files = settings.model_path, (settings.train_file, settings.validation_file)
     codebook = read_codebook(settings.prompt_file)
-    train, validation = read_training_rows(*files, codebook, settings.max_train_samples)
+    rows = read_training_rows(*files, codebook, settings.max_train_samples)
     check_model_folder(model_path, "encoder")
 
     from pipeline.bert.training import bert_trainer
-    from pipeline.models.training import (
-        TrainingOptions,
-        claim_output,
-        train_and_save,
-        training_record,
-    )
+    from pipeline.models import training
 
-    record = training_record(codebook, model_path, *files, vars(settings))
-    checkpoint = claim_output(settings.output_dir, record, settings.resume)
+    record = training.training_record(codebook, model_path, files, rows, vars(settings))
+    checkpoint = training.claim_output(settings.output_dir, record, settings.resume)
     trainer = bert_trainer(
         model_path,
         codebook,
-        train,
-        validation,
-        TrainingOptions.of(vars(settings)),
+        *rows,
+        training.options_of(training.TrainingOptions, vars(settings)),
         max_length=settings.max_length,
         warmup_ratio=settings.warmup_ratio,
         balanced=settings.class_weights,
     )
-    train_and_save(trainer, checkpoint, record, f"Fine-tuning of {model_path}")
+    training.train_and_save(trainer, checkpoint, record, f"Fine-tuning of {model_path}")
 
 
 if __name__ == "__main__":

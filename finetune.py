@@ -7,6 +7,7 @@ Writes  OUTPUT_DIR/checkpoint-*, loss_curve.png, training.json and final_model: 
 Run     python finetune.py --model-path ./Qwen2.5-3B   (--resume goes on from the last checkpoint)
 """
 
+from functools import partial
 from pathlib import Path
 
 from pipeline.common.cli import UserError, at_least_one, parse_settings, run
@@ -35,7 +36,7 @@ LEARNING_RATE = 2e-4  # peak, falling linearly to 0
 WEIGHT_DECAY = 0.01  # AdamW's
 WARMUP_STEPS = 20  # optimizer steps from 0 to the peak
 CLASS_WEIGHTS = False  # on = a class counts in inverse proportion to its rows
-PER_DEVICE_TRAIN_BATCH_SIZE = 32  # rows behind one prompt
+PER_DEVICE_TRAIN_BATCH_SIZE = 32  # rows, which share one prompt
 GRADIENT_ACCUMULATION_STEPS = 1  # batches; 32 x 1 = 32 rows per optimizer step
 MAX_TOKENS_PER_PACK = 1280  # bounds the memory: a longer batch is split; at least MAX_LENGTH
 PER_DEVICE_EVAL_BATCH_SIZE = 32  # rows
@@ -63,71 +64,37 @@ COUNTS = (
 def main(argv: list[str] | None = None) -> None:
     settings = parse_settings(globals(), argv)
     at_least_one(vars(settings), *COUNTS)
-    if settings.max_tokens_per_pack < settings.max_length:
-        raise UserError(
-            f"--max-tokens-per-pack {settings.max_tokens_per_pack}: a row may have --max-length "
-            f"{settings.max_length} tokens; give at least that"
-        )
+    refuse_small_packs(settings.max_tokens_per_pack, settings.max_length)
     model_path, files = settings.model_path, (settings.train_file, settings.validation_file)
     codebook = read_codebook(settings.prompt_file)
-    train, validation = read_training_rows(*files, codebook, settings.max_train_samples)
+    rows = read_training_rows(*files, codebook, settings.max_train_samples)
     check_model_folder(model_path, "causal LM")
 
-    from transformers import set_seed
-
     from pipeline.llm.adapter import finish_adapter, merge_adapter
-    from pipeline.llm.loading import load_model, load_tokenizer
-    from pipeline.llm.lora import add_adapter
-    from pipeline.llm.prompt import build_prompt
-    from pipeline.llm.training import build_trainer, tokenize
-    from pipeline.models.training import (
-        TrainingOptions,
-        claim_output,
-        class_weights,
-        train_and_save,
-        training_record,
-    )
+    from pipeline.llm.training import AdapterOptions, adapter_trainer
+    from pipeline.models import training
 
-    final = Path(settings.output_dir) / "final_model"
-    if settings.merge and settings.resume and final.is_dir():
-        merge_adapter(model_path, final, final.with_name("merged_model"))
+    if settings.merge and settings.resume and (Path(settings.output_dir) / "final_model").is_dir():
+        merge_adapter(model_path, settings.output_dir)
         return
-    record = training_record(codebook, model_path, *files, vars(settings))
-    record["num_rows"] = {"train": len(train), "validation": len(validation)}
-    checkpoint = claim_output(settings.output_dir, record, settings.resume)
-    tokenizer = load_tokenizer(model_path)
-    prompt = build_prompt(tokenizer, codebook)
-    train_tokens = tokenize(tokenizer, prompt, train, settings.max_length)
-    validation_tokens = tokenize(tokenizer, prompt, validation, settings.max_length)
-    set_seed(settings.seed)
-    model = add_adapter(
-        load_model(model_path, settings.load_in_4bit),
-        r=settings.lora_r,
-        lora_alpha=settings.lora_alpha,
-        lora_dropout=settings.lora_dropout,
-        gradient_checkpointing=settings.gradient_checkpointing,
-    )
-    trainer = build_trainer(
-        model,
-        tokenizer,
-        prompt,
-        train_tokens,
-        validation_tokens,
-        class_weights(train["class"], len(codebook.names), settings.class_weights),
-        TrainingOptions.of(vars(settings)),
-        warmup_steps=settings.warmup_steps,
-        gradient_accumulation_steps=settings.gradient_accumulation_steps,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        max_length=settings.max_length,
-        max_tokens_per_pack=settings.max_tokens_per_pack,
-    )
-
-    def finish(folder: Path, record: dict) -> None:
-        finish_adapter(folder, record, tokenizer, codebook, prompt)
-
-    train_and_save(trainer, checkpoint, record, f"QLoRA of {model_path}", finish)
+    record = training.training_record(codebook, model_path, files, rows, vars(settings))
+    checkpoint = training.claim_output(settings.output_dir, record, settings.resume)
+    kinds = (training.TrainingOptions, AdapterOptions)
+    options = [training.options_of(kind, vars(settings)) for kind in kinds]
+    trainer = adapter_trainer(model_path, codebook, *rows, *options)
+    finish = partial(finish_adapter, trainer.processing_class, codebook, trainer.prompt)
+    training.train_and_save(trainer, checkpoint, record, f"QLoRA of {model_path}", finish)
     if settings.merge and trainer.is_world_process_zero():
-        merge_adapter(model_path, final, final.with_name("merged_model"))
+        merge_adapter(model_path, settings.output_dir)
+
+
+def refuse_small_packs(max_tokens_per_pack: int, max_length: int) -> None:
+    """Refuse packs that are too small for a row."""
+    if max_tokens_per_pack < max_length:
+        raise UserError(
+            f"--max-tokens-per-pack {max_tokens_per_pack}: a row may have --max-length "
+            f"{max_length} tokens; give at least that"
+        )
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ SEED = 42  # of the draw and of the coders' orders
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
-    at_least_one(vars(args), "sample_size", "min_per_class")
+    at_least_one(vars(args), "sample_size")
     codebook = read_codebook(args.prompt_file)
     coders = coder_names(args.coders)
     refuse_drawn(args.sheets_dir, args.pilot, coders)

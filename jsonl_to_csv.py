@@ -39,7 +39,7 @@ ERRORS_FILE = "./pre_process/silver_errors.csv"  # custom_id, reason, reply
 RETRY_FILE = "./pre_process/datas/retry_v2.jsonl"  # requests of the rows without a label
 CONFIDENCE_FILE = "./pre_process/silver_confidence.csv"  # custom_id, p_<name> of each class
 RECORD_FILE = "./pre_process/silver_labels.json"  # teacher, dates, rows with and without a label
-CORRECTIONS = ""  # an audit.xlsx, whose `corrected` classes win; empty = none but those read before
+CORRECTIONS = ""  # an audit.xlsx, whose `corrected` classes replace labels; empty = no new ones
 CORRECTIONS_FILE = "./pre_process/corrections.csv"  # all corrections read so far
 MAJORITY_VOTE = False  # the class that most answers give, where a row was asked again
 MAX_REQUESTS_PER_FILE = 5_000  # of a retry file; SiliconFlow's limit, OpenAI's is 50,000

@@ -11,7 +11,7 @@ Run     python write_report.py
 from pathlib import Path
 
 from pipeline.common.cli import parse_settings, run
-from pipeline.common.codebook import read_codebook
+from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import check_outputs, read_json, write_text
 from pipeline.evaluation.runs import read_predictions, read_runs
 from pipeline.people.record import HumanCheck
@@ -35,20 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
     folder = Path(args.results_dir)
     codebook = read_codebook(args.prompt_file)
-    check = folder / "human_check/human_check.json"
-    runs = read_runs(folder)
-    check_classes(runs, codebook)
-    study = Study(
-        codebook=codebook,
-        runs=[run for run in runs if run.scored],
-        unscored=[run for run in runs if not run.scored],
-        trainings=read_trainings(runs),
-        comparison=read_record(folder / "comparison.json", "compare_models.py"),
-        human_check=HumanCheck.read(check) if check.is_file() else None,
-        audit=read_record(folder / "audit/audit.json", "label_audit.py"),
-        labels=read_record(args.labels_record, "jsonl_to_csv.py"),
-        splits=read_record(args.splits_record, "split_dataset.py"),
-    )
+    study = read_study(folder, codebook, args.labels_record, args.splits_record)
     check_outputs([folder / "report.html", folder / "methods.md"])
     there = [run for run in study.runs if run.predictions_file.is_file()]
     predictions = {run.name: read_predictions(run) for run in there}
@@ -59,6 +46,29 @@ def main(argv: list[str] | None = None) -> None:
     print_outcome(study, folder)
 
 
+def read_study(folder: Path, codebook: Codebook, labels_record: str, splits_record: str) -> Study:
+    """Return what the other steps left in the folder of results and in their records."""
+    runs = read_runs(folder)
+    check_classes(runs, codebook)
+    check = folder / "human_check/human_check.json"
+    return Study(
+        codebook=codebook,
+        runs=[run for run in runs if run.scored],
+        unscored=[run for run in runs if not run.scored],
+        trainings=read_trainings(runs),
+        comparison=read_if_there(folder / "comparison.json", "compare_models.py"),
+        human_check=HumanCheck.read(check) if check.is_file() else None,
+        audit=read_if_there(folder / "audit/audit.json", "label_audit.py"),
+        labels=read_if_there(labels_record, "jsonl_to_csv.py"),
+        splits=read_if_there(splits_record, "split_dataset.py"),
+    )
+
+
+def read_if_there(path: str | Path, made_by: str) -> dict:
+    """Return what a step left in a JSON file, {} where it was not run."""
+    return read_json(path, f"run {made_by} again") if Path(path).is_file() else {}
+
+
 def print_outcome(study: Study, folder: Path) -> None:
     """Print what is to be mended, and what was written."""
     for line in inconsistencies(study):
@@ -66,11 +76,6 @@ def print_outcome(study: Study, folder: Path) -> None:
     print(f"wrote {folder / 'methods.md'}: {len(not_done(study))} things are named as not done")
     megabytes = (folder / "report.html").stat().st_size / 1e6
     print(f"wrote {folder / 'report.html'}: {megabytes:.1f} MB; open it in a browser")
-
-
-def read_record(path: str | Path, made_by: str) -> dict:
-    """Return what a step left in a JSON file, {} where it was not run."""
-    return read_json(path, f"run {made_by} again") if Path(path).is_file() else {}
 
 
 if __name__ == "__main__":

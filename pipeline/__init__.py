@@ -20,8 +20,8 @@ import os
 import warnings
 
 # Read by the libraries when they are first imported, hence here.
-# OpenMP threads that wait spin; two trainings side by side on few cores would mostly watch each
-# other do so. After this many spins they sleep, which costs a training alone little.
+# An OpenMP thread that waits keeps its core busy, which slows a second training on the same cores.
+# After this many rounds it sleeps, which costs a training alone little.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 # bitsandbytes hands functions that are not used here to torch.compile, whose import takes a second.
@@ -31,6 +31,6 @@ if "LOCAL_RANK" not in os.environ:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
     os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[0]
 
-# Notices that the libraries address to each other's developers.
+# Notices that are for the developers of other libraries, not for users.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")

@@ -25,6 +25,7 @@ import pytest
 
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import write_csv
+from pre_process.sample.comments import generate_comments
 from pre_process.sample.provider import Provider, always
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -115,6 +116,17 @@ def write_rows():
         return str(path)
 
     return write
+
+
+def write_splits(folder, seed, **sizes):
+    """Write generated comments as a CSV of so many rows for each split; return the folder."""
+    comments = generate_comments(sum(sizes.values()), seed)
+    rows = pd.DataFrame(comments, columns=["message", "class"])
+    rows.insert(0, "custom_id", [f"row-{n}" for n in range(2, len(rows) + 2)])
+    for name, size in sizes.items():
+        write_csv(rows[:size], folder / f"{name}.csv")
+        rows = rows[size:]
+    return folder
 
 
 @pytest.fixture

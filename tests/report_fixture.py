@@ -174,7 +174,7 @@ COMPARISON = {
         },
         {
             "name": "Keywords",
-            "method": "Words that speak for a class in the training rows.",
+            "method": "Words that are typical of a class in the training rows.",
             "rows": 260,
             "accuracy": 0.6123,
             "accuracy_ci95": [0.5521, 0.6692],

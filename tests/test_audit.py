@@ -272,6 +272,16 @@ def test_kept_corrections_of_other_data_or_another_codebook_are_refused(answered
             jsonl_to_csv.main([])
 
 
+def test_a_kept_correction_that_is_no_class_is_refused(answered):
+    corrections(("row-2", "评论 2", 2))
+    path = Path("pre_process/corrections.csv")
+    text = path.read_text(encoding="utf-8")
+    for cell in ("7", "-1", "", "many"):
+        path.write_text(text.replace('"评论 2","2"', f'"评论 2","{cell}"'), encoding="utf-8")
+        with pytest.raises(UserError, match=f"row 2: '{cell}' is no class .0 to 3, or Positive"):
+            jsonl_to_csv.main([])
+
+
 def test_the_record_says_how_the_labels_came_about(answered):
     jsonl_to_csv.main([])
     record = json.loads(Path("pre_process/silver_labels.json").read_bytes())

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import write_splits
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import accuracy_score
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
@@ -20,9 +21,7 @@ from pipeline.bert import encoder as bert
 from pipeline.bert.training import bert_trainer, weighted_cross_entropy
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
-from pipeline.common.files import write_csv
-from pipeline.models.training import TrainingOptions, class_weights
-from pre_process.sample.comments import generate_comments
+from pipeline.models.training import TrainingOptions, class_weights, options_of
 
 MESSAGES = ["短", "男女平等，" * 80, "[SEP] 一条 [MASK] 评论 [PAD]", "NA", "😀", "说了几句话" * 3]
 SIZES = ["--batch-size", "16", "--max-length", "64"]
@@ -31,12 +30,7 @@ SIZES = ["--batch-size", "16", "--max-length", "64"]
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Write 200 training, 40 validation and 60 test rows; return their folder."""
-    folder = tmp_path_factory.mktemp("data")
-    rows = pd.DataFrame(generate_comments(300, seed=4), columns=["message", "class"])
-    rows.insert(0, "custom_id", [f"row-{n}" for n in range(2, 302)])
-    for name, part in (("train", rows[:200]), ("validation", rows[200:240]), ("test", rows[240:])):
-        write_csv(part, folder / f"{name}.csv")
-    return folder
+    return write_splits(tmp_path_factory.mktemp("data"), 4, train=200, validation=40, test=60)
 
 
 def tune(model, data, *argv, output="tuned"):
@@ -80,7 +74,7 @@ def test_each_message_is_tokenized_once(tiny_bert, codebook, data, monkeypatch):
     asked.clear()
     train, validation = (pd.read_csv(data / f"{name}.csv") for name in ("train", "validation"))
     settings = {name.lower(): getattr(bert_tune, name) for name in vars(bert_tune)}
-    options = TrainingOptions.of(settings)
+    options = options_of(TrainingOptions, settings)
     sizes = {"max_length": 64, "warmup_ratio": 0.1, "balanced": True}
     bert_trainer(tiny_bert, codebook, train, validation, options, **sizes)
     assert asked == [*train["message"], *validation["message"]]

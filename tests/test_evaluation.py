@@ -10,6 +10,7 @@ from report_tables import REPORT_TABLES
 from scipy.stats import binomtest
 from sklearn.metrics import cohen_kappa_score, f1_score
 
+from pipeline.common.cli import UserError
 from pipeline.evaluation.metrics import (
     cohen_kappa,
     compute_metrics,
@@ -17,7 +18,7 @@ from pipeline.evaluation.metrics import (
     macro_f1,
     wilson_interval,
 )
-from pipeline.evaluation.run import results_folder, save_results
+from pipeline.evaluation.run import predictions_from, results_folder, save_results
 from pipeline.evaluation.run_text import report_block, report_text
 
 ADAPTERS = {"Qwen2.5-3B": "./qlora_checkpoints", "Qwen2.5-0.5B": "./qlora_checkpoints_0.5B"}
@@ -167,6 +168,13 @@ def test_a_run_s_folder_is_called_after_the_model_s():
     assert results_folder("new", "./models/m") == Path("new")
 
 
+def test_probabilities_that_are_no_numbers_are_refused(codebook):
+    probabilities = np.full((5, 4), 0.25)
+    probabilities[[1, 3], [0, 2]] = np.nan
+    with pytest.raises(UserError, match="gives no probabilities for 2 of 5 rows"):
+        predictions_from(probabilities, codebook)
+
+
 def test_rows_without_a_class_are_predicted_and_not_scored(codebook):
     metrics = results(codebook, [-1, 1, -1], [0, 1, 2])
     assert (metrics["total"], metrics["predicted_rows"]) == (1, 3)
@@ -187,13 +195,13 @@ def test_a_run_without_any_valid_prediction_has_a_report(codebook):
     )
 
 
-def human_rows(codebook, classes, weights, coded_by="human"):
+def human_rows(classes, weights, coded_by="human"):
     rows = pd.DataFrame({"custom_id": [f"row-{n}" for n in range(len(classes))], "message": "评论"})
     return rows.assign(**{"class": classes, "coded_by": coded_by, "weight": weights})
 
 
 def test_a_score_on_human_labels_is_called_accuracy_and_weighted_to_the_data_set(codebook):
-    rows = human_rows(codebook, [0, 0, 1, 1], [1.0, 1.0, 3.0, 3.0])
+    rows = human_rows([0, 0, 1, 1], [1.0, 1.0, 3.0, 3.0])
     predicted = pd.DataFrame({"predicted": [0, 1, 1, 1], "form": "strict"})
     predicted = predicted.assign(reply="", confidence="")
     metrics = save_results(Path("m"), rows, predicted, codebook, record_of(), seed=0)
@@ -215,7 +223,7 @@ def test_a_score_on_silver_labels_is_called_agreement(codebook):
     metrics = results(codebook, [0, 1], [0, 1])
     assert metrics["label_source"] == "silver labels"
     assert metrics["measured_against"] == "agreement with silver labels (test.csv)"
-    mixed = human_rows(codebook, [0, 1], 1.0, coded_by=["human", ""]).drop(columns="weight")
+    mixed = human_rows([0, 1], 1.0, coded_by=["human", ""]).drop(columns="weight")
     predicted = pd.DataFrame({"predicted": [0, 1], "form": "strict", "reply": "", "confidence": ""})
     metrics = save_results(Path("m"), mixed, predicted, codebook, record_of(), seed=0)
     assert metrics["label_source"] == "silver labels and human coders"

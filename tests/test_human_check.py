@@ -260,6 +260,7 @@ def draw_mistakes():
         "test.csv not found: run split_dataset.py first, or give": (
             SMALL, lambda: Path("pre_process/evaluation/test.csv").unlink()),
         "exceeds --sample-size 20": (["--sample-size", "20"], None),
+        "--min-per-class 1: an interval needs 2": ([*SMALL[:2], "--min-per-class", "1"], None),
         "--coders 'a,a': give names that differ": ([*SMALL, "--coders", "a,a"], None),
         "--coders 'Ann,ann': give names that differ": ([*SMALL, "--coders", "Ann,ann"], None),
         "(not 'Adjudication')": ([*SMALL, "--coders", "a,Adjudication"], None),
@@ -292,6 +293,8 @@ def score_mistakes():
         "custom_id 'row-x' is not one of the sheet's":
             lambda: fill(SHEETS / "coder1.xlsx", strange_ids(), "custom_id"),
         "none of the 8 rows of silver class Positive has a human label": lambda: code_all(but=0),
+        "one of the 8 rows of silver class Positive has a human label, and an interval needs 2":
+            lambda: code_all(but=0, save=1),
         "drawn with another codebook":
             lambda: Path("prompt.txt").write_text("[0] a: b\n[1] c: d", encoding="utf-8"),
     }  # fmt: skip
@@ -312,11 +315,12 @@ def strange_ids(name="row-x"):
     return value
 
 
-def code_all(but=-1):
-    """Have both coders give every row its silver label, but those of one class a blank."""
+def code_all(but=-1, save=0):
+    """Have both coders give every row its silver label, but a class's, `save` so many, a blank."""
     silver = dict(zip(sampled()["custom_id"], sampled()["class"], strict=True))
+    blank = [row for row, label in silver.items() if label == but][save:]
     for name in ("coder1", "coder2"):
-        fill(SHEETS / f"{name}.xlsx", lambda row: "" if silver[row] == but else silver[row])
+        fill(SHEETS / f"{name}.xlsx", lambda row: "" if row in blank else silver[row])
 
 
 def adjudicate():
@@ -393,6 +397,23 @@ def test_a_class_without_rows_left_to_draw_is_refused_before_anybody_codes(label
     with pytest.raises(UserError, match="class Negative has 123 rows and none of them is left"):
         human_sample.main(SMALL)
     assert not SHEETS.exists()
+
+
+def test_a_class_with_one_row_left_to_draw_is_refused_unless_it_has_no_other(labelled):
+    test = pd.read_csv("pre_process/evaluation/test.csv", dtype=str)
+    first = test["custom_id"] == test[test["class"] == "2"]["custom_id"].iloc[0]
+    write_csv(test[(test["class"] != "2") | first], "pre_process/evaluation/test.csv")
+    with pytest.raises(UserError, match="class Negative has 123 rows and one of them is left"):
+        human_sample.main(SMALL)
+    rows = pd.read_csv("pre_process/purged_labeled_v2.csv", dtype=str)
+    alone = rows["custom_id"].isin(test["custom_id"][first])
+    write_csv(rows[(rows["class"] != "2") | alone], "pre_process/purged_labeled_v2.csv")
+    human_sample.main(SMALL)
+    code_all()
+    human_check.main([])
+    negative = result()["sample"]["strata"][2]
+    assert [negative[key] for key in ("population", "drawn", "coded")] == [1, 1, 1]
+    assert result()["silver"]["classes"][2]["precision_ci95"] == pytest.approx([1, 1])
 
 
 @pytest.mark.parametrize("pilot", [[], ["--pilot"]])

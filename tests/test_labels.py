@@ -7,7 +7,7 @@ import pytest
 from conftest import answer_line
 
 from pipeline.common.replies import parse_reply
-from pipeline.labelling.labels import majority, self_agreement
+from pipeline.labelling.labels import decide_labels, majority, match_answers, self_agreement
 from pipeline.labelling.logprobs import class_probabilities
 from pipeline.labelling.outcomes import Outcome, outcome_of
 
@@ -29,7 +29,7 @@ def outcomes(*labels):
         ("<think>[0]</think>", -1, "empty"),
     ],
 )
-def test_a_model_that_thinks_aloud_is_read_behind_its_thoughts(codebook, reply, label, form):
+def test_a_model_that_thinks_aloud_is_read_after_its_thoughts(codebook, reply, label, form):
     parsed = parse_reply(reply, codebook)
     assert (parsed.label, parsed.form) == (label, form)
 
@@ -70,7 +70,7 @@ def tokens(*steps):
         ([], ()),
     ],
 )
-def test_confidence_is_read_behind_the_bracket_whatever_the_tokens_are(steps, expected):
+def test_confidence_is_read_after_the_bracket_whatever_the_tokens_are(steps, expected):
     label = max(range(4), key=lambda k: expected[k] or 0) if expected else 2
     got = class_probabilities(tokens(*steps), label, 4)
     assert [p is None for p in got] == [p is None for p in expected]
@@ -106,6 +106,22 @@ def test_an_answer_without_usable_log_probabilities_is_still_a_label(codebook, s
 )
 def test_the_majority_of_the_labels_wins_and_a_tie_is_no_label(labels, winner):
     assert majority(outcomes(*labels)).label == winner
+
+
+def test_the_repeats_of_a_row_vote_also_where_its_own_answer_is_missing():
+    lines = [("row-2--repeat-1", 1), ("row-2--repeat-2", 1), ("row-3", 2), ("row-3--repeat-1", 0)]
+    answers = match_answers(
+        ((custom_id, outcomes(label)[0]) for custom_id, label in lines),
+        requests := dict.fromkeys(("row-2", "row-3", "row-4")),
+    )
+    labels = decide_labels(answers, requests, majority_vote=False)
+    assert [labels[row].label for row in requests] == [-1, 2, -1]
+    labels = decide_labels(answers, requests, majority_vote=True)
+    assert [(labels[row].label, labels[row].form) for row in requests] == [
+        (1, "strict"),
+        (-1, "tie"),
+        (-1, "missing"),
+    ]
 
 
 def test_self_agreement_counts_rows_with_several_labels():

@@ -66,6 +66,18 @@ def test_a_module_has_at_most_330_lines_and_a_script_160():
     assert longer(SCRIPTS, 160) == {}
 
 
+def test_a_script_s_main_is_a_table_of_contents_of_8_to_25_lines():
+    lines = {}
+    for path in SCRIPTS:
+        [main] = [
+            node
+            for node in ast.parse(path.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.FunctionDef) and node.name == "main"
+        ]
+        lines[path.name] = main.end_lineno - main.lineno + 1
+    assert {name: n for name, n in lines.items() if not 8 <= n <= 25} == {}
+
+
 def test_ci_runs_the_readme_s_command():
     assert (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()[-1] == "make test"
     assert "    make test" in (ROOT / "README.md").read_text(encoding="utf-8")

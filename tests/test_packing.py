@@ -287,6 +287,14 @@ def test_an_attention_that_differs_in_a_pack_is_found_out(capsys):
     assert "its logits in a pack differ by" in capsys.readouterr().out
 
 
+def test_logits_that_are_no_numbers_pass_no_check(capsys):
+    model = build()
+    with torch.no_grad():
+        model.model.layers[0].mlp.down_proj.weight.fill_(torch.inf)
+    assert not choose_packing(model, PROMPT, random_rows(), 600)
+    assert "its logits in a pack differ by nan" in capsys.readouterr().out
+
+
 def test_a_padded_training_step_is_that_on_packs(tmp_path):
     model = with_adapter(build())
     rows = training_rows(PROMPT, random_rows(), LABELS)

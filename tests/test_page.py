@@ -246,11 +246,11 @@ def test_rows_are_ordered_by_confidence_and_those_without_one_stay_in_order(page
 
 def test_a_view_outlives_a_reload_and_opens_from_its_address(page, results):
     choose(page, run="bert-human", label=3, verdict="wrong", q="女")
-    url, told, rows = page.current_url, count(page), shown_rows(page)
+    url, counted, rows = page.current_url, count(page), shown_rows(page)
     page.refresh()
-    assert (count(page), shown_rows(page)) == (told, rows)
+    assert (count(page), shown_rows(page)) == (counted, rows)
     open_anew(page, url)
-    assert (count(page), shown_rows(page)) == (told, rows)
+    assert (count(page), shown_rows(page)) == (counted, rows)
     assert page.execute_script("return scrollY") > 1000
     assert page.get_log("browser") == []
 

@@ -139,7 +139,7 @@ def test_two_berts_are_compared_as_all_models_are(codebook):
     assert (pair["only_first_right"], pair["only_second_right"]) == (1, 2)
     assert pair["difference"] == pytest.approx(1 / 3)
     assert pair["difference_weighted"] == pytest.approx(-1 / 3)
-    text = bert_inference_compare.comparison_text(found)
+    text = bert_inference_compare.both_as_text(found)
     assert "Measured against: accuracy against human coders (test.csv)\n" in text
     assert "accuracy, after minus before   +0.3333  [" in text
     assert "the difference, weighted       -0.3333  [" in text

@@ -150,16 +150,16 @@ def test_a_download_that_is_not_whole_is_fetched_again(serve, requests, action):
 
 @pytest.mark.parametrize("mode", ["batch", "chat"])
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "message"),
     [("401", "refuses the key"), ("404", "no such address or model"), ("402", "answers 402")],
 )
 def test_a_refused_call_is_one_line_without_the_key_and_can_be_gone_on_from(
-    serve, requests, capsys, status, told, mode
+    serve, requests, capsys, status, message, mode
 ):
     provider = serve()
     ids = requests()
     provider.fault("POST .*", status, times=1 if mode == "batch" else 16)
-    with pytest.raises(UserError, match=told) as error:
+    with pytest.raises(UserError, match=message) as error:
         submit(provider, "--mode", mode)
     assert KEY not in str(error.value) and "\n" not in str(error.value)
     assert KEY not in STATE.read_text() and KEY not in "".join(capsys.readouterr())

@@ -58,7 +58,7 @@ def test_every_name_in_the_project_can_stand_on_a_windows_disk():
     assert len({name.casefold() for name in files}) == len(files)
 
 
-def test_a_path_typed_with_backslashes_is_kept_with_slashes(tmp_path, monkeypatch):
+def test_a_path_typed_with_backslashes_is_kept_with_slashes(monkeypatch):
     typed = str(PureWindowsPath("studies/gender/test.csv"))
     assert typed == r"studies\gender\test.csv"
     assert with_slashes(typed, "\\") == "studies/gender/test.csv"

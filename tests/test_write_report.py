@@ -437,9 +437,9 @@ def test_what_does_not_belong_together_is_said_first(tmp_path, capsys):
 
 def test_a_comment_cannot_leave_the_data_that_holds_it():
     texts = [*HOSTILE, "a\u2028b\u2029c", '"\\', "]]>", "<!--<script>", "\U0001f600"]
-    told = str(embedded({"rows": texts}))
-    assert json.loads(told) == {"rows": texts}
-    assert not set("<>&\u2028\u2029") & set(told)
+    text = str(embedded({"rows": texts}))
+    assert json.loads(text) == {"rows": texts}
+    assert not set("<>&\u2028\u2029") & set(text)
 
 
 def test_a_number_that_json_does_not_have_is_not_embedded():
@@ -478,9 +478,9 @@ def test_the_policy_names_the_one_script_by_its_hash(tmp_path):
     write_study(tmp_path)
     _, page = run_report(tmp_path)
     script = re.search(r"<script>(.*?)</script>", page, re.DOTALL)[1]
-    told = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = next(a["content"] for tag, a in Elements(page).found if "http-equiv" in a)
-    assert f"script-src 'sha256-{told}'" in policy
+    assert f"script-src 'sha256-{digest}'" in policy
     assert policy.startswith("default-src 'none'; img-src data:;")
 
 

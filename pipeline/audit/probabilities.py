@@ -19,7 +19,7 @@ from pipeline.bert.training import bert_trainer
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import read_json
 from pipeline.models.folder import RECORD, check_codebook
-from pipeline.models.training import TrainingOptions
+from pipeline.models.training import TrainingOptions, options_of
 
 Folds = list[tuple[np.ndarray, np.ndarray]]  # the rows to learn from, the rows to predict
 
@@ -91,7 +91,7 @@ def tuned_probabilities(
                 codebook,
                 train,
                 validation,
-                TrainingOptions.of(training | {"output_dir": scratch}),
+                options_of(TrainingOptions, training | {"output_dir": scratch}),
                 max_length=training["max_length"],
                 warmup_ratio=training["warmup_ratio"],
                 balanced=training["class_weights"],

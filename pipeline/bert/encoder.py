@@ -70,7 +70,7 @@ def load_classifier(path: str, codebook: Codebook, seed: int) -> PreTrainedModel
 
 
 def spare_last_layer(model: PreTrainedModel) -> PreTrainedModel:
-    """Let a BERT classifier's last layer compute `[CLS]` alone behind its attention; return it.
+    """Let a BERT classifier's last layer compute `[CLS]` alone after its attention; return it.
 
     The head reads no other token's state. Other architectures are left as they are.
     """

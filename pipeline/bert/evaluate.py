@@ -8,7 +8,7 @@ from pipeline.common.codebook import Codebook
 from pipeline.common.files import read_json
 from pipeline.common.rows import read_messages
 from pipeline.evaluation.run import (
-    claim_results,
+    check_results,
     predictions_from,
     results_folder,
     run_record,
@@ -20,12 +20,6 @@ from pipeline.models.folder import (
     fingerprint,
     refuse_tuned,
 )
-
-
-def read_test(test_file: str, codebook: Codebook, max_test_samples: int) -> pd.DataFrame:
-    """Read the rows to predict, at most `max_test_samples` of them (0 = all)."""
-    rows = read_messages(test_file, "split_dataset.py", codebook)
-    return rows.head(max_test_samples or len(rows))
 
 
 def predict_before(
@@ -49,7 +43,7 @@ def predict_before(
     `settings` are all of the script's, for the record.
     """
     refuse_tuned(check_model_folder(model_path, "encoder"))
-    claim_results(results_folder(output_dir, model_path), rows, test_file)
+    check_results(results_folder(output_dir, model_path), rows, test_file)
     messages = rows["message"].tolist()
     if untrained_head:
         from pipeline.bert.encoder import predict_with_classifier
@@ -102,7 +96,7 @@ def predict_after(
             f"{tuned_path} was tuned from {base}, and {model_path} is another model: give "
             "--model-path that one"
         )
-    claim_results(results_folder(output_dir, base), rows, test_file)
+    check_results(results_folder(output_dir, base), rows, test_file)
 
     from pipeline.bert.encoder import predict_with_classifier
 

@@ -23,6 +23,11 @@ class Codebook:
     names: tuple[str, ...]
 
     @property
+    def choices(self) -> str:
+        """What stands for a class in a sheet: "0 to 3, or Positive, Mild, ..."."""
+        return f"0 to {len(self.names) - 1}, or {', '.join(self.names)}"
+
+    @property
     def sha256(self) -> str:
         """The hash of the text, which ties labels, adapters and results to a codebook."""
         return hashlib.sha256(self.text.encode()).hexdigest()

@@ -44,8 +44,8 @@ def read_messages(
         label = parse_label(cell, codebook)
         if label is None:
             raise UserError(
-                f"{path}, row {row}: class {cell!r}: the codebook's classes are 0 to "
-                f"{len(codebook.names) - 1} ({', '.join(codebook.names)}); correct the cell"
+                f"{path}, row {row}: class {cell!r}: the codebook's classes are "
+                f"{codebook.choices}; correct the cell"
             )
         if labelled and label < 0:
             raise UserError(
@@ -87,6 +87,12 @@ def read_training_rows(
         for file in (train_file, validation_file)
     )
     return train.head(max_train_samples or len(train)), validation
+
+
+def read_test_rows(test_file: str, codebook: Codebook, max_test_samples: int) -> pd.DataFrame:
+    """Read the rows to predict, at most `max_test_samples` of them (0 = all)."""
+    rows = read_messages(test_file, "split_dataset.py", codebook)
+    return rows.head(max_test_samples or len(rows))
 
 
 def row_numbers(numbers: list[int]) -> str:

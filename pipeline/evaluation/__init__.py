@@ -1,4 +1,4 @@
-"""What predictions are worth: a run's metrics and files, and models side by side.
+"""How good predictions are: a run's metrics and files, and models side by side.
 
 A new metric goes to metrics.py, a new picture to plots.py, a new test between models to
 comparison.py. Nothing here loads a model: predictions come as tables.

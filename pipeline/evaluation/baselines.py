@@ -16,8 +16,8 @@ from pipeline.evaluation.runs import Run
 
 # Scripts without spaces between words: kana and Chinese characters.
 UNSPACED = "\u3040-\u30ff\u3400-\u9fff"
-RUN = re.compile(rf"([^\W{UNSPACED}]+)|([{UNSPACED}]+)")
-MAX_WORDS = 100_000  # the most frequent; a rarer one is in a handful of messages and tells nothing
+STRETCH = re.compile(rf"([^\W{UNSPACED}]+)|([{UNSPACED}]+)")
+MAX_WORDS = 100_000  # the most frequent; a rarer one is in too few messages to tell a class
 NUM_KEYWORDS = 200  # in all, the same number for each class
 NUM_CANDIDATES = 1000  # per class, of which overlapping ones are left out
 NUM_LISTED = 10
@@ -25,9 +25,9 @@ NUM_LISTED = 10
 
 @dataclass(frozen=True)
 class Keywords:
-    """Words that speak for a class, and a model of which messages hold which of them.
+    """Words that are typical of a class, and a model of which messages hold which of them.
 
-    `by_class[k]` are the words for class k, strongest first by chi-squared; naive Bayes is fitted
+    `by_class[k]` are the words of class k, strongest first by chi-squared; naive Bayes is fitted
     on `num_rows` training rows.
     """
 
@@ -114,7 +114,7 @@ def score(
 
 def words(message: str) -> Iterator[str]:
     """Yield the words of a message: between spaces, or 2 to 4 characters in a row of Chinese."""
-    for spaced, unspaced in RUN.findall(message.lower()):
+    for spaced, unspaced in STRETCH.findall(message.lower()):
         if spaced or len(unspaced) == 1:
             yield spaced or unspaced
         for size in (2, 3, 4):
@@ -143,15 +143,15 @@ def fit_keywords(train: pd.DataFrame, num_labels: int) -> Keywords | None:
 def strongest(
     number: int, holds: csr_matrix, of_class: pd.Series, vocabulary: np.ndarray
 ) -> list[int]:
-    """Return the columns of `holds` (messages, words) that speak most for a class, by chi-squared.
+    """Return the columns of `holds` (messages, words) that tell a class best, by chi-squared.
 
     There are at most `number`. Left out are parts, extensions and companions of others. Of a word
     and its part the longer stands where it is nearly as strong. Companions are pieces of one
     phrase: of the messages that hold either of two words, more than half hold both.
     """
     in_class = holds[of_class.to_numpy()].sum(0) / max(of_class.sum(), 1)
-    speaks_for = np.asarray(in_class > holds.sum(0) / len(of_class)).ravel()
-    strength = np.where(speaks_for, chi2(holds, of_class)[0], 0)
+    frequent_in_class = np.asarray(in_class > holds.sum(0) / len(of_class)).ravel()
+    strength = np.where(frequent_in_class, chi2(holds, of_class)[0], 0)
     lengths = np.array([len(word) for word in vocabulary])
     order = np.lexsort((vocabulary, -lengths, -strength))[:NUM_CANDIDATES]
     order = order[strength[order] > 0]

@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: temperature scaling and its measure (Guo et al., 2017)."""
+"""Calibration of probabilities: temperature scaling, and the error of it (Guo et al., 2017)."""
 
 import numpy as np
 import pandas as pd

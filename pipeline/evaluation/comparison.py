@@ -53,16 +53,18 @@ def compare_runs(
     pairs = []
     for group in groups:
         pairs += compare_pairs({name: predictions[name] for name in group}, seed)
-    sure = {name: rows for name, rows in predictions.items() if rows["confidence"].notna().all()}
+    with_confidence = {
+        name: rows for name, rows in predictions.items() if rows["confidence"].notna().all()
+    }
     return {
         "pairs": with_holm(pairs),
-        "coverage": {name: coverage_curve(rows) for name, rows in sure.items()},
-        "by_hand": {name: by_hand(rows) for name, rows in sure.items()},
+        "coverage": {name: coverage_curve(rows) for name, rows in with_confidence.items()},
+        "by_hand": {name: by_hand(rows) for name, rows in with_confidence.items()},
         "calibration": {
             name: reliability_bins(
                 rows["confidence"].to_numpy(), is_right(rows).to_numpy(), rows["weight"].to_numpy()
             ).to_dict("records")
-            for name, rows in sure.items()
+            for name, rows in with_confidence.items()
         },
         "errors": {name: confusions(rows) for name, rows in predictions.items()},
     }

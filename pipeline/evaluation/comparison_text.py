@@ -32,8 +32,8 @@ def comparison_text(comparison: dict) -> str:
         sections.append(pairs_text(comparison["pairs"]))
     if comparison["by_hand"]:
         sections.append(by_hand_text(comparison["by_hand"]))
-    if silent := [run["run"] for run in runs if run["run"] not in comparison["by_hand"]]:
-        names = ", ".join(silent)
+    if without := [run["run"] for run in runs if run["run"] not in comparison["by_hand"]]:
+        names = ", ".join(without)
         sections.append(f"No confidence (generated text; --decoding score gives one): {names}.\n")
     sections.append(baselines_text(comparison["baselines"], comparison["keywords"], runs))
     return "\n".join(sections)

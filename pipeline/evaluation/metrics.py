@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.stats import norm
 
-NUM_DRAWS = 2000  # bootstrap draws behind an interval
+NUM_DRAWS = 2000  # bootstrap draws for an interval
 
 
 def confusion(true: np.ndarray, predicted: np.ndarray, num_labels: int) -> np.ndarray:

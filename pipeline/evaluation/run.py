@@ -20,7 +20,15 @@ from pipeline.evaluation.runs import HUMAN, SILVER, score_name, scored_file
 
 
 def predictions_from(probabilities: np.ndarray, codebook: Codebook) -> pd.DataFrame:
-    """Return the columns of predictions.csv for class probabilities (rows, classes)."""
+    """Return the columns of predictions.csv for class probabilities (rows, classes).
+
+    Raises UserError where a probability is no number.
+    """
+    if broken := int((~np.isfinite(probabilities)).any(1).sum()):
+        raise UserError(
+            f"the model gives no probabilities for {broken:,} of {len(probabilities):,} rows, as "
+            "its numbers overflow: clone or train it again, or compute on another device"
+        )
     predicted = probabilities.argmax(1)
     table = {"predicted": predicted, "reply": "", "form": "most probable class"}
     table["confidence"] = probabilities.max(1).round(6)
@@ -126,7 +134,7 @@ def results_folder(output_dir: str, model_path: str) -> Path:
     return Path(output_dir.replace("{model}", Path(model_path).resolve().name))
 
 
-def claim_results(folder: Path, rows: pd.DataFrame, test_file: str) -> None:
+def check_results(folder: Path, rows: pd.DataFrame, test_file: str) -> None:
     """Stop before any work where the results could not be written, or would replace a scored run.
 
     Predicting new rows without a class leaves the evaluation of a test set alone.

@@ -68,7 +68,7 @@ def cut_half_written_line(path: str | Path) -> None:
 
 
 def lines_since(path: str | Path, offset: int) -> Iterator[bytes]:
-    """Yield the lines behind byte `offset` of the answers file."""
+    """Yield the lines from byte `offset` of the answers file on."""
     if Path(path).is_file():
         with Path(path).open("rb") as file:
             file.seek(offset)

@@ -83,7 +83,7 @@ def _json_of(client: OpenAI, response: Any) -> JsonObject:
 
 
 def _description(client: OpenAI, response: Any) -> JsonObject:
-    """Return what a raw response tells of a file or batch."""
+    """Return what a raw response says of a file or batch."""
     record = _json_of(client, response)
     if not record.get("id"):
         message = hide_key(client, str(record.get("message") or "nothing"))
@@ -99,8 +99,8 @@ def _upload(client: OpenAI, name: str, content: bytes) -> str:
 def _find_upload(client: OpenAI, name: str) -> str | None:
     """Return the id of an upload by its name; None also where the provider lists no files."""
     try:
-        listed = _list_all(client, client.files, purpose="batch")
-        return next((file["id"] for file in listed if file.get("filename") == name), None)
+        files = _list_all(client, client.files, purpose="batch")
+        return next((file["id"] for file in files if file.get("filename") == name), None)
     except NotFoundError:
         return None
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.common.cli import UserError
-from pipeline.common.codebook import Codebook
+from pipeline.common.codebook import Codebook, parse_label
 from pipeline.common.files import clean_text, read_csv, write_csv
 from pipeline.labelling.outcomes import Outcome
 from pipeline.labelling.requests import Request
-from pipeline.sheets.coding import letters, read_filled_in
+from pipeline.sheets.coding import read_filled_in, without_space
 
 
 def read_corrections(
@@ -26,14 +26,21 @@ def read_corrections(
     if Path(kept).is_file():
         columns = ["custom_id", "message", "class", "codebook_sha256"]
         for row, line in read_csv(kept, columns, "jsonl_to_csv.py").iterrows():
-            same = letters(messages.get(line["custom_id"], "")) == letters(line["message"])
+            message = messages.get(line["custom_id"], "")
+            same = without_space(message) == without_space(line["message"])
             if not same or line["codebook_sha256"] != codebook.sha256:
                 what = "codebook" if same else "data"
                 raise UserError(
                     f"{kept}, row {row}: the corrections are those of other {what}: move the file "
                     "away, or give another --corrections-file"
                 )
-            corrections[line["custom_id"]] = int(line["class"])
+            label = parse_label(line["class"], codebook)
+            if label is None or label < 0:
+                raise UserError(
+                    f"{kept}, row {row}: {line['class']!r} is no class ({codebook.choices}): "
+                    "correct the cell"
+                )
+            corrections[line["custom_id"]] = label
     if sheet:
         cure = "run label_audit.py first"
         filled_in = read_filled_in(sheet, codebook, "corrected", messages, cure)

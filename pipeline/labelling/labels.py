@@ -67,10 +67,12 @@ def decide_labels(
 
     All answers to the request must agree, or with `majority_vote` those to its repeats vote too.
     """
-    labels = dict.fromkeys(requests, MISSING)
-    for custom_id, outcomes in answers.first.items():
-        voters = answers.of(custom_id)
-        labels[custom_id] = majority(voters) if majority_vote else reduce(agreed, outcomes)
+    labels = {}
+    for custom_id in requests:
+        if majority_vote:
+            labels[custom_id] = majority(answers.of(custom_id) or [MISSING])
+        else:
+            labels[custom_id] = reduce(agreed, answers.first.get(custom_id, [MISSING]))
     return labels
 
 

@@ -190,7 +190,7 @@ def plan(
     left = limit or len(requests)
     new: list[Job] = []
     for name, ids in requests.ids.items():
-        start = 1  # the first request behind those that a job has
+        start = 1  # the first request after those that a job has
         for job in [*_current(ledger, requests, name, labelled), None]:
             if job and job.replace_model != replace_model:
                 raise UserError(

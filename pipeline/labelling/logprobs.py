@@ -15,8 +15,8 @@ def class_probabilities(
 ) -> tuple[float | None, ...]:
     """Return the probability of each class after `[`, from the log-probabilities of an answer.
 
-    `tokens` is `logprobs.content` of a chat completion, read behind its thoughts. The bracket and
-    the number may be one token or several. None stands for a class that no listed token leads to;
+    `tokens` is `logprobs.content` of a chat completion, read after its thoughts. The bracket and
+    the number may be one token or several. None is for a class that no listed token begins;
     () for an answer whose first number in brackets is not `label` or has no log-probabilities.
     """
     texts = [_plain(str(token.get("token", ""))) for token in tokens]

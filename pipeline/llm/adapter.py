@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import read_json, write_json, write_text
 from pipeline.llm.decision import SERVE, save_decision
+from pipeline.llm.loading import load_model, load_tokenizer
 from pipeline.llm.prompt import Prompt
 from pipeline.models.folder import RECORD
 from pipeline.models.training import save_final
@@ -55,11 +56,11 @@ accuracy), and say nothing about agreement with people.
 
 
 def finish_adapter(
-    folder: Path,
-    record: dict,
     tokenizer: PreTrainedTokenizerBase,
     codebook: Codebook,
     prompt: Prompt,
+    folder: Path,
+    record: dict,
 ) -> None:
     """Write decision-model files and README.md, from the record of a finished training.
 
@@ -94,13 +95,13 @@ def finish_adapter(
     )
 
 
-def merge_adapter(model_path: str, adapter: Path, folder: Path) -> None:
+def merge_adapter(model_path: str, output_dir: str) -> None:
     """Write base and adapter as one model in bfloat16, with all that lies beside the adapter.
 
-    The base is loaded unquantized, on the CPU.
+    The adapter is `final_model` in `output_dir`, the model `merged_model` beside it. The base is
+    loaded unquantized, on the CPU.
     """
-    from pipeline.llm.loading import load_model, load_tokenizer
-
+    adapter, folder = (Path(output_dir) / name for name in ("final_model", "merged_model"))
     cpu = torch.device("cpu")
     model = load_model(model_path, False, str(adapter), torch.bfloat16, cpu).merge_and_unload()
     generation = Path(model_path) / "generation_config.json"

@@ -10,10 +10,10 @@ from pipeline.common.cli import UserError, at_least_one
 from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import read_json
 from pipeline.common.replies import parse_reply
-from pipeline.common.rows import read_messages
+from pipeline.common.rows import read_test_rows
 from pipeline.evaluation.run import (
     calibration_error,
-    claim_results,
+    check_results,
     predictions_from,
     results_folder,
     run_record,
@@ -63,17 +63,10 @@ def evaluate_llm(
     if decoding not in DECODINGS:
         raise UserError(f"--decoding {decoding}: give {' or '.join(DECODINGS)}")
     codebook = read_codebook(prompt_file)
-    rows = read_messages(test_file, "split_dataset.py", codebook)
-    rows = rows.head(max_test_samples or len(rows))
-    check_model_folder(model_path, "causal LM")
+    rows = read_test_rows(test_file, codebook, max_test_samples)
+    stage = checked_stage(model_path, adapter_path, codebook)
     folder = results_folder(output_dir, model_path)
-    claim_results(folder, rows, test_file)
-    if adapter_path:
-        check_adapter(adapter_path, model_path, codebook)
-    merged = is_tuned(model_path)
-    if merged:
-        record = read_json(f"{model_path}/{RECORD}", "run finetune.py again")
-        check_codebook(model_path, record, codebook)
+    check_results(folder, rows, test_file)
 
     from pipeline.llm.generating import generate_replies
     from pipeline.llm.loading import load_model, load_tokenizer
@@ -103,7 +96,7 @@ def evaluate_llm(
     prompts = "shared-prefix packs" if packed else "padded batches"
     run = run_record(
         family="llm",
-        stage="after" if adapter_path or merged else "before",
+        stage=stage,
         model_path=model_path,
         adapter_path=adapter_path,
         method=f"{method}, {weights}, {prompts}",
@@ -115,6 +108,22 @@ def evaluate_llm(
         settings=settings,
     )
     return save_results(folder, rows, predictions, codebook, run | calibration, seed)
+
+
+def checked_stage(model_path: str, adapter_path: str, codebook: Codebook) -> str:
+    """Return whether a model is one "before" or "after" fine-tuning.
+
+    Raises UserError where it cannot be loaded, or was fine-tuned with another codebook, or where
+    the adapter is of another base.
+    """
+    check_model_folder(model_path, "causal LM")
+    if adapter_path:
+        check_adapter(adapter_path, model_path, codebook)
+    merged = is_tuned(model_path)
+    if merged:
+        record = read_json(f"{model_path}/{RECORD}", "run finetune.py again")
+        check_codebook(model_path, record, codebook)
+    return "after" if adapter_path or merged else "before"
 
 
 def predictions_of(replies: list[str], codebook: Codebook) -> pd.DataFrame:
@@ -135,7 +144,8 @@ def calibrated(
 ) -> tuple[pd.DataFrame, dict]:
     """Return predictions at a temperature, and what the run's record says of it."""
     raw, scaled = (softmax(logits.astype(float) / t, axis=1) for t in (1.0, temperature))
+    predictions = predictions_from(scaled, codebook)
     record = {"temperature": temperature}
     if (error := calibration_error(raw, rows)) is not None:
         record["ece_without_temperature"] = error
-    return predictions_from(scaled, codebook), record
+    return predictions, record

@@ -1,4 +1,4 @@
-"""Shared-prefix packing: many rows in one sequence behind the prompt that they have in common.
+"""Shared-prefix packing: many rows in one sequence after the prompt that they have in common.
 
 A pack is `[prefix][row 1][row 2]...`. Every token attends to the prefix and, causally, to its own
 row, whose positions go on where the prefix ends: just what the row would see alone. Logits, loss
@@ -142,17 +142,17 @@ def pad(prefix: Sequence[int], rows: Sequence[Sequence[int]], num_kept: int, pad
 
 
 def pad_left(
-    prefix: Sequence[int], rows: Sequence[Sequence[int]], pad_id: int, behind_prefix: bool = False
+    prefix: Sequence[int], rows: Sequence[Sequence[int]], pad_id: int, after_prefix: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return ids and attention mask of prefix and rows, both (rows, prefix + longest row).
 
-    The padding stands before the prefix, or `behind_prefix`, which all rows then have in one place.
+    The padding stands before the prefix, or `after_prefix`, which all rows then have in one place.
     """
     width = max(map(len, rows))
     ids, mask = [], []
     for row in rows:
         padding, seen = [pad_id] * (width - len(row)), [0] * (width - len(row))
-        if behind_prefix:
+        if after_prefix:
             ids.append([*prefix, *padding, *row])
             mask.append([1] * len(prefix) + seen + [1] * len(row))
         else:
@@ -214,12 +214,12 @@ def attend(
     else:
         prefix = pack["states"][module.layer_idx]
     for n, shape in enumerate(shapes, start=1):
-        behind = [
+        attended = [
             torch.cat([shared.expand(shape[0], -1, -1, -1), batched(states[n], shape)], 2)
             for shared, states in zip(prefix, (keys, values), strict=True)
         ]
-        mask = _lower_right(shape[1], behind[0].shape[2], query.device)
-        outputs.append(sdpa(batched(queries[n], shape), *behind, attn_mask=mask))
+        mask = _lower_right(shape[1], attended[0].shape[2], query.device)
+        outputs.append(sdpa(batched(queries[n], shape), *attended, attn_mask=mask))
     output = _Move.apply(torch.cat(outputs), pack["place"], pack["spread"], padding)
     return output[None], None
 

@@ -1,6 +1,6 @@
 """The prompt that asks for a label, as tokens: prefix + comment + suffix, then `[k]`.
 
-Training, generation and scoring build their tokens here, so that a model is asked as it was taught.
+Training, generation and scoring build their tokens here: a model is asked as it was trained.
 """
 
 import json

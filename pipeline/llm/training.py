@@ -1,9 +1,8 @@
-"""Training on packs: the Trainer's rows, collator, loss and validation metrics."""
+"""Training of an adapter on packs: its Trainer, with rows, collator, loss and metrics."""
 
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 import torch
@@ -15,14 +14,18 @@ from transformers import (
     EvalPrediction,
     PreTrainedTokenizerBase,
     Trainer,
+    set_seed,
 )
 
+from pipeline.common.codebook import Codebook
 from pipeline.evaluation.calibration import expected_calibration_error, fit_temperature
+from pipeline.llm.loading import load_model, load_tokenizer
+from pipeline.llm.lora import add_adapter
 from pipeline.llm.packing import Inputs, States, pack, pad, prefix_states
-from pipeline.llm.prompt import Prompt, encode_comments
+from pipeline.llm.prompt import Prompt, build_prompt, encode_comments
 from pipeline.llm.scoring import choose_packing
 from pipeline.models.by_length import batches_of_tokens
-from pipeline.models.training import TrainingOptions, trainer_arguments
+from pipeline.models.training import TrainingOptions, class_weights, trainer_arguments
 
 
 def tokenize(
@@ -95,7 +98,7 @@ class PackTrainer(Trainer):
         model.train()
         states = prefix_states(model, self.prompt.prefix)
         received = [tuple(part.detach().requires_grad_() for part in layer) for layer in states]
-        loss = sum(step(model, _behind(received, pack), num_items_in_batch) for pack in packs)
+        loss = sum(step(model, _with_states(received, pack), num_items_in_batch) for pack in packs)
         gradients = [part.grad for layer in received for part in layer]
         torch.autograd.backward([part for layer in states for part in layer], gradients)
         return loss
@@ -105,14 +108,14 @@ class PackTrainer(Trainer):
         if packs[0].get("pack", {}).get("states") is not None:
             with torch.no_grad():
                 states = prefix_states(model, self.prompt.prefix)
-            packs = [_behind(states, pack) for pack in packs]
+            packs = [_with_states(states, pack) for pack in packs]
         parts = [step(model, pack, False, ignore_keys) for pack in packs]
         loss = sum(loss * len(labels) for loss, _, labels in parts) / len(inputs["labels"])
         logits = [class_logits(self.prompt, logits, len(labels)) for _, logits, labels in parts]
         return loss, torch.cat(logits), torch.cat([labels for _, _, labels in parts])
 
 
-def _behind(states: States, inputs: Inputs) -> Inputs:
+def _with_states(states: States, inputs: Inputs) -> Inputs:
     """Return a pack's inputs, its prefix having these keys and values."""
     return inputs | {"pack": inputs["pack"] | {"states": states}}
 
@@ -165,52 +168,74 @@ def score_metrics(prediction: EvalPrediction) -> dict[str, float]:
     }
 
 
-def build_trainer(
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    prompt: Prompt,
-    train: list[dict],
-    validation: list[dict],
-    class_weights: list[float],
+@dataclass(frozen=True)
+class AdapterOptions:
+    """What finetune.py lets the user choose beside `TrainingOptions`, by its settings' names."""
+
+    load_in_4bit: bool
+    lora_r: int
+    lora_alpha: int
+    lora_dropout: float
+    max_length: int
+    max_tokens_per_pack: int
+    class_weights: bool
+    warmup_steps: int
+    gradient_accumulation_steps: int
+    gradient_checkpointing: bool
+
+
+def adapter_trainer(
+    model_path: str,
+    codebook: Codebook,
+    train: pd.DataFrame,
+    validation: pd.DataFrame,
     options: TrainingOptions,
-    *,
-    warmup_steps: int,
-    gradient_accumulation_steps: int,
-    gradient_checkpointing: bool,
-    max_length: int,
-    max_tokens_per_pack: int,
+    adapter_options: AdapterOptions,
 ) -> PackTrainer:
-    """Return the Trainer of an adapter; `train` and `validation` are `training_rows`.
+    """Return what trains a fresh adapter of a causal LM on the columns `message` and `class`.
 
     In a distributed run a batch is one pack whatever its tokens: all processes must take as many
     steps, and the states of a shared prefix would miss the others' gradients.
     """
+    tokenizer, max_length = load_tokenizer(model_path), adapter_options.max_length
+    prompt = build_prompt(tokenizer, codebook)
+    train_tokens = tokenize(tokenizer, prompt, train, max_length)
+    validation_tokens = tokenize(tokenizer, prompt, validation, max_length)
+    set_seed(options.seed)
+    model = add_adapter(
+        load_model(model_path, adapter_options.load_in_4bit),
+        r=adapter_options.lora_r,
+        lora_alpha=adapter_options.lora_alpha,
+        lora_dropout=adapter_options.lora_dropout,
+        gradient_checkpointing=adapter_options.gradient_checkpointing,
+    )
     after = len(prompt.suffix) + len(prompt.answers[0]) - 1
-    comments = [row["input_ids"][:-after] for row in train]
+    comments = [row["input_ids"][:-after] for row in train_tokens]
     packed = choose_packing(model, prompt, comments, max_length)
     args = trainer_arguments(
         options,
         train_sampling_strategy="random" if packed else "group_by_length",
-        warmup_steps=warmup_steps,
-        gradient_accumulation_steps=gradient_accumulation_steps,
-        activation_checkpointing=gradient_checkpointing,
+        warmup_steps=adapter_options.warmup_steps,
+        gradient_accumulation_steps=adapter_options.gradient_accumulation_steps,
+        activation_checkpointing=adapter_options.gradient_checkpointing,
         metric_for_best_model="accuracy",
         remove_unused_columns=False,
     )
+    weights = class_weights(train["class"], len(codebook.names), adapter_options.class_weights)
     return PackTrainer(
         prompt=prompt,
         model=model,
         args=args,
-        train_dataset=train,
-        eval_dataset=validation,
+        train_dataset=train_tokens,
+        eval_dataset=validation_tokens,
         data_collator=PackCollator(
             prompt,
             packed,
-            max_tokens_per_pack if args.world_size == 1 else sys.maxsize,
-            share_prefix=not gradient_checkpointing,  # it would drop the states
+            adapter_options.max_tokens_per_pack if args.world_size == 1 else sys.maxsize,
+            share_prefix=not adapter_options.gradient_checkpointing,  # it would drop the states
         ),
         processing_class=tokenizer,
-        compute_loss_func=answer_loss(prompt, class_weights),
+        compute_loss_func=answer_loss(prompt, weights),
         compute_metrics=score_metrics,
         callbacks=[EarlyStoppingCallback(options.early_stopping_patience)],
     )

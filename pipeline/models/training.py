@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 import torch
@@ -17,6 +18,8 @@ from pipeline.common.files import read_json, write_json
 from pipeline.common.machine import compute_dtype, describe_device, versions
 from pipeline.evaluation.plots import plot_loss
 from pipeline.models.folder import RECORD, fingerprint
+
+Options = TypeVar("Options")
 
 FREE_ON_RESUME = {
     "study",
@@ -48,20 +51,24 @@ class TrainingOptions:
     logging_steps: int
     seed: int
 
-    @classmethod
-    def of(cls, settings: dict) -> "TrainingOptions":
-        """Pick the options from the settings of a script, or those in a training's record."""
-        return cls(**{field.name: settings[field.name] for field in fields(cls)})
+
+def options_of(kind: type[Options], settings: dict) -> Options:
+    """Pick a dataclass's fields from the settings of a script, or those in a training's record."""
+    return kind(**{field.name: settings[field.name] for field in fields(kind)})
 
 
 def training_record(
-    codebook: Codebook, model_path: str, train_file: str, validation_file: str, settings: dict
+    codebook: Codebook,
+    model_path: str,
+    files: tuple[str, str],
+    rows: tuple[pd.DataFrame, pd.DataFrame],
+    settings: dict,
 ) -> dict:
     """Return what a training depends on, to be kept with the model and compared on resume.
 
-    `settings` are all of the script's.
+    `files` and `rows` are those of training and validation. `settings` are all of the script's.
     """
-    files = {"train_file": train_file, "validation_file": validation_file}
+    train, validation = rows
     return {
         "settings": settings,
         "base_fingerprint": fingerprint(model_path),
@@ -70,8 +77,9 @@ def training_record(
         "codebook": codebook.text,
         "data_sha256": {
             name: hashlib.sha256(Path(file).read_bytes()).hexdigest()
-            for name, file in files.items()
+            for name, file in zip(("train_file", "validation_file"), files, strict=True)
         },
+        "num_rows": {"train": len(train), "validation": len(validation)},
         "device": describe_device(),
         "versions": versions(),
     }

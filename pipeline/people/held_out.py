@@ -1,4 +1,4 @@
-"""Rows that people coded, and where they may stand."""
+"""Rows that people coded, and which split they belong in."""
 
 from collections.abc import Iterable
 from glob import glob

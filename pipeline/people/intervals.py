@@ -4,6 +4,8 @@ import numpy as np
 
 from pipeline.evaluation.metrics import wilson_ends
 
+FEWEST = 2  # rows of a stratum: one alone does not say how much rows of the stratum differ
+
 
 def jackknife_variance(
     without: np.ndarray, counts: np.ndarray, uncoded: np.ndarray | float = 1.0
@@ -14,7 +16,8 @@ def jackknife_variance(
     share it is the textbook's stratified variance (Cochran 1977, Sampling Techniques, chapter 5).
     `counts` (..., strata, kinds) says how many rows are of each kind, `without` (..., strata,
     kinds, figures) has the figures without one row of that kind, and `uncoded` (strata,) is the
-    share of each stratum that is not in the sample: the finite population correction.
+    share of each stratum that is not in the sample: the finite population correction. A stratum of
+    fewer than `FEWEST` rows counts as if all its rows were alike; callers refuse it.
     """
     rows, weights = counts.sum(-1), counts[..., None]
     middle = (weights * without).sum(-2, keepdims=True) / np.maximum(rows, 1)[..., None, None]

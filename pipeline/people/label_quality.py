@@ -96,17 +96,17 @@ def intervals(counts: np.ndarray, sizes: np.ndarray) -> dict[str, tuple[np.ndarr
     result = {}
     for key, estimate in figures(weighted(counts, sizes)).items():
         variance = jackknife_variance(lacking[key], counts, uncoded)
-        behind = rows.get(key, rows["all"])
+        size = rows.get(key, rows["all"])
         if key == "cohen_kappa":
-            low, high = effective_interval((1 + estimate) / 2, variance / 4, behind)
+            low, high = effective_interval((1 + estimate) / 2, variance / 4, size)
             result[key] = 2 * low - 1, 2 * high - 1
         else:
-            result[key] = effective_interval(estimate, variance, behind)
+            result[key] = effective_interval(estimate, variance, size)
     return result
 
 
 def effective_rows(counts: np.ndarray, sizes: np.ndarray) -> dict[str, np.ndarray]:
-    """Return how many rows of a simple random sample the coded rows behind a figure are worth.
+    """Return the size of a simple random sample that says as much of a figure as the coded rows.
 
     Kish's size of the weighted rows, divided by the share of rows that nobody coded (infinite
     where all are). A class's figures rest on the rows with its silver label (precision), its human
@@ -118,14 +118,14 @@ def effective_rows(counts: np.ndarray, sizes: np.ndarray) -> dict[str, np.ndarra
     either = counts + own - hits[..., None] * np.eye(counts.shape[-1], dtype=int)
     uncoded = 1 - coded.sum(-1, keepdims=True) / sizes.sum()
 
-    def worth(rows: np.ndarray, uncoded: np.ndarray) -> np.ndarray:
+    def size_of(rows: np.ndarray, uncoded: np.ndarray) -> np.ndarray:
         weighed = (rows * weights[..., None]).sum(-2)
         size = ratio(weighed**2, (rows * weights[..., None] ** 2).sum(-2))
         return np.where(uncoded > 0, size / np.where(uncoded > 0, uncoded, 1), np.inf)
 
     return {
-        "precision": worth(own, 1 - coded / np.maximum(sizes, 1)),
-        "recall": worth(counts, uncoded),
-        "f1": worth(either, uncoded),
-        "all": worth(coded[..., None], uncoded),
+        "precision": size_of(own, 1 - coded / np.maximum(sizes, 1)),
+        "recall": size_of(counts, uncoded),
+        "f1": size_of(either, uncoded),
+        "all": size_of(coded[..., None], uncoded),
     }

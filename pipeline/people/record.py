@@ -1,4 +1,4 @@
-"""What people's work left on record: the sample as it was drawn, and the human check of it."""
+"""The records of people's work: the sample as it was drawn, and the human check of it."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -15,6 +15,7 @@ from pipeline.common.files import check_outputs, write_csv
 from pipeline.common.records import read_record, write_record
 from pipeline.common.rows import read_messages
 from pipeline.people.held_out import in_samples
+from pipeline.people.intervals import FEWEST
 from pipeline.people.record import ADJUDICATION_FILE, RECORD_FILE, SAMPLE_FILE, Sample, Stratum
 from pipeline.sheets.coding import write_sheet
 
@@ -95,7 +96,8 @@ def rows_to_draw_from(
     The sample comes from the held-out rows. These are a random part of each class, so that a row's
     chance to be drawn is that of a draw from all of the class. The pilot comes from the other rows,
     so that no row that a codebook is refined on tests anything. `earlier` are the sample.csv files
-    whose rows are not drawn again. Raises UserError where no row of a class is left.
+    whose rows are not drawn again. Raises UserError where too few rows of a class are left for an
+    interval.
     """
     where, cure = "", "earlier samples hold them: label more"
     eligible = np.ones(len(rows), bool)
@@ -105,10 +107,11 @@ def rows_to_draw_from(
         cure = f"split with another --seed or a {'smaller' if pilot else 'larger'} --test-size"
     left = rows[eligible & ~in_samples(rows, earlier)]
     for k, name in enumerate(codebook.names):
-        if (rows["class"] == k).any() and not (left["class"] == k).any():
+        there, remaining = int((rows["class"] == k).sum()), int((left["class"] == k).sum())
+        if remaining < min(FEWEST, there):
             raise UserError(
-                f"class {name} has {(rows['class'] == k).sum():,} rows and none of them is left to "
-                f"draw{where}: {cure}, or merge the class with another"
+                f"class {name} has {there:,} rows and {'one' if remaining else 'none'} of them is "
+                f"left to draw{where}: {cure}, or merge the class with another"
             )
     return left
 
@@ -207,8 +210,10 @@ def draw_sample(
 ) -> pd.DataFrame:
     """Return a random sample of `frame`, stratified by `class`, in random order.
 
-    Raises UserError where the floors alone exceed `total`.
+    Raises UserError where `floor` is too small for an interval, or all floors exceed `total`.
     """
+    if floor < FEWEST:
+        raise UserError(f"--min-per-class {floor}: an interval needs {FEWEST} rows of each class")
     num_labels = len(codebook.names)
     sizes = frame["class"].value_counts().reindex(range(num_labels), fill_value=0).to_numpy()
     if np.minimum(sizes, floor).sum() > total:

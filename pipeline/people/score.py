@@ -13,6 +13,7 @@ from pipeline.common.records import to_record
 from pipeline.common.rows import read_messages
 from pipeline.evaluation.metrics import confusion
 from pipeline.people.agreement import agreement
+from pipeline.people.intervals import FEWEST
 from pipeline.people.label_quality import label_quality
 from pipeline.people.record import (
     Agreement,
@@ -28,18 +29,19 @@ from pipeline.people.record import (
 def count_coded(sample: Sample, rows: pd.DataFrame, folder: Path) -> Sample:
     """Return the sample with the number of rows of each silver class that have a human label.
 
-    `rows` are the rows that have one. Raises UserError where a class has none: nothing is known of
-    it then. `folder` holds the sheets.
+    `rows` are the rows that have one. Raises UserError where a class has too few for an interval.
+    `folder` holds the sheets.
     """
     coded = rows["class"].value_counts()
     strata = [
         replace(stratum, coded=int(coded.get(k, 0))) for k, stratum in enumerate(sample.strata)
     ]
     for stratum in strata:
-        if stratum.population and not stratum.coded:
+        if stratum.coded < min(FEWEST, stratum.population):
             raise UserError(
-                f"{folder}: none of the {stratum.drawn} rows of silver class {stratum.name} has a "
-                "human label: have them coded, and what the coders disagree on adjudicated"
+                f"{folder}: {'one' if stratum.coded else 'none'} of the {stratum.drawn} rows of "
+                f"silver class {stratum.name} has a human label, and an interval needs {FEWEST}: "
+                "have them coded, and what the coders disagree on adjudicated"
             )
     return replace(sample, strata=strata)
 

@@ -37,7 +37,7 @@ def method_of(run: Run) -> str:
 
 
 def trainings_of(study: Study, runs: list[Run]) -> list[dict]:
-    """Return the records of the trainings behind some runs, each once."""
+    """Return the records of the trainings of some runs, each once."""
     records: list[dict] = []
     for run in runs:
         record = study.trainings.get(run.name)
@@ -149,7 +149,7 @@ def score_sentence(run: Run, with_source: bool) -> str:
 
 
 def comparison_sentences(study: Study) -> tuple[list[str], list[str]]:
-    """Return the tests of differences between models, and what coding by hand would bring."""
+    """Return the tests of differences between models, and how much is to be coded by hand."""
     titles, pairs = study.titles, study.comparison.get("pairs", [])
     items = []
     for pair in pairs:

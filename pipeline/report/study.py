@@ -1,4 +1,4 @@
-"""A study as its steps left it on disk: what there is, what contradicts, what was not done."""
+"""A study as its steps left it on disk: what there is, what does not fit, what was not done."""
 
 from dataclasses import dataclass
 from pathlib import Path

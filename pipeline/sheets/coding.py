@@ -160,8 +160,8 @@ def read_filled_in(
             continue  # a remark below the table
         if label is None:
             raise UserError(
-                f"{path}, row {number}: {column} {cells[value]!r} is no class (0 to "
-                f"{len(codebook.names) - 1}, or {', '.join(codebook.names)}): correct the cell"
+                f"{path}, row {number}: {column} {cells[value]!r} is no class "
+                f"({codebook.choices}): correct the cell"
             )
         if cells[key] in labels:
             raise UserError(
@@ -172,7 +172,7 @@ def read_filled_in(
                 f"{path}, row {number}: custom_id {cells[key]!r} is not one of the sheet's: put "
                 "back the id that stood there, or clear the row"
             )
-        if text >= 0 and letters(cells[text]) != letters(messages[cells[key]]):
+        if text >= 0 and without_space(cells[text]) != without_space(messages[cells[key]]):
             raise UserError(
                 f"{path}, row {number}: the comment is not that of {cells[key]}: the sheet belongs "
                 "to other data, or one column was sorted without the others"
@@ -204,6 +204,6 @@ def _read_table(path: str | Path) -> tuple[list[str], dict[int, list[str]]]:
     return header, {number: cells + blanks for number, cells in rows.items()}
 
 
-def letters(text: str) -> str:
+def without_space(text: str) -> str:
     """Return a text without its white space, which spreadsheet programs change."""
     return "".join(clean_text(text).split())

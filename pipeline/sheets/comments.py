@@ -123,8 +123,8 @@ def read_labels(
         label = parse_label(cell, codebook)
         if label is None:
             raise UserError(
-                f"{sheet.path}, row {number}: label {cell!r} is no class of {codebook.path} (0 to "
-                f"{len(codebook.names) - 1}, or {', '.join(codebook.names)}): correct the cell"
+                f"{sheet.path}, row {number}: label {cell!r} is no class of {codebook.path} "
+                f"({codebook.choices}): correct the cell"
             )
         labels.append(label)
     return labels

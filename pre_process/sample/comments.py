@@ -10,7 +10,7 @@ SHARES = (0.13, 0.43, 0.09, 0.35)
 
 # About one comment in twenty cannot be coded rightly from its text, as in real data.
 MISLABELLED = 0.03  # share of comments whose text is a neighbouring class's
-UNTELLABLE = 0.02  # share of comments too short to tell
+TOO_SHORT = 0.02  # share of comments too short to tell a class from
 NEIGHBOURS = ((MILD,), (POSITIVE, IRRELEVANT), (MILD,), (MILD,))
 
 LENGTH = (3.95, 0.9)  # lognormal, characters
@@ -27,30 +27,30 @@ def generate_comments(num: int, seed: int) -> list[tuple[str, int]]:
 
 
 def make_comment(label: int, rng: random.Random) -> str:
-    """Return a comment of a class; some are a neighbouring class's, or tell nothing."""
-    if rng.random() < UNTELLABLE:
+    """Return a comment of a class; some are a neighbouring class's, or too short for any."""
+    if rng.random() < TOO_SHORT:
         return decorate(rng.choice(grammar.SHORT), rng)
     if rng.random() < MISLABELLED:
         label = rng.choice(NEIGHBOURS[label])
     if label == IRRELEVANT and rng.random() < 0.06:
         return decorate(rng.choice(grammar.NOISE), rng)
 
-    told = tell(label, rng.lognormvariate(*LENGTH), rng)
+    sentences = make_sentences(label, rng.lognormvariate(*LENGTH), rng)
     if rng.random() < 0.25:
-        told.insert(0, rng.choice(grammar.OPENERS))
+        sentences.insert(0, rng.choice(grammar.OPENERS))
     if rng.random() < 0.25:
-        told.append(rng.choice(grammar.HEDGES))
-    text = told[0]
-    for part in told[1:]:
+        sentences.append(rng.choice(grammar.HEDGES))
+    text = sentences[0]
+    for part in sentences[1:]:
         text += rng.choice(grammar.CONNECTIVES) + part
     return decorate(text, rng)
 
 
-def tell(label: int, length: float, rng: random.Random) -> list[str]:
+def make_sentences(label: int, length: float, rng: random.Random) -> list[str]:
     """Return the sentences of a comment: a stand first of all, and others up to the length."""
     subjects = grammar.OFF_TOPIC if label == IRRELEVANT else grammar.TOPICS
     subject = rng.choice(list(subjects))
-    told: dict[str, str] = {}
+    by_phrase: dict[str, str] = {}
     for attempt in range(MAX_ATTEMPTS):
         draw = rng.random() if attempt else 1.0
         if draw < 0.25:
@@ -61,13 +61,13 @@ def tell(label: int, length: float, rng: random.Random) -> list[str]:
             phrase = rng.choice(grammar.TOPICS[subject]["neutral"])
         else:
             phrase = stand(label, subject, rng)
-        if phrase not in told:
-            told[phrase] = fill(phrase, subject, rng)
+        if phrase not in by_phrase:
+            by_phrase[phrase] = fill(phrase, subject, rng)
         elif rng.random() < 0.3:  # a long comment wanders, and need not repeat itself
             subject = rng.choice(list(subjects))
-        if sum(map(len, told.values())) >= length:
+        if sum(map(len, by_phrase.values())) >= length:
             break
-    sentences = list(told.values())
+    sentences = list(by_phrase.values())
     rng.shuffle(sentences)
     return sentences
 

@@ -169,7 +169,7 @@ class Provider(ThreadingHTTPServer):
         return self.description_of(file_id)
 
     def description_of(self, file_id: str) -> JsonObject:
-        """Return what the API tells of a file."""
+        """Return what the API says of a file."""
         name, content = self.files[file_id]
         return {
             "id": file_id,
@@ -343,7 +343,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def visible(batch: JsonObject) -> JsonObject:
-    """Return what the API tells of a batch."""
+    """Return what the API says of a batch."""
     hidden = ("polls", "ending", "answers", "total")
     return {key: value for key, value in batch.items() if key not in hidden}
 

@@ -80,8 +80,8 @@ def failure(custom_id: str, outcome: str, rng: random.Random) -> dict[str, Any]:
     """Return a line of the error file: an HTTP error, or a request that came to no response."""
     if outcome == "expired":
         record = line(custom_id, 0, {}, rng)
-        told = "This request could not be executed before the completion window expired."
-        return record | {"response": None, "error": {"code": "batch_expired", "message": told}}
+        message = "This request could not be executed before the completion window expired."
+        return record | {"response": None, "error": {"code": "batch_expired", "message": message}}
     message, kind, code = HTTP_ERRORS[int(outcome)]
     error = {"message": message, "type": kind, "param": None, "code": code}
     return line(custom_id, int(outcome), {"error": error}, rng)

@@ -1,7 +1,7 @@
 """A Qwen2 of about a million parameters, built and briefly pre-trained on generated comments.
 
 It has seen the codebook as the system turn, but answered it in mixed formats and by prejudice, as
-a base model does: greedy replies are partly invalid, and fine-tuning has something to mend.
+a base model does: greedy replies are partly invalid, and fine-tuning has something to improve.
 """
 
 import json
@@ -175,7 +175,7 @@ def pack_loss(
 
 
 def naive_reply(text: str, label: int, num_labels: int, rng: random.Random) -> str:
-    """Return a base model's reply: its form and most of its classes hang on a few characters."""
+    """Return a base model's reply: its form and most of its classes depend on a few characters."""
     draw = rng.random()
     if draw > TRUE_LABELS:
         label = prejudice(text) if draw < 0.95 else rng.randrange(num_labels)
