@@ -98,7 +98,11 @@ CASES = [
     ("batch_infer_gen", "--input-file rows.csv --max-tokens 0", "at least 1"),
     # step 3
     ("jsonl_to_csv", "", "inf_batch_v2.jsonl not found: run batch_infer_gen.py first"),
-    ("jsonl_to_csv", "--requests-file requests.jsonl", "silver_label_v2.jsonl not found: send"),
+    (
+        "jsonl_to_csv",
+        "--requests-file requests.jsonl",
+        "silver_label_v2.jsonl not found: run submit_batch.py",
+    ),
     (
         "jsonl_to_csv",
         "--requests-file truncated.jsonl --answers-file answers.jsonl",

@@ -122,7 +122,9 @@ def request_files(path: str | Path) -> list[Path]:
     path = Path(path)
     found = _existing_files(path)
     if not found:
-        raise UserError(f"{path} not found: run batch_infer_gen.py first")
+        raise UserError(
+            f"{path} not found: run batch_infer_gen.py first (jsonl_to_csv.py writes a retry file)"
+        )
     numbers = [tuple(map(int, SHARD.search(p.stem).groups())) for p in found if p != path]
     complete = not numbers or numbers == [(n, len(numbers)) for n in range(1, len(numbers) + 1)]
     if not complete or (numbers and path in found):
@@ -143,7 +145,7 @@ def answer_files(path: str | Path) -> list[Path]:
         found += sorted(path.parent.glob(f"{path.stem}-*{path.suffix}"))
     if not found:
         raise UserError(
-            f"{path} not found: send the requests to the provider and save its answers there "
+            f"{path} not found: run submit_batch.py, or save the provider's answers there "
             f"(several files: {path.stem}-1{path.suffix}, {path.stem}-errors{path.suffix}, ...)"
         )
     return found

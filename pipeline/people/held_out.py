@@ -22,10 +22,20 @@ def in_samples(
     A row is known by id and message, since rows of another data set have the same ids. Files that
     are not there are passed over.
     """
+    return among(rows, sampled(files, by), by)
+
+
+def sampled(files: Iterable[str | Path], by: tuple[str, ...]) -> set[tuple[str, ...]]:
+    """Return what the rows of sample.csv files are known by."""
     known: set[tuple[str, ...]] = set()
     for file in filter(Path.is_file, map(Path, files)):
         sample = read_csv(file, ["custom_id", "message"], "human_sample.py")
         known |= set(sample[list(by)].itertuples(index=False, name=None))
+    return known
+
+
+def among(rows: pd.DataFrame, known: set[tuple[str, ...]], by: tuple[str, ...]) -> np.ndarray:
+    """Return which rows are known, a bool (rows,)."""
     keys = rows[list(by)].itertuples(index=False, name=None)
     return np.array([key in known for key in keys], dtype=bool)
 
@@ -41,16 +51,17 @@ def keep_samples(
     by their message alone.
     """
     by = ("message",) if by_message else ("custom_id", "message")
-    samples = [Path(folder) / SAMPLE_FILE for folder in sorted(glob(folders))]
-    pilots = [Path(folder) / "pilot" / SAMPLE_FILE for folder in sorted(glob(folders))]
+    found = [Path(folder) for folder in sorted(glob(folders))]
+    samples = sampled([folder / SAMPLE_FILE for folder in found], by)
+    pilots = sampled([folder / "pilot" / SAMPLE_FILE for folder in found], by)
     splits, exchanged = dict(splits), 0
-    for source, target, files, unless in (
-        ("train", "test", samples, []),
-        ("validation", "test", samples, []),
-        ("test", "train", pilots, samples),
+    for source, target, moving in (
+        ("train", "test", samples),
+        ("validation", "test", samples),
+        ("test", "train", pilots - samples),
     ):
-        leave = in_samples(splits[source], files, by) & ~in_samples(splits[source], unless, by)
-        free = ~in_samples(splits[target], [*samples, *pilots], by)
+        leave = among(splits[source], moving, by)
+        free = ~among(splits[target], samples | pilots, by)
         splits[source], splits[target] = exchange(splits[source], splits[target], leave, free, seed)
         exchanged += int(leave.sum())
         if leave.any():
