@@ -7,10 +7,13 @@ PYTHON := ./.venv/bin/python
 JOBS := $(shell getconf _NPROCESSORS_ONLN)
 
 help:  ## print the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1	\2/' | expand -t 15
+	@grep -hE '^[a-z]+:.*## ' Makefile study.mk | sed -E 's/^([a-z]+):.*## (.*)/make \1	\2/' | expand -t 15
 
-include study.mk
-prepare label pilot audit split train sample report status: | install
+# The steps of a study are in study.mk, and begin with the environment.
+STUDY_TARGETS := prepare label pilot audit split train sample report status
+.PHONY: $(STUDY_TARGETS)
+$(STUDY_TARGETS): install
+	@$(MAKE) --no-print-directory -f study.mk $@
 
 install:  ## make the environment in ./.venv; quick when nothing changed
 	@bash install_env.sh
@@ -25,17 +28,17 @@ test: lint browser  ## lint, then run all tests
 quick: lint  ## lint, then run the tests that need no torch
 	$(PYTHON) -m pytest -n 2 -m "not torch"
 
-browser:  ## install Chromium for the report page's tests, where root can by apt-get
+browser:  ## install Chromium for the page's tests, where root can by apt-get
 	@has() { for name; do command -v $$name >/dev/null && return; done; return 1; }; \
 	if has chromium chromium-browser google-chrome google-chrome-stable && has chromedriver; then \
 		exit 0; \
 	elif [ "$$(id -u)" = 0 ] && has apt-get; then \
-		echo "installing chromium and chromium-driver for the report page's tests"; \
+		echo "installing chromium and chromium-driver for the page's tests"; \
 		export DEBIAN_FRONTEND=noninteractive; \
 		apt-get -qq update && apt-get -qq install --yes --no-install-recommends \
 			chromium chromium-driver >/dev/null && exit 0; \
 	fi; \
-	echo "no chromium or chromedriver: the report page's browser tests will skip"
+	echo "no chromium or chromedriver: the page's browser tests will skip"
 
 lint: install  ## check the code's style
 	$(PYTHON) -m ruff check .

@@ -103,14 +103,20 @@ def open_ledger(path: str | Path, base_url: str, answers_file: str) -> Iterator[
         ledger = Ledger(path, base_url, answers_file, [])
         if path.exists():
             cure = f"restore it, or look up at {base_url} what was sent before you delete it"
-            record = read_json(path, cure)
-            try:
-                ledger.jobs = [Job(**job) for job in record["jobs"]]
-                at, into = record["base_url"], record["answers_file"]
-            except (KeyError, TypeError) as error:
-                raise UserError(f"{path} is no state of submit_batch.py: {cure}") from error
-            _check(ledger, at, into)
+            saved = read_ledger(path, cure)
+            ledger.jobs = saved.jobs
+            _check(ledger, saved.base_url, saved.answers_file)
         yield ledger
+
+
+def read_ledger(path: Path, cure: str) -> Ledger:
+    """Read a ledger as it was saved."""
+    record = read_json(path, cure)
+    try:
+        jobs = [Job(**job) for job in record["jobs"]]
+        return Ledger(path, record["base_url"], record["answers_file"], jobs)
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} is no state of submit_batch.py: {cure}") from error
 
 
 @contextmanager

@@ -17,6 +17,7 @@ BERT_TUNE_OPTIONS := --learning-rate 1e-3 --num-train-epochs 6 \
 	--per-device-train-batch-size 16
 SAMPLE_OPTIONS := --sample-size 300
 HUMAN_RUNS := demo/results/bert-tiny-chinese-human/metrics.json
+SCORES = $(RUNS) $(HUMAN_RUNS)
 run = @bash pre_process/sample/timed.sh demo/logs '$(1)' $(PYTHON)
 submit = @bash pre_process/sample/timed.sh demo/logs '' bash pre_process/sample/with_provider.sh demo \
 	$(PYTHON) submit_batch.py --study $(STUDY) $(SUBMIT_OPTIONS)
@@ -56,5 +57,4 @@ demo/results/shares.done: $(HUMAN_CHECK)
 $(SIMPLE): | $(SHEET)
 $(ANSWERS): | $(ANSWERED)
 $(HUMAN_CHECK): $(CODED)
-$(SUMMARY): $(RUNS) $(HUMAN_RUNS)
 $(PAGE): $(HUMAN_CHECK) $(AUDIT) demo/results/shares.done
