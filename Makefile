@@ -6,6 +6,8 @@ PYTHON := ./.venv/bin/python
 
 JOBS := $(shell getconf _NPROCESSORS_ONLN)
 
+DEMO = $(MAKE) --no-print-directory -f pre_process/sample/demo.mk
+
 help:  ## print the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile study.mk | sed -E 's/^([a-z]+):.*## (.*)/make \1	\2/' | expand -t 15
 
@@ -19,7 +21,9 @@ install:  ## make the environment in ./.venv; quick when nothing changed
 	@bash install_env.sh
 
 demo: install  ## run every step on a small sample, in ./demo; again, only what is out of date
-	@$(MAKE) --no-print-directory -j $(JOBS) -f pre_process/sample/demo.mk
+	@steps=$$($(DEMO) -n | grep -c timed.sh); [ $$steps = 0 ] || echo "$$steps steps, minutes on two \
+	cores; a line each when it is done, with its seconds; what it prints is in demo/logs"
+	@$(DEMO) -j $(JOBS)
 
 # Two processes run the tests, each with one thread; one that is done takes over tests of the other.
 test: lint browser  ## lint, then run all tests

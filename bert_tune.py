@@ -58,24 +58,24 @@ def main(argv: list[str] | None = None) -> None:
     from pipeline.bert.training import bert_trainer
     from pipeline.models.training import (
         TrainingOptions,
-        claim_output,
+        output_claimed,
         train_and_save,
         training_record,
     )
 
     record = training_record(codebook, model_path, *files, vars(settings))
-    checkpoint = claim_output(settings.output_dir, record, settings.resume)
-    trainer = bert_trainer(
-        model_path,
-        codebook,
-        train,
-        validation,
-        TrainingOptions.of(vars(settings)),
-        max_length=settings.max_length,
-        warmup_ratio=settings.warmup_ratio,
-        balanced=settings.class_weights,
-    )
-    train_and_save(trainer, checkpoint, record, f"Fine-tuning of {model_path}")
+    with output_claimed(settings.output_dir, record, settings.resume) as checkpoint:
+        trainer = bert_trainer(
+            model_path,
+            codebook,
+            train,
+            validation,
+            TrainingOptions.of(vars(settings)),
+            max_length=settings.max_length,
+            warmup_ratio=settings.warmup_ratio,
+            balanced=settings.class_weights,
+        )
+        train_and_save(trainer, checkpoint, record, f"Fine-tuning of {model_path}")
 
 
 if __name__ == "__main__":

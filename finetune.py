@@ -82,8 +82,8 @@ def main(argv: list[str] | None = None) -> None:
     from pipeline.llm.training import build_trainer, tokenize
     from pipeline.models.training import (
         TrainingOptions,
-        claim_output,
         class_weights,
+        output_claimed,
         train_and_save,
         training_record,
     )
@@ -94,40 +94,40 @@ def main(argv: list[str] | None = None) -> None:
         return
     record = training_record(codebook, model_path, *files, vars(settings))
     record["num_rows"] = {"train": len(train), "validation": len(validation)}
-    checkpoint = claim_output(settings.output_dir, record, settings.resume)
-    tokenizer = load_tokenizer(model_path)
-    prompt = build_prompt(tokenizer, codebook)
-    train_tokens = tokenize(tokenizer, prompt, train, settings.max_length)
-    validation_tokens = tokenize(tokenizer, prompt, validation, settings.max_length)
-    set_seed(settings.seed)
-    model = add_adapter(
-        load_model(model_path, settings.load_in_4bit),
-        r=settings.lora_r,
-        lora_alpha=settings.lora_alpha,
-        lora_dropout=settings.lora_dropout,
-        gradient_checkpointing=settings.gradient_checkpointing,
-    )
-    trainer = build_trainer(
-        model,
-        tokenizer,
-        prompt,
-        train_tokens,
-        validation_tokens,
-        class_weights(train["class"], len(codebook.names), settings.class_weights),
-        TrainingOptions.of(vars(settings)),
-        warmup_steps=settings.warmup_steps,
-        gradient_accumulation_steps=settings.gradient_accumulation_steps,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        max_length=settings.max_length,
-        max_tokens_per_pack=settings.max_tokens_per_pack,
-    )
+    with output_claimed(settings.output_dir, record, settings.resume) as checkpoint:
+        tokenizer = load_tokenizer(model_path)
+        prompt = build_prompt(tokenizer, codebook)
+        train_tokens = tokenize(tokenizer, prompt, train, settings.max_length)
+        validation_tokens = tokenize(tokenizer, prompt, validation, settings.max_length)
+        set_seed(settings.seed)
+        model = add_adapter(
+            load_model(model_path, settings.load_in_4bit),
+            r=settings.lora_r,
+            lora_alpha=settings.lora_alpha,
+            lora_dropout=settings.lora_dropout,
+            gradient_checkpointing=settings.gradient_checkpointing,
+        )
+        trainer = build_trainer(
+            model,
+            tokenizer,
+            prompt,
+            train_tokens,
+            validation_tokens,
+            class_weights(train["class"], len(codebook.names), settings.class_weights),
+            TrainingOptions.of(vars(settings)),
+            warmup_steps=settings.warmup_steps,
+            gradient_accumulation_steps=settings.gradient_accumulation_steps,
+            gradient_checkpointing=settings.gradient_checkpointing,
+            max_length=settings.max_length,
+            max_tokens_per_pack=settings.max_tokens_per_pack,
+        )
 
-    def finish(folder: Path, record: dict) -> None:
-        finish_adapter(folder, record, tokenizer, codebook, prompt)
+        def finish(folder: Path, record: dict) -> None:
+            finish_adapter(folder, record, tokenizer, codebook, prompt)
 
-    train_and_save(trainer, checkpoint, record, f"QLoRA of {model_path}", finish)
-    if settings.merge and trainer.is_world_process_zero():
-        merge_adapter(model_path, final, final.with_name("merged_model"))
+        train_and_save(trainer, checkpoint, record, f"QLoRA of {model_path}", finish)
+        if settings.merge and trainer.is_world_process_zero():
+            merge_adapter(model_path, final, final.with_name("merged_model"))
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ SAMPLE := $(DATA)/human_check/sample.csv
 HUMAN_CHECK := $(P)results/human_check/human_check.json
 HUMAN_TEST := $(DATA)/evaluation/human_test.csv
 SUMMARY := $(P)results/comparison.json
-SCORES ?= $(or $(wildcard $(P)results/*/metrics.json),$(P)results/*/metrics.json)
+SCORES ?= $(or $(wildcard $(P)results/*/metrics.json),$(P)results/<run>/metrics.json)
 PAGE := $(P)results/report.html
 
 # The folder of a model's adapter: that of finetune.py for the first of the report's models.
@@ -183,6 +183,10 @@ $(ANSWERS):
 
 $(eval $(call step,label,$(LABELS),$(ANSWERS) $(CORRECTIONS),,\
 	jsonl_to_csv.py $(study) $(if $(CORRECTIONS),--corrections $(CORRECTIONS)) $(LABEL_OPTIONS)))
+ifneq ($(BERT),)
+$(eval $(call step,audit,$(AUDIT),,$(LABELS) $(BERT)/config.json,\
+	label_audit.py $(study) --model-path $(BERT) $(AUDIT_OPTIONS)))
+endif
 # Once a model is trained the split stays as it was: new test rows might be rows that it has learned.
 $(eval $(call step,split,$(SPLITS),$(if $(TRAINED),,$(LABELS_FOR_SPLITS)),$(LABELS_FOR_SPLITS),\
 	split_dataset.py $(study) $(SPLIT_OPTIONS)))
@@ -199,14 +203,12 @@ $(call step,train,$(P)results/$(2)-after/metrics.json,$(3)/final_model/training.
 $(if $(filter $(P)results/$(2)-human/metrics.json,$(HUMAN_RUNS)),\
 $(call step,report,$(P)results/$(2)-human/metrics.json,$(3)/final_model/training.json $(HUMAN_CHECK),,\
 	posttune_eval.py $(study) --model-path $(1) --adapter-path $(3)/final_model \
-	--test-file $(HUMAN_TEST) --output-dir $(P)results/$(2)-human $(POSTTUNE_OPTIONS),$(2)))
+	--test-file $(HUMAN_TEST) --output-dir $(P)results/$(2)-human $(POSTTUNE_OPTIONS),$(2)-human))
 endef
 $(foreach folder,$(LLMS),$(eval \
 	$(call llm,$(folder),$(notdir $(folder)),$(call adapter,$(notdir $(folder))))))
 
 ifneq ($(BERT),)
-$(eval $(call step,audit,$(AUDIT),,$(LABELS) $(BERT)/config.json,\
-	label_audit.py $(study) --model-path $(BERT) $(AUDIT_OPTIONS)))
 $(eval $(call step,train,$(P)results/$(B)-before/metrics.json,$(SPLITS),$(BERT)/config.json,\
 	bert_eval.py $(study) --model-path $(BERT) $(BERT_OPTIONS),$(B)))
 $(eval $(call step,train,$(TUNED_BERT)/training.json,,$(SPLITS) $(BERT)/config.json,\
@@ -219,7 +221,7 @@ $(eval $(call step,train,$(P)results/$(B)-compare/comparison.txt,$(TUNED_BERT)/t
 	bert_inference_compare.py $(study) --model-path $(BERT) $(BERT_OPTIONS),$(B)))
 $(eval $(call step,report,$(P)results/$(B)-human/metrics.json,$(TUNED_BERT)/training.json $(HUMAN_CHECK),,\
 	bert_tune_eval.py $(study) --test-file $(HUMAN_TEST) \
-	--output-dir $(P)results/$(B)-human $(BERT_OPTIONS),$(B)))
+	--output-dir $(P)results/$(B)-human $(BERT_OPTIONS),$(B)-human))
 endif
 
 $(eval $(call step,pilot,$(PILOT),,$(SPLITS),human_sample.py $(study) --pilot $(PILOT_OPTIONS),pilot))
@@ -232,7 +234,7 @@ $(eval $(call step,report,$(SUMMARY),$(SCORES),,compare_models.py $(study)))
 $(eval $(call step,report,$(PAGE),$(SUMMARY) $(wildcard $(HUMAN_CHECK) $(AUDIT)),,\
 	write_report.py $(study)))
 
-$(P)results/*/metrics.json:
+$(P)results/<run>/metrics.json:
 	@echo "waiting for a scored model: make train STUDY=$(STUDY)"; exit 1
 
 # What has no rule of its own: a model that was not fetched yet.

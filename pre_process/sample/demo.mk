@@ -19,7 +19,8 @@ SAMPLE_OPTIONS := --sample-size 300
 HUMAN_RUNS := demo/results/bert-tiny-chinese-human/metrics.json
 SCORES = $(RUNS) $(HUMAN_RUNS)
 run = @bash pre_process/sample/timed.sh demo/logs '$(1)' $(PYTHON)
-submit = @bash pre_process/sample/timed.sh demo/logs '' bash pre_process/sample/with_provider.sh demo \
+# A provider that was stopped has forgotten its batches: what was sent to it is sent anew.
+submit = @rm -f $(LEDGER) $(ANSWERS); exec bash pre_process/sample/timed.sh demo/logs '' bash pre_process/sample/with_provider.sh demo \
 	$(PYTHON) submit_batch.py --study $(STUDY) $(SUBMIT_OPTIONS)
 
 export OMP_NUM_THREADS := 1
