@@ -21,8 +21,9 @@ install:  ## make the environment in ./.venv; quick when nothing changed
 	@bash install_env.sh
 
 demo: install  ## run every step on a small sample, in ./demo; again, only what is out of date
-	@steps=$$($(DEMO) -n | grep -c timed.sh); [ $$steps = 0 ] || echo "$$steps steps, minutes on two \
-	cores; a line each when it is done, with its seconds; what it prints is in demo/logs"
+	@steps=$$($(DEMO) -n | grep -c timed.sh); [ $$steps = 0 ] || echo "steps to run: $$steps (all of \
+	them take about three minutes on two cores). Each prints a line when it is done; the rest of its \
+	output goes to demo/logs."
 	@$(DEMO) -j $(JOBS)
 
 # Two processes run the tests, each with one thread; one that is done takes over tests of the other.

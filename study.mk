@@ -104,7 +104,7 @@ HUMAN_RUNS ?= $(foreach name,$(NAMES),$(if \
 	$(addsuffix /training.json,$(ADAPTERS) $(TUNED_BERT))
 
 OTHER_SHEET = the requests were made with $(CHANGED) of $(P)settings.mk: another spreadsheet is another STUDY
-KEPT_SPLIT = a model was trained on it; to split the new labels, move $(dir $(TRAINED)) away
+KEPT_SPLIT = a model was trained on it; to split the new labels, move $(TRAINED:/final_model/training.json=) away
 
 # Say which sheets of a folder wait for people; fail where one does.
 coded = $(PYTHON) -m pipeline.people.waiting

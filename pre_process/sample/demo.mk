@@ -40,7 +40,8 @@ tables: $(PAGE)
 $(SHEET):
 	$(call run) -m pre_process.sample.make_sample --excel-file $@ --truth-file $(TRUTH)
 
-$(MODELS)/%/config.json:
+# The data steps are quick and come first, in the order of their numbers.
+$(MODELS)/%/config.json: | $(SPLITS)
 	$(call run,$*) -m pre_process.sample.build_models --output-dir $(MODELS) --only $*
 
 # Two people code their sheets; a third decides where they disagree, once human_check.py has said so.
