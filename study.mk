@@ -44,13 +44,14 @@ quoted = '$(subst ','\'',$(1))'
 in_makefile = $(subst $(hash),\$(hash),$(1))
 path = $(subst $(space),\ ,$(call in_makefile,$(1)))
 
+# Something where two texts differ; where the first of two files is the newer one.
 differ = $(subst x$(1)x,,x$(2)x)$(subst x$(2)x,,x$(1)x)
 newer = $(shell [ $(call quoted,$(1)) -nt $(call quoted,$(2)) ] && echo newer)
 
 DATA := $(P)pre_process
 SPREADSHEET := $(call path,$(wildcard $(call path,$(SHEET))))
 SIMPLE := $(DATA)/datas/simple.csv
-# The settings of `make prepare` that settings.mk has otherwise.
+# What `make prepare` writes into settings.mk, and which of it is given otherwise now.
 PREPARED := SHEET TEXT EXCEL_OPTIONS
 kept = $(shell sed -n 's/^$(1) *[:?]*= *//p' $(P)settings.mk)
 CHANGED := $(if $(wildcard $(P)settings.mk),$(strip $(foreach name,$(PREPARED),$(if \
@@ -103,6 +104,7 @@ HUMAN_RUNS ?= $(foreach name,$(NAMES),$(if \
 	$(PILOT_CHECK) $(SAMPLE) $(HUMAN_CHECK) $(SUMMARY) $(PAGE) $(RUNS) $(HUMAN_RUNS) \
 	$(addsuffix /training.json,$(ADAPTERS) $(TUNED_BERT))
 
+# Why a changed spreadsheet, or changed labels, are not taken.
 OTHER_SHEET = the requests were made with $(CHANGED) of $(P)settings.mk: another spreadsheet is another STUDY
 KEPT_SPLIT = a model was trained on it; to split the new labels, move $(TRAINED:/final_model/training.json=) away
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -319,3 +320,17 @@ def test_a_step_of_the_demo_that_fails_shows_its_log_and_one_that_is_stopped_end
     assert process.wait() == 1
     with pytest.raises(ProcessLookupError):
         os.kill(int(Path("pid").read_bytes()), 0)
+
+
+def test_the_provider_of_the_demo_ends_with_what_started_it(write_rows):
+    write_rows("truth.csv", [("row-2", "a comment", 0)])
+    provider = f"{sys.executable} -m pre_process.sample.provider"
+    shell = subprocess.Popen(
+        ["bash", "-c", f"{provider} --truth-file truth.csv --url-file url & wait"],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    while not Path("url").exists():
+        time.sleep(0.05)
+    shell.kill()
+    shell.communicate(timeout=20)  # its output ends with the last process that holds it

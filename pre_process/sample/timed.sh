@@ -21,15 +21,15 @@ log="$logs/$name${on:+-$on}.log"
 
 run() {
     "$@" >"$log" 2>&1 &
-    trap "kill $! 2>/dev/null; wait $!; exit 1" HUP INT TERM
+    trap "kill $! 2>/dev/null; wait $!; rm -f '$log.$$'; exit 1" HUP INT TERM
     wait $!
 }
 
 TIMEFORMAT=%R
-{ time run "$@"; } 2>"$log.seconds"
+{ time run "$@"; } 2>"$log.$$"
 status=$?
-seconds=$(tail -n 1 "$log.seconds")
-rm "$log.seconds"
+seconds=$(tail -n 1 "$log.$$")
+rm "$log.$$"
 if [ $status != 0 ]; then
     cat "$log" >&2
     echo "failed after $seconds s: $*" >&2
