@@ -6,17 +6,25 @@ PYTHON := ./.venv/bin/python
 
 JOBS := $(shell getconf _NPROCESSORS_ONLN)
 
-help:  ## print the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1	\2/' | expand -t 15
+DEMO = $(MAKE) --no-print-directory -f pre_process/sample/demo.mk
 
-include study.mk
-prepare label pilot audit split train sample report status: | install
+help:  ## print the targets
+	@grep -hE '^[a-z]+:.*## ' Makefile study.mk | sed -E 's/^([a-z]+):.*## (.*)/make \1	\2/' | expand -t 15
+
+# The steps of a study are in study.mk, and begin with the environment.
+STUDY_TARGETS := prepare label pilot audit split train sample report status
+.PHONY: $(STUDY_TARGETS)
+$(STUDY_TARGETS): install
+	@$(MAKE) --no-print-directory -f study.mk $@
 
 install:  ## make the environment in ./.venv; quick when nothing changed
 	@bash install_env.sh
 
 demo: install  ## run every step on a small sample, in ./demo; again, only what is out of date
-	@$(MAKE) --no-print-directory -j $(JOBS) -f pre_process/sample/demo.mk
+	@steps=$$($(DEMO) -n | grep -c timed.sh); [ $$steps = 0 ] || echo "steps to run: $$steps (all of \
+	them take about three minutes on two cores). Each prints a line when it is done; the rest of its \
+	output goes to demo/logs."
+	@$(DEMO) -j $(JOBS)
 
 # Two processes run the tests, each with one thread; one that is done takes over tests of the other.
 test: lint browser  ## lint, then run all tests
@@ -25,17 +33,17 @@ test: lint browser  ## lint, then run all tests
 quick: lint  ## lint, then run the tests that need no torch
 	$(PYTHON) -m pytest -n 2 -m "not torch"
 
-browser:  ## install Chromium for the report page's tests, where root can by apt-get
+browser:  ## install Chromium for the page's tests, where root can by apt-get
 	@has() { for name; do command -v $$name >/dev/null && return; done; return 1; }; \
 	if has chromium chromium-browser google-chrome google-chrome-stable && has chromedriver; then \
 		exit 0; \
 	elif [ "$$(id -u)" = 0 ] && has apt-get; then \
-		echo "installing chromium and chromium-driver for the report page's tests"; \
+		echo "installing chromium and chromium-driver for the page's tests"; \
 		export DEBIAN_FRONTEND=noninteractive; \
 		apt-get -qq update && apt-get -qq install --yes --no-install-recommends \
 			chromium chromium-driver >/dev/null && exit 0; \
 	fi; \
-	echo "no chromium or chromedriver: the report page's browser tests will skip"
+	echo "no chromium or chromedriver: the page's browser tests will skip"
 
 lint: install  ## check the code's style
 	$(PYTHON) -m ruff check .

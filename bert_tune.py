@@ -59,17 +59,17 @@ def main(argv: list[str] | None = None) -> None:
     from pipeline.models import training
 
     record = training.training_record(codebook, model_path, files, rows, vars(settings))
-    checkpoint = training.claim_output(settings.output_dir, record, settings.resume)
-    trainer = bert_trainer(
-        model_path,
-        codebook,
-        *rows,
-        training.options_of(training.TrainingOptions, vars(settings)),
-        max_length=settings.max_length,
-        warmup_ratio=settings.warmup_ratio,
-        balanced=settings.class_weights,
-    )
-    training.train_and_save(trainer, checkpoint, record, f"Fine-tuning of {model_path}")
+    with training.output_claimed(settings.output_dir, record, settings.resume) as checkpoint:
+        trainer = bert_trainer(
+            model_path,
+            codebook,
+            *rows,
+            training.options_of(training.TrainingOptions, vars(settings)),
+            max_length=settings.max_length,
+            warmup_ratio=settings.warmup_ratio,
+            balanced=settings.class_weights,
+        )
+        training.train_and_save(trainer, checkpoint, record, f"Fine-tuning of {model_path}")
 
 
 if __name__ == "__main__":

@@ -78,14 +78,14 @@ def main(argv: list[str] | None = None) -> None:
         merge_adapter(model_path, settings.output_dir)
         return
     record = training.training_record(codebook, model_path, files, rows, vars(settings))
-    checkpoint = training.claim_output(settings.output_dir, record, settings.resume)
-    kinds = (training.TrainingOptions, AdapterOptions)
-    options = [training.options_of(kind, vars(settings)) for kind in kinds]
-    trainer = adapter_trainer(model_path, codebook, *rows, *options)
-    finish = partial(finish_adapter, trainer.processing_class, codebook, trainer.prompt)
-    training.train_and_save(trainer, checkpoint, record, f"QLoRA of {model_path}", finish)
-    if settings.merge and trainer.is_world_process_zero():
-        merge_adapter(model_path, settings.output_dir)
+    with training.output_claimed(settings.output_dir, record, settings.resume) as checkpoint:
+        kinds = (training.TrainingOptions, AdapterOptions)
+        options = [training.options_of(kind, vars(settings)) for kind in kinds]
+        trainer = adapter_trainer(model_path, codebook, *rows, *options)
+        finish = partial(finish_adapter, trainer.processing_class, codebook, trainer.prompt)
+        training.train_and_save(trainer, checkpoint, record, f"QLoRA of {model_path}", finish)
+        if settings.merge and trainer.is_world_process_zero():
+            merge_adapter(model_path, settings.output_dir)
 
 
 def refuse_small_packs(max_tokens_per_pack: int, max_length: int) -> None:

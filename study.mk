@@ -10,6 +10,10 @@
 
 PYTHON ?= ./.venv/bin/python
 STUDY ?= .
+ifneq ($(words $(STUDY)),1)
+$(error STUDY=$(STUDY): give a folder without a space in its name, such as studies/gender)
+endif
+override STUDY := $(patsubst %/,%,$(STUDY))
 P := $(STUDY)/
 -include $(P)settings.mk
 
@@ -19,50 +23,66 @@ TEXT ?= comment
 LLMS ?= $(patsubst %/config.json,%,$(wildcard ./Qwen2.5-3B/config.json ./Qwen2.5-0.5B/config.json))
 BERT ?= $(patsubst %/config.json,%,$(wildcard ./bert-base-chinese/config.json))
 LIMIT ?=
+override LLMS := $(patsubst %/,%,$(LLMS))
+override BERT := $(patsubst %/,%,$(BERT))
 # More options: EXCEL_OPTIONS REQUEST_OPTIONS SUBMIT_OPTIONS LABEL_OPTIONS AUDIT_OPTIONS
 # SPLIT_OPTIONS LLM_OPTIONS FINETUNE_OPTIONS POSTTUNE_OPTIONS BERT_OPTIONS BERT_TUNE_OPTIONS
 # PILOT_OPTIONS SAMPLE_OPTIONS CHECK_OPTIONS
 
 # How a step is run; $(1) says on what. The demo keeps the output in a log and prints a line.
 run ?= $(PYTHON)
+study = --study $(STUDY)
 
+# What the steps have made is looked up when make starts. For what follows them it starts again.
+AGAIN = $(MAKE) --no-print-directory -f $(firstword $(MAKEFILE_LIST))
+
+# A text as the shell reads it, as a makefile does, and as a list of paths does.
+hash := \#
 empty :=
 space := $(empty) $(empty)
-path = $(subst $(space),\ ,$(1))
-newer = $(shell [ "$(1)" -nt "$(2)" ] && echo "$(1)")
+quoted = '$(subst ','\'',$(1))'
+in_makefile = $(subst $(hash),\$(hash),$(1))
+path = $(subst $(space),\ ,$(call in_makefile,$(1)))
 
-AGAIN = $(MAKE) --no-print-directory -f $(firstword $(MAKEFILE_LIST))
+# Something where two texts differ; where the first of two files is the newer one.
+differ = $(subst x$(1)x,,x$(2)x)$(subst x$(2)x,,x$(1)x)
+newer = $(shell [ $(call quoted,$(1)) -nt $(call quoted,$(2)) ] && echo newer)
 
 DATA := $(P)pre_process
 SPREADSHEET := $(call path,$(wildcard $(call path,$(SHEET))))
 SIMPLE := $(DATA)/datas/simple.csv
+# What `make prepare` writes into settings.mk, and which of it is given otherwise now.
+PREPARED := SHEET TEXT EXCEL_OPTIONS
+kept = $(shell sed -n 's/^$(1) *[:?]*= *//p' $(P)settings.mk)
+CHANGED := $(if $(wildcard $(P)settings.mk),$(strip $(foreach name,$(PREPARED),$(if \
+	$(call differ,$(call in_makefile,$($(name))),$(call kept,$(name))),$(name)))))
 REQUEST_FILES := $(wildcard $(DATA)/datas/inf_batch_v2.jsonl $(DATA)/datas/inf_batch_v2-*-of-*.jsonl)
 REQUESTS := $(firstword $(REQUEST_FILES) $(DATA)/datas/inf_batch_v2.jsonl)
 LEDGER := $(DATA)/datas/submit_batch.json
+SENT := $(if $(wildcard $(LEDGER)),$(shell grep -l '"file": "inf_batch_v2' $(LEDGER)))
 ANSWER_FILES := $(wildcard $(DATA)/datas/silver_label_v2.jsonl $(DATA)/datas/silver_label_v2-*.jsonl)
 ANSWERS := $(or $(ANSWER_FILES),$(DATA)/datas/silver_label_v2.jsonl)
-# Answers that came by hand have no ledger: there is nothing to send.
-BY_HAND := $(if $(wildcard $(LEDGER)),,$(ANSWER_FILES))
+# Answers to requests that the ledger does not have came by hand: there is nothing to send.
+BY_HAND := $(if $(SENT),,$(ANSWER_FILES))
 ANSWERED := $(DATA)/datas/submit_batch.done
 LABELS := $(DATA)/purged_labeled_v2.csv
 AUDIT := $(P)results/audit/audit.json
-CORRECTIONS := $(call newer,$(P)results/audit/audit.xlsx,$(AUDIT))
+CORRECTIONS := $(if $(call newer,$(P)results/audit/audit.xlsx,$(AUDIT)),$(P)results/audit/audit.xlsx)
 SPLITS := $(DATA)/evaluation/splits.json
 # Rows that people coded can be split without labels of a provider.
 LABELS_FOR_SPLITS := $(if $(wildcard $(SPLITS)),$(wildcard $(LABELS)),$(LABELS))
-SAMPLE := $(DATA)/human_check/sample.json
-SHEETS := $(wildcard $(DATA)/human_check/*.xlsx)
-# The sheets of a sample that nobody has saved since the draw: $(1) are its sheets, $(2) its record.
-uncoded = $(strip $(foreach sheet,$(filter-out %/adjudication.xlsx,$(1)),$(if \
-	$(call newer,$(sheet),$(2)),,$(sheet))))
-UNCODED := $(call uncoded,$(SHEETS),$(SAMPLE))
-UNCODED_PILOT := $(call uncoded,$(PILOT_SHEETS),$(PILOT))
-PILOT := $(DATA)/human_check/pilot/sample.json
-PILOT_SHEETS := $(wildcard $(DATA)/human_check/pilot/*.xlsx)
+# A folder's sheets that people fill in: those of the coders whom the sample's record names.
+sheets = $(shell { sed -n '/"coders": \[/,/\]/s/^ *"\(.*\)",*$$/\1/p' $(1)/sample.json; \
+	echo adjudication; } 2>/dev/null | while read -r name; do \
+	[ ! -f "$(1)/$$name.xlsx" ] || echo "$(1)/$$name.xlsx"; done | sed 's/ /\\ /g')
+PILOT := $(DATA)/human_check/pilot/sample.csv
+PILOT_CHECK := $(P)results/human_check/pilot/human_check.json
 PILOT_OPTIONS ?= --sample-size 100 --min-per-class 10
+SAMPLE := $(DATA)/human_check/sample.csv
 HUMAN_CHECK := $(P)results/human_check/human_check.json
 HUMAN_TEST := $(DATA)/evaluation/human_test.csv
 SUMMARY := $(P)results/comparison.json
+SCORES ?= $(or $(wildcard $(P)results/*/metrics.json),$(P)results/<run>/metrics.json)
 PAGE := $(P)results/report.html
 
 # The folder of a model's adapter: that of finetune.py for the first of the report's models.
@@ -75,41 +95,56 @@ resumed = $(if $(wildcard $(1)/checkpoint-*/trainer_state.json),--resume)
 TRAINED := $(wildcard $(addsuffix /training.json,$(ADAPTERS) $(TUNED_BERT)))
 RUNS := $(foreach name,$(NAMES) $(B),$(P)results/$(name)-before/metrics.json \
 	$(P)results/$(name)-after/metrics.json) $(if $(B),$(P)results/$(B)-compare/comparison.txt)
-HUMAN_RUNS ?= $(patsubst %,$(P)results/%-human/metrics.json,$(foreach name,$(NAMES),$(if \
-	$(wildcard $(call adapter,$(name))/final_model),$(name))) $(if $(wildcard $(TUNED_BERT)),$(B)))
+HUMAN_RUNS ?= $(foreach name,$(NAMES),$(if \
+	$(wildcard $(call adapter,$(name))/final_model/training.json),$(P)results/$(name)-human/metrics.json)) \
+	$(if $(wildcard $(TUNED_BERT)/training.json),$(if $(B),$(P)results/$(B)-human/metrics.json))
 
-.PHONY: prepare label pilot audit split train sample report status waiting anew
-.PRECIOUS: $(P)prompt.txt $(SIMPLE) $(REQUESTS) $(ANSWERED) $(LABELS) $(AUDIT) $(SPLITS) $(SAMPLE) \
-	$(HUMAN_CHECK) $(SUMMARY) $(PAGE) $(RUNS) $(HUMAN_RUNS) \
+.PHONY: prepare label pilot audit split train sample report status human_runs anew
+.PRECIOUS: $(P)prompt.txt $(SIMPLE) $(REQUESTS) $(ANSWERED) $(LABELS) $(AUDIT) $(SPLITS) $(PILOT) \
+	$(PILOT_CHECK) $(SAMPLE) $(HUMAN_CHECK) $(SUMMARY) $(PAGE) $(RUNS) $(HUMAN_RUNS) \
 	$(addsuffix /training.json,$(ADAPTERS) $(TUNED_BERT))
 
+# Why a changed spreadsheet, or changed labels, are not taken.
+OTHER_SHEET = the requests were made with $(CHANGED) of $(P)settings.mk: another spreadsheet is another STUDY
+KEPT_SPLIT = a model was trained on it; to split the new labels, move $(TRAINED:/final_model/training.json=) away
+
+# Say which sheets of a folder wait for people; fail where one does.
+coded = $(PYTHON) -m pipeline.people.waiting
+
 prepare: $(SIMPLE)  ## a study's spreadsheet to CSV: STUDY=studies/gender SHEET=comments.xlsx TEXT=comment
-	@[ -f $(P)settings.mk ] || printf 'SHEET = %s\nTEXT = %s\n' '$(SHEET)' '$(TEXT)' >$(P)settings.mk
+	@$(if $(and $(CHANGED),$(REQUEST_FILES)),$(error $(OTHER_SHEET)))
+	@$(foreach name,$(CHANGED),sed '/^$(name) *[:?]*=/d' $(P)settings.mk >$(P)settings.new && \
+		mv $(P)settings.new $(P)settings.mk;) \
+	$(foreach name,$(or $(CHANGED),$(if $(wildcard $(P)settings.mk),,$(PREPARED))),\
+		echo $(call quoted,$(name) = $(call in_makefile,$($(name)))) >>$(P)settings.mk;)
 	@echo "next: write your classes into $(P)prompt.txt, then make label STUDY=$(STUDY)"
 
 label: $(if $(BY_HAND),,$(ANSWERED))  ## send the comments to a provider, read the answers as labels; LIMIT=300 for a pilot
-	@$(AGAIN) $(LABELS)
+	+@$(AGAIN) $(LABELS)
 
 pilot: $(PILOT)  ## draw a hundred labelled rows to try the codebook on; again, once they are coded: score them
-	$(if $(UNCODED_PILOT)$(if $(PILOT_SHEETS),,drawn),@$(AGAIN) waiting,$(call run) human_check.py $(study) --pilot $(CHECK_OPTIONS))
+	+@if $(coded) $(<D); then $(AGAIN) $(PILOT_CHECK); fi
 
 audit: $(if $(BERT),$(AUDIT),bert-base-chinese/config.json)  ## look for labels that are probably wrong
 	@echo "next: fill in the column corrected of $(P)results/audit/audit.xlsx where a label is wrong,"
 	@echo "save it, then make split STUDY=$(STUDY)"
 
 split: $(SPLITS)  ## divide the labelled rows into train, validation and test
+	@$(if $(and $(TRAINED),$(call newer,$(LABELS),$(SPLITS))),echo "the split stays as it was: $(KEPT_SPLIT)")
 
 train: $(if $(LLMS)$(BERT),$(RUNS),Qwen2.5-3B/config.json)  ## score the models, fine-tune them, score them again
 
 sample: $(SAMPLE)  ## draw the rows that people code, a spreadsheet for each of them
-	@$(AGAIN) waiting
+	@$(coded) $(<D) || true
 
-report: $(if $(SHEETS),$(if $(UNCODED),,$(HUMAN_CHECK) $(HUMAN_RUNS)))  ## score people's codes, compare the models, write the page
-	@$(AGAIN) waiting $(PAGE)
+report:  ## score people's codes, compare the models, write the page
+	+@if $(coded) $(dir $(SAMPLE)); then $(AGAIN) $(HUMAN_CHECK) && $(AGAIN) human_runs; fi
+	+@$(AGAIN) $(PAGE)
+	@$(coded) $(dir $(SAMPLE)) >/dev/null 2>&1 && $(coded) $(dir $(SAMPLE)) || true
 
-waiting:
-	@for sheet in $(UNCODED) $(UNCODED_PILOT); do echo "waiting for $$sheet: have it coded"; done
-	$(if $(SHEETS)$(PILOT_SHEETS),,@echo "no sample was drawn for people to code: make sample STUDY=$(STUDY)")
+# There is no test set of people's labels where models learn from the rows that they coded.
+human_runs: $(if $(wildcard $(HUMAN_TEST)),$(HUMAN_RUNS))
+	@:
 
 # A step: its target, its file, what that follows, what it is made from once, the script with its
 # options, and the model that it works on. `make status` reads these lines too.
@@ -123,8 +158,6 @@ define newline
 
 
 endef
-study = --study $(STUDY)
-
 $(SIMPLE): | $(P)prompt.txt
 $(P)prompt.txt:
 	@mkdir -p $(@D)
@@ -132,23 +165,31 @@ $(P)prompt.txt:
 
 # Once there are requests, a changed spreadsheet is another study's: rows are known by their number.
 $(eval $(call step,prepare,$(SIMPLE),$(if $(REQUEST_FILES),,$(SPREADSHEET)),$(SPREADSHEET),\
-	excel_2_csv.py $(study) --excel-file '$(SHEET)' --text-column '$(TEXT)' $(EXCEL_OPTIONS)))
+	excel_2_csv.py $(study) --excel-file $(call quoted,$(SHEET)) \
+	--text-column $(call quoted,$(TEXT)) $(EXCEL_OPTIONS)))
+$(SIMPLE): $(if $(REQUEST_FILES),,$(if $(CHANGED),anew))
 $(eval $(call step,label,$(REQUESTS),,$(SIMPLE) $(P)prompt.txt,\
 	batch_infer_gen.py $(study) $(REQUEST_OPTIONS)))
 
 # A ledger that was moved away, to label anew, takes the word "done" with it.
-$(ANSWERED): $(if $(wildcard $(LEDGER)),,anew) | $(REQUESTS)
+$(ANSWERED): $(if $(and $(SENT),$(ANSWER_FILES)),,anew) | $(REQUESTS)
 	$(submit) $(if $(LIMIT),--limit $(LIMIT))
 	$(if $(LIMIT),,@touch $@)
 
 submit ?= $(run) submit_batch.py $(study) $(SUBMIT_OPTIONS)
+ifeq ($(BY_HAND),)
 STEPS := $(STEPS)submit_batch.py||label|$(ANSWERED)||$(REQUESTS)$(newline)
+endif
 
 $(ANSWERS):
 	@[ -f $@ ] || { echo "waiting for labels: make label STUDY=$(STUDY)"; exit 1; }
 
 $(eval $(call step,label,$(LABELS),$(ANSWERS) $(CORRECTIONS),,\
 	jsonl_to_csv.py $(study) $(if $(CORRECTIONS),--corrections $(CORRECTIONS)) $(LABEL_OPTIONS)))
+ifneq ($(BERT),)
+$(eval $(call step,audit,$(AUDIT),,$(LABELS) $(BERT)/config.json,\
+	label_audit.py $(study) --model-path $(BERT) $(AUDIT_OPTIONS)))
+endif
 # Once a model is trained the split stays as it was: new test rows might be rows that it has learned.
 $(eval $(call step,split,$(SPLITS),$(if $(TRAINED),,$(LABELS_FOR_SPLITS)),$(LABELS_FOR_SPLITS),\
 	split_dataset.py $(study) $(SPLIT_OPTIONS)))
@@ -165,14 +206,12 @@ $(call step,train,$(P)results/$(2)-after/metrics.json,$(3)/final_model/training.
 $(if $(filter $(P)results/$(2)-human/metrics.json,$(HUMAN_RUNS)),\
 $(call step,report,$(P)results/$(2)-human/metrics.json,$(3)/final_model/training.json $(HUMAN_CHECK),,\
 	posttune_eval.py $(study) --model-path $(1) --adapter-path $(3)/final_model \
-	--test-file $(HUMAN_TEST) --output-dir $(P)results/$(2)-human $(POSTTUNE_OPTIONS),$(2)))
+	--test-file $(HUMAN_TEST) --output-dir $(P)results/$(2)-human $(POSTTUNE_OPTIONS),$(2)-human))
 endef
 $(foreach folder,$(LLMS),$(eval \
 	$(call llm,$(folder),$(notdir $(folder)),$(call adapter,$(notdir $(folder))))))
 
 ifneq ($(BERT),)
-$(eval $(call step,audit,$(AUDIT),,$(LABELS) $(BERT)/config.json,\
-	label_audit.py $(study) --model-path $(BERT) $(AUDIT_OPTIONS)))
 $(eval $(call step,train,$(P)results/$(B)-before/metrics.json,$(SPLITS),$(BERT)/config.json,\
 	bert_eval.py $(study) --model-path $(BERT) $(BERT_OPTIONS),$(B)))
 $(eval $(call step,train,$(TUNED_BERT)/training.json,,$(SPLITS) $(BERT)/config.json,\
@@ -185,16 +224,21 @@ $(eval $(call step,train,$(P)results/$(B)-compare/comparison.txt,$(TUNED_BERT)/t
 	bert_inference_compare.py $(study) --model-path $(BERT) $(BERT_OPTIONS),$(B)))
 $(eval $(call step,report,$(P)results/$(B)-human/metrics.json,$(TUNED_BERT)/training.json $(HUMAN_CHECK),,\
 	bert_tune_eval.py $(study) --test-file $(HUMAN_TEST) \
-	--output-dir $(P)results/$(B)-human $(BERT_OPTIONS),$(B)))
+	--output-dir $(P)results/$(B)-human $(BERT_OPTIONS),$(B)-human))
 endif
 
-$(eval $(call step,pilot,$(PILOT),,$(SPLITS),human_sample.py $(study) --pilot $(PILOT_OPTIONS)))
+$(eval $(call step,pilot,$(PILOT),,$(SPLITS),human_sample.py $(study) --pilot $(PILOT_OPTIONS),pilot))
+$(eval $(call step,pilot,$(PILOT_CHECK),$(call sheets,$(DATA)/human_check/pilot),$(PILOT),\
+	human_check.py $(study) --pilot $(CHECK_OPTIONS),pilot))
 $(eval $(call step,sample,$(SAMPLE),,$(SPLITS),human_sample.py $(study) $(SAMPLE_OPTIONS)))
-$(eval $(call step,report,$(HUMAN_CHECK),$(SHEETS),$(SAMPLE),human_check.py $(study) $(CHECK_OPTIONS)))
-$(eval $(call step,report,$(SUMMARY),$(wildcard $(P)results/*/metrics.json),,\
-	compare_models.py $(study)))
+$(eval $(call step,report,$(HUMAN_CHECK),$(call sheets,$(DATA)/human_check),$(SAMPLE),\
+	human_check.py $(study) $(CHECK_OPTIONS)))
+$(eval $(call step,report,$(SUMMARY),$(SCORES),,compare_models.py $(study)))
 $(eval $(call step,report,$(PAGE),$(SUMMARY) $(wildcard $(HUMAN_CHECK) $(AUDIT)),,\
 	write_report.py $(study)))
+
+$(P)results/<run>/metrics.json:
+	@echo "waiting for a scored model: make train STUDY=$(STUDY)"; exit 1
 
 # What has no rule of its own: a model that was not fetched yet.
 %/config.json:

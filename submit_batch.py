@@ -1,6 +1,7 @@
 """Step 2b: send the requests to the provider, wait, and fetch the answers.
 
 Reads   REQUESTS_FILE and its shards (from batch_infer_gen.py, or the retry file of jsonl_to_csv.py)
+        PROMPT_FILE, the codebook that they must ask with
         the key, from the environment: SILICONFLOW_API_KEY or OPENAI_API_KEY
 Writes  ANSWERS_FILE: one answer a line, in the order of the requests, those of a retry at the end
         STATE_FILE: what was sent; stop the script at any moment and run it again to go on
@@ -12,18 +13,20 @@ from functools import partial
 from itertools import chain
 
 from pipeline.common.cli import UserError, at_least_one, parse_settings, run
+from pipeline.common.codebook import read_codebook
 from pipeline.common.files import check_outputs
 from pipeline.labelling.answer_file import cut_half_written_line
-from pipeline.labelling.ledger import Job, Ledger, open_ledger, plan
+from pipeline.labelling.ledger import Job, Ledger, open_ledger
 from pipeline.labelling.price import print_estimate, print_outcome, print_request
 from pipeline.labelling.requests import Requests, request_files, write_repeats
-from pipeline.labelling.send import send_open_jobs
+from pipeline.labelling.send import plan_by_codebook, refuse_outdated, send_open_jobs
 
 # ---------------------------------------------------------------------------------------------
 STUDY = "."  # the folder of a study: all default paths but those of models lie in it
 REQUESTS_FILE = "./pre_process/datas/inf_batch_v2.jsonl"  # also its numbered shards
 ANSWERS_FILE = "./pre_process/datas/silver_label_v2.jsonl"  # one answer a line
 STATE_FILE = "./pre_process/datas/submit_batch.json"  # what was sent, and what came of it
+PROMPT_FILE = "./prompt.txt"  # the codebook; requests with another one are not sent
 # the provider
 BASE_URL = "https://api.siliconflow.cn/v1"  # of any OpenAI-compatible service
 MODE = "batch"  # batch; or chat: one by one, where there are no batches, or on your own machine
@@ -46,31 +49,34 @@ YES = False  # send without asking
 # ---------------------------------------------------------------------------------------------
 
 
+COUNTS = ("max_concurrency", "repeat_rows", "max_requests_per_file", "max_bytes_per_file")
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
-    at_least_one(vars(args), "max_concurrency", "repeat_rows")
-    at_least_one(vars(args), "max_requests_per_file", "max_bytes_per_file")
+    at_least_one(vars(args), *COUNTS)
     check_mode(args.mode, args.replace_model)
     files = request_files(args.requests_file)
     if args.repeat:
         limits = args.max_requests_per_file, args.max_bytes_per_file
         files = write_repeats(files, args.repeat, args.repeat_rows, args.seed, *limits)
     check_outputs([args.answers_file, args.state_file], inputs=files)
-    requests = Requests(files)
+    requests, codebook = Requests(files), read_codebook(args.prompt_file)
     print(f"read {files[0]}{' and shards' * (len(files) > 1)}: {len(requests):,} requests")
     prices = args.price_per_million_input_tokens, args.price_per_million_output_tokens
 
     with open_ledger(args.state_file, args.base_url, args.answers_file) as ledger:
         if not args.dry_run:
             cut_half_written_line(args.answers_file)
-        new = plan(ledger, requests, args.mode, args.replace_model, args.limit)
+        way = args.mode, args.replace_model, args.limit
+        new, outdated = plan_by_codebook(ledger, requests, codebook, *way)
         announce(ledger, new, requests, args.mode, *prices)
-        if args.dry_run:
-            return
-        confirm = partial(ask, sum(job.rows for job in new), args.yes)
-        calls = args.max_retries, args.timeout, args.poll_seconds, args.max_concurrency
-        refused = send_open_jobs(ledger, requests, confirm, *calls)
-        report(ledger, refused, requests, *prices)
+        if not args.dry_run:
+            confirm = partial(ask, sum(job.rows for job in new), args.yes)
+            calls = args.max_retries, args.timeout, args.poll_seconds, args.max_concurrency
+            refused = send_open_jobs(ledger, requests, confirm, *calls)
+            report(ledger, refused, requests, *prices)
+    refuse_outdated(outdated, codebook, args.state_file, args.answers_file)
 
 
 def check_mode(mode: str, replace_model: str) -> None:

@@ -21,7 +21,12 @@ from pipeline.bert import encoder as bert
 from pipeline.bert.training import bert_trainer, weighted_cross_entropy
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
-from pipeline.models.training import TrainingOptions, class_weights, options_of
+from pipeline.models.training import (
+    TrainingOptions,
+    class_weights,
+    options_of,
+    output_claimed,
+)
 
 MESSAGES = ["短", "男女平等，" * 80, "[SEP] 一条 [MASK] 评论 [PAD]", "NA", "😀", "说了几句话" * 3]
 SIZES = ["--batch-size", "16", "--max-length", "64"]
@@ -162,6 +167,14 @@ def test_a_resumed_fine_tuning_ends_as_the_uninterrupted_one(tuned, tiny_bert, d
     expected = load_file(tuned / last.name / "model.safetensors")
     resumed = load_file(f"tuned/{last.name}/model.safetensors")
     assert all(torch.equal(expected[name], resumed[name]) for name in expected)
+
+
+def test_a_second_training_in_the_same_folder_is_refused_while_the_first_goes_on():
+    first, second = (output_claimed("tuned", {}, resume=False) for _ in range(2))
+    with first, pytest.raises(UserError, match="another training is at work on tuned"), second:
+        pass
+    with output_claimed("tuned", {}, resume=False) as checkpoint:
+        assert checkpoint is None
 
 
 def test_a_resumed_fine_tuning_stops_early_where_the_uninterrupted_one_did(tiny_bert, data):

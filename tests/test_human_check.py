@@ -139,6 +139,18 @@ def test_a_sample_that_people_may_have_coded_is_never_drawn_over(labelled):
     assert (SHEETS / "coder1.xlsx").read_bytes() == before
 
 
+def test_a_sample_whose_draw_was_interrupted_is_drawn_unless_somebody_coded_its_sheets(labelled):
+    human_sample.main(SMALL)
+    ids = sampled()["custom_id"].tolist()
+    (SHEETS / "sample.csv").unlink()
+    human_sample.main(SMALL)
+    assert sampled()["custom_id"].tolist() == ids
+    fill(SHEETS / "coder2.xlsx", lambda row: "1" if row == ids[0] else "")
+    (SHEETS / "sample.csv").unlink()
+    with pytest.raises(UserError, match="coder2.xlsx is there already"):
+        human_sample.main(SMALL)
+
+
 def test_coded_sheets_become_figures_disagreements_and_a_test_set(labelled, codebook):
     human_sample.main(SMALL)
     ids = sampled()["custom_id"].tolist()
@@ -459,8 +471,7 @@ def test_the_next_step_is_told_and_names_the_sheets(labelled, capsys):
     adjudicate()
     assert (
         f"next: fill in `adjudicated` in {SHEETS}/adjudication.xlsx (2 rows on which coders "
-        "disagree, 2 of them without a majority), then run human_check.py again\n"
-        in capsys.readouterr().out
+        "disagree, 2 of them without a majority), then run this again\n" in capsys.readouterr().out
     )
 
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -32,13 +33,14 @@ def project(tmp_path):
 class Study:
     """A study of 200 comments, made by `make` in a copy of the project."""
 
-    def __init__(self, project, name, serve, **variables):
+    def __init__(self, project, name, serve, sheet="", **variables):
         self.project, self.name, self.folder = project, name, project / "studies" / name
+        self.sheet = project / (sheet or f"{name} comments.xlsx")
         book = openpyxl.Workbook()
         book.active.append(["id", "text"])
         for n in range(200):
             book.active.append([n, f"{name} comment number {n} {'他她'[n % 2]}"])
-        book.save(project / f"{name} comments.xlsx")
+        book.save(self.sheet)
         self.truth = {f"row-{n + 2}": n % 2 for n in range(200)}
         self.provider = serve(teacher(self.truth, 2, error_rate=0.05))
         send = f"--base-url {self.provider.url} --yes --poll-seconds 0.05"
@@ -64,14 +66,30 @@ class Study:
         assert process.returncode == status, out
         return out
 
-    def kill_once_there(self, target, pattern, **variables):
-        """Kill the making of a target, with all its processes, once a file is there."""
+    def kill_once_there(self, target, pattern, by=signal.SIGKILL, **variables):
+        """Stop the making of a target, with all its processes, once a file is there."""
+        self.kill_once(target, lambda: any(self.folder.glob(pattern)), by, **variables)
+
+    def kill_once(self, target, reached, by, **variables):
         process = self.start(target, **variables)
-        while not any(self.folder.glob(pattern)):
+        while not reached():
             assert process.poll() is None, process.communicate()[0]
             time.sleep(0.005)
-        os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(process.pid, by)
         process.communicate()
+
+    def run(self, script, *options):
+        """Run a script of the study by hand."""
+        command = [".venv/bin/python", script, "--study", f"studies/{self.name}", *options]
+        subprocess.run(command, cwd=self.project, check=True, capture_output=True)
+
+    def prepare(self):
+        return self.make("prepare", SHEET=self.sheet.name, TEXT="text")
+
+    def state(self, script):
+        """Return what `make status` says of a script."""
+        lines = [line for line in self.make("status").splitlines() if line.startswith(script)]
+        return lines[-1].removeprefix(script).strip()
 
     def code_sheets(self, column="class", name="coder*.xlsx"):
         for path in (self.folder / "pre_process/human_check").glob(name):
@@ -79,7 +97,7 @@ class Study:
 
     def files(self, *patterns):
         """Return the contents and the times of files."""
-        paths = [path for pattern in patterns for path in self.folder.glob(pattern)]
+        paths = {path for pattern in patterns for path in self.folder.glob(pattern)}
         return {
             path: (path.read_bytes(), path.stat().st_mtime_ns) for path in paths if path.is_file()
         }
@@ -106,14 +124,14 @@ def test_two_studies_are_made_beside_each_other_and_nothing_paid_or_typed_is_mad
     project, serve
 ):
     studies = [Study(project, name, serve) for name in ("gender", "work")]
-    for study in studies:
+    for study, by in zip(studies, (signal.SIGKILL, signal.SIGINT), strict=True):
         sheet = {"SHEET": f"{study.name} comments.xlsx", **PREPARE}
-        study.kill_once_there("prepare", "pre_process/datas/*.csv", **sheet)
+        study.kill_once_there("prepare", "pre_process/datas/*.csv", by, **sheet)
         study.make("prepare", **sheet)
-        study.kill_once_there("label", "pre_process/datas/submit_batch.json")
+        study.kill_once_there("label", "pre_process/datas/submit_batch.json", by)
         assert "waiting for" in study.make("status")
         study.make("label")
-        study.kill_once_there("split", "pre_process/evaluation/*.csv")
+        study.kill_once_there("split", "pre_process/evaluation/*.csv", by)
         study.make("split")
     for study in studies:
         assert set(study.provider.charged) == set(study.truth)
@@ -168,3 +186,151 @@ def test_a_training_that_was_killed_goes_on_and_its_model_is_made_once(project, 
     assert "finetune" not in study.make("train")
     assert study.files(*TRAINED, "pre_process/evaluation/*") == kept
     assert study.files("results/*/*") == scores
+
+
+def test_a_sheet_of_any_name_is_prepared_anew_with_other_settings_until_there_are_requests(
+    project, serve
+):
+    study = Study(project, "性别", serve, sheet="我的 评论 (1) #2's.xlsx")
+    simple = study.folder / "pre_process/datas/simple.csv"
+    study.make("prepare", SHEET=study.sheet.name, TEXT="id")
+    assert pd.read_csv(simple)["message"][7] == 7
+    study.make("prepare", TEXT="text")
+    assert pd.read_csv(simple)["message"][7] == "性别 comment number 7 她"
+    before = study.files("**/*")
+    assert "excel_2_csv" not in study.make("prepare")
+    study.run("batch_infer_gen.py")
+    study.sheet.touch()
+    assert "TEXT" in study.make("prepare", status=2, TEXT="id")
+    assert "excel_2_csv" not in study.make("prepare")
+    assert before.items() <= study.files("**/*").items()
+    assert study.state("excel_2_csv.py") == f"done before {study.sheet.name} changed, and kept"
+
+
+def test_a_study_whose_name_has_a_space_is_refused(project, serve):
+    study = Study(project, "my study", serve)
+    assert "give a folder without a space in its name" in study.make("status", status=2)
+
+
+def test_no_request_with_an_old_codebook_is_sent_and_answers_under_way_are_fetched(project, serve):
+    study = Study(project, "gender", serve)
+    datas = study.folder / "pre_process/datas"
+    study.prepare()
+    study.make("label", LIMIT="100")
+    study.kill_once("label", lambda: len(study.provider.batches) == 2, signal.SIGTERM, LIMIT="150")
+    asked = len(study.provider.charged)
+    assert asked == 150
+    (study.folder / "prompt.txt").write_text(CODEBOOK.replace("it is not", "no"))
+    assert "50 requests were not sent: they ask with another" in study.make("label", status=2)
+    assert len(study.provider.charged) == asked
+    assert len((datas / "silver_label_v2.jsonl").read_text().splitlines()) > 140
+
+    (datas / "first").mkdir()
+    for name in ("submit_batch.json", "silver_label_v2.jsonl"):
+        (datas / name).rename(datas / "first" / name)
+    assert "200 requests were not sent" in study.make("label", status=2)
+    study.run("batch_infer_gen.py")
+    study.make("label")
+    assert set(study.provider.charged.values()) == {1, 2}
+    assert sum(study.provider.charged.values()) == 200 + asked
+    (datas / "silver_label_v2.jsonl").unlink()  # the provider still has it
+    study.make("label")
+    assert sum(study.provider.charged.values()) == 200 + asked
+
+
+def test_two_makes_at_once_pay_for_no_row_twice(project, serve):
+    study = Study(project, "gender", serve, REQUEST_OPTIONS="--max-requests-per-file 50")
+    study.prepare()
+    study.run("batch_infer_gen.py", "--max-requests-per-file", "50")
+    both = [study.start("label") for _ in range(2)]
+    said = [process.communicate()[0] for process in both]
+    assert 0 in [process.returncode for process in both]
+    if any(process.returncode for process in both):
+        assert "another submit_batch.py is at work" in "".join(said)
+    study.make("label")
+    assert dict(study.provider.charged) == dict.fromkeys(study.truth, 1)
+
+
+def test_answers_that_came_by_hand_are_read_and_nothing_is_sent(project, serve):
+    paid, study = (Study(project, name, serve) for name in ("paid", "gender"))
+    for each in (paid, study):
+        each.prepare()
+    paid.make("label")
+    study.run("batch_infer_gen.py")
+    datas = study.folder / "pre_process/datas"
+    lines = (paid.folder / "pre_process/datas/silver_label_v2.jsonl").read_text().splitlines(True)
+    (datas / "silver_label_v2-1.jsonl").write_text("".join(lines[:90]))
+    (datas / "silver_label_v2-2.jsonl").write_text("".join(lines[90:]))
+    study.make("label")
+    assert not study.provider.charged
+    assert "submit_batch.py" not in study.make("status")
+    retry = "--requests-file", f"studies/{study.name}/pre_process/datas/retry_v2.jsonl"
+    study.run("submit_batch.py", *retry, *study.variables["SUBMIT_OPTIONS"].split())
+    asked = dict(study.provider.charged)
+    assert 0 < len(asked) < 20
+    assert "jsonl_to_csv" in study.make("label")
+    assert study.provider.charged == asked
+
+
+def test_only_the_sheets_of_the_coders_are_waited_for_and_scored(project, serve):
+    study = Study(project, "gender", serve)
+    study.prepare()
+    study.make("label")
+    sample = {"SAMPLE_OPTIONS": "--sample-size 30 --min-per-class 5"}
+    folder = study.folder / "pre_process/human_check"
+    study.kill_once_there("sample", "pre_process/human_check/coder1.xlsx", **sample)
+    study.make("sample", **sample)
+    for name in ("~$coder1.xlsx", ".~lock.coder1.xlsx#", "coder1 (copy).xlsx", "notes.xlsx"):
+        (folder / name).write_bytes(b"no spreadsheet")
+    study.code_sheets(name="coder1.xlsx")
+    assert study.state("human_check.py") == "waiting for coder2.xlsx: have it coded"
+    sheet = (folder / "coder2.xlsx").read_bytes()
+    (folder / "coder2.xlsx").unlink()
+    assert "waiting for studies/gender/pre_process/human_check/coder2.xlsx" in study.make(
+        "report", status=2
+    )
+    (folder / "coder2.xlsx").write_bytes(b"half of a file")
+    assert "coder2.xlsx cannot be read as a spreadsheet" in study.state("human_check.py")
+    (folder / "coder2.xlsx").write_bytes(sheet)
+    study.code_sheets(name="coder2.xlsx")
+    os.utime(folder / "coder2.xlsx", (0, 0))  # as a copy may leave it
+    out = study.make("report", status=2)
+    assert "human_check.json" in out and "waiting for a scored model" in out
+    assert study.state("human_check.py") == "done"
+
+
+def test_a_step_of_the_demo_that_fails_shows_its_log_and_one_that_is_stopped_ends(tmp_path):
+    timed = ["bash", ROOT / "pre_process/sample/timed.sh", "logs", "a model", "python3", "step.py"]
+    step = tmp_path / "step.py"
+    step.write_text('"""Step 6b: try."""\nprint("what it did")\n')
+    done = subprocess.run(timed, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[1:] == ["s", "Step", "6b", "step.py", "a", "model"]
+    assert Path("logs/step.py-a model.log").read_bytes() == b"what it did\n"
+    step.write_text('raise SystemExit("why it failed")\n')
+    failed = subprocess.run(timed, capture_output=True, text=True)
+    assert failed.returncode == 1 and "why it failed" in failed.stderr
+    step.write_text(
+        "import os, time\n"
+        "with open('pid', 'w') as file:\n    file.write(str(os.getpid()))\ntime.sleep(60)\n"
+    )
+    process = subprocess.Popen(timed)
+    while not Path("pid").exists() or not Path("pid").read_bytes():
+        time.sleep(0.01)
+    process.terminate()
+    assert process.wait() == 1
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(Path("pid").read_bytes()), 0)
+
+
+def test_the_provider_of_the_demo_ends_with_what_started_it(write_rows):
+    write_rows("truth.csv", [("row-2", "a comment", 0)])
+    provider = f"{sys.executable} -m pre_process.sample.provider"
+    shell = subprocess.Popen(
+        ["bash", "-c", f"{provider} --truth-file truth.csv --url-file url & wait"],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    while not Path("url").exists():
+        time.sleep(0.05)
+    shell.kill()
+    shell.communicate(timeout=20)  # its output ends with the last process that holds it

@@ -749,7 +749,7 @@ def test_a_disk_that_knows_no_locks_is_told_in_one_line(serve, requests, monkeyp
         raise OSError(38, "Function not implemented")
 
     requests()
-    monkeypatch.setattr("pipeline.labelling.ledger.FileLock.acquire", refuse)
+    monkeypatch.setattr("pipeline.common.lock.FileLock.acquire", refuse)
     with pytest.raises(UserError, match="cannot lock .*Function not implemented"):
         submit(serve())
 

@@ -10,10 +10,9 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from pipeline.common.cli import UserError
 from pipeline.common.files import read_json, write_json
+from pipeline.common.lock import lock
 from pipeline.labelling.labels import labelled_ids
 from pipeline.labelling.requests import Requests, read_span
 
@@ -103,25 +102,27 @@ def open_ledger(path: str | Path, base_url: str, answers_file: str) -> Iterator[
         ledger = Ledger(path, base_url, answers_file, [])
         if path.exists():
             cure = f"restore it, or look up at {base_url} what was sent before you delete it"
-            record = read_json(path, cure)
-            try:
-                ledger.jobs = [Job(**job) for job in record["jobs"]]
-                at, into = record["base_url"], record["answers_file"]
-            except (KeyError, TypeError) as error:
-                raise UserError(f"{path} is no state of submit_batch.py: {cure}") from error
-            _check(ledger, at, into)
+            saved = read_ledger(path, cure)
+            ledger.jobs = saved.jobs
+            _check(ledger, saved.base_url, saved.answers_file)
         yield ledger
+
+
+def read_ledger(path: Path, cure: str) -> Ledger:
+    """Read a ledger as it was saved."""
+    record = read_json(path, cure)
+    try:
+        jobs = [Job(**job) for job in record["jobs"]]
+        return Ledger(path, record["base_url"], record["answers_file"], jobs)
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} is no state of submit_batch.py: {cure}") from error
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Keep other processes from a file; the system frees the lock of a process that is killed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0, fallback_to_soft=False)
     try:
-        lock.acquire()
-    except Timeout as error:
-        raise UserError(f"another submit_batch.py is at work on {path}: wait for it") from error
+        held = lock(path, "submit_batch.py")
     except OSError as error:
         raise UserError(
             f"cannot lock {path} ({error.strerror or error}): keep the study on a disk of this "
@@ -130,7 +131,7 @@ def _locked(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
+        held.release()
 
 
 def _check(ledger: Ledger, at: str, into: str) -> None:

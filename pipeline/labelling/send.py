@@ -1,13 +1,45 @@
-"""Send what a ledger holds, each job in its mode, and leave the answers in the requests' order."""
+"""Plan what is to be sent, send it each job in its mode, and put the answers in order."""
 
 from collections.abc import Callable
 
+from pipeline.common.cli import UserError
+from pipeline.common.codebook import Codebook
 from pipeline.labelling.answer_file import order_answers
-from pipeline.labelling.ledger import FAILED, Job, Ledger
+from pipeline.labelling.ledger import FAILED, Job, Ledger, plan
 from pipeline.labelling.provider import connect, errors_in_one_line
 from pipeline.labelling.requests import Requests
 from pipeline.labelling.send_batches import run_batches
 from pipeline.labelling.send_singly import run_chat
+
+
+def plan_by_codebook(
+    ledger: Ledger,
+    requests: Requests,
+    codebook: Codebook,
+    mode: str,
+    replace_model: str,
+    limit: int,
+) -> tuple[list[Job], int]:
+    """Plan what is to be sent; return the new jobs, and how many requests are not sent.
+
+    Those ask with another codebook than the study's.
+    """
+    new = plan(ledger, requests, mode, replace_model, limit)
+    if requests.prompt == codebook.text:
+        return new, 0
+    ledger.jobs = [job for job in ledger.jobs if job not in new]
+    return [], sum(job.rows for job in new)
+
+
+def refuse_outdated(count: int, codebook: Codebook, state_file: str, answers_file: str) -> None:
+    """Stop where requests were not sent because they ask with another codebook."""
+    if count:
+        raise UserError(
+            f"{count:,} requests were not sent: they ask with another codebook than "
+            f"{codebook.path}. Put that one back, or have all comments labelled anew: move "
+            f"{state_file} and {answers_file} away, where there are, and run batch_infer_gen.py "
+            "again"
+        )
 
 
 def send_open_jobs(

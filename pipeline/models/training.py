@@ -3,7 +3,8 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +16,7 @@ from transformers import ProgressCallback, Trainer, TrainingArguments
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import read_json, write_json
+from pipeline.common.lock import lock
 from pipeline.common.machine import compute_dtype, describe_device, versions
 from pipeline.evaluation.plots import plot_loss
 from pipeline.models.folder import RECORD, fingerprint
@@ -83,6 +85,23 @@ def training_record(
         "device": describe_device(),
         "versions": versions(),
     }
+
+
+@contextmanager
+def output_claimed(output_dir: str, record: dict, resume: bool) -> Iterator[str | None]:
+    """Keep other trainings from a folder; yield the checkpoint to go on from, or None for none.
+
+    The first process of several has the lock. On a disk that knows no locks nobody has.
+    """
+    held = None
+    if os.environ.get("RANK", "0") == "0":
+        with suppress(OSError):
+            held = lock(output_dir, "training")
+    try:
+        yield claim_output(output_dir, record, resume)
+    finally:
+        if held is not None:
+            held.release()
 
 
 def claim_output(output_dir: str, record: dict, resume: bool) -> str | None:

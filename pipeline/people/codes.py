@@ -87,6 +87,5 @@ def print_open_disputes(folder: Path, final: pd.DataFrame) -> None:
         tied = int((final["label"] < 0)[waiting].sum())
         print(
             f"next: fill in `adjudicated` in {folder / ADJUDICATION_FILE} ({waiting.sum():,} rows "
-            f"on which coders disagree, {tied:,} of them without a majority), then run "
-            "human_check.py again"
+            f"on which coders disagree, {tied:,} of them without a majority), then run this again"
         )

@@ -17,7 +17,7 @@ from pipeline.common.rows import read_messages
 from pipeline.people.held_out import in_samples
 from pipeline.people.intervals import FEWEST
 from pipeline.people.record import ADJUDICATION_FILE, RECORD_FILE, SAMPLE_FILE, Sample, Stratum
-from pipeline.sheets.coding import write_sheet
+from pipeline.sheets.coding import is_filled_in, write_sheet
 
 RESERVED = ("custom_id", "message", "adjudicated", "adjudication", "sample", "pilot")
 
@@ -46,10 +46,16 @@ def coder_names(text: str) -> list[str]:
 
 
 def refuse_drawn(sheets_dir: str, pilot: bool, coders: list[str]) -> None:
-    """Stop where such a sample is in `sheets_dir` already: people may have coded it."""
+    """Stop where such a sample is in `sheets_dir` already: people may have coded it.
+
+    SAMPLE_FILE is written last: without it, sheets that nobody coded are those of a draw that was
+    interrupted.
+    """
     folder = sample_folder(sheets_dir, pilot)
-    files = (SAMPLE_FILE, RECORD_FILE, *(f"{coder}.xlsx" for coder in coders), ADJUDICATION_FILE)
-    if there := [folder / file for file in files if (folder / file).exists()]:
+    sheets = [folder / f"{coder}.xlsx" for coder in coders]
+    files = [folder / SAMPLE_FILE, folder / ADJUDICATION_FILE]
+    files += [sheet for sheet in sheets if sheet.exists() and is_filled_in(sheet, "class")]
+    if there := [file for file in files if file.exists()]:
         raise UserError(
             f"{there[0]} is there already, perhaps with people's work: have that sample coded, or "
             f"give another --sheets-dir, such as {sheets_dir}_2"
@@ -168,7 +174,7 @@ def sample_record(
 
 def read_sample(folder: Path, codebook: Codebook) -> tuple[Sample, pd.DataFrame]:
     """Return the record of a drawn sample and its rows, `class` being the silver label."""
-    cure = "run human_sample.py first"
+    cure = f"run human_sample.py {'--pilot ' * (folder.name == 'pilot')}first"
     if (folder / "pilot" / RECORD_FILE).is_file():
         cure += ", or give --pilot to score the pilot"
     record = read_record(folder / RECORD_FILE, Sample, cure)

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.common.cli import UserError, run
-from pipeline.common.files import clean_text, read_json
-from pipeline.labelling.ledger import Job
-from pipeline.sheets.reading import cell_text, read_sheet
+from pipeline.labelling.ledger import read_ledger
+from pipeline.people.record import ADJUDICATION_FILE
+from pipeline.people.waiting import uncoded_sheets, undecided_rows
+
+HUMAN_CHECK = "human_check.json"
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,11 @@ class Step:
 def main() -> None:
     study, steps = os.environ.get("STUDY", "."), read_steps(os.environ.get("STEPS", ""))
     for step in steps:
-        print(f"{step.script:<26}{step.model:<20}{state_of(step, steps, study)}")
+        try:
+            state = state_of(step, steps, study)
+        except UserError as error:
+            state = str(error)
+        print(f"{step.script:<26}{step.model:<20} {state}")
 
 
 def read_steps(text: str) -> list[Step]:
@@ -64,7 +70,8 @@ def state_of(step: Step, steps: list[Step], study: str) -> str:
     made = step.file.stat().st_mtime
     changed = [path for path in sources if path.exists() and path.stat().st_mtime > made]
     if not changed:
-        return "done"
+        rows = undecided_rows(step.once[0].parent) if step.file.name == HUMAN_CHECK else 0
+        return f"done, but {rows:,} rows of {ADJUDICATION_FILE} wait for people" if rows else "done"
     if changed[0] in step.follows:
         return f"out of date, {changed[0].name} changed: make {step.target}"
     return f"done before {changed[0].name} changed, and kept"
@@ -75,24 +82,13 @@ def waited_for(step: Step) -> str:
     if step.file.name == "submit_batch.done":
         ledger = step.file.with_name("submit_batch.json")
         if ledger.is_file():
-            jobs = [Job(**job) for job in read_json(ledger, "restore it")["jobs"]]
-            under_way = sum(job.is_open for job in jobs)
-            return f"the provider: {under_way} of {len(jobs)} jobs" if under_way else ""
-    if step.file.name == "human_check.json":
-        sheets = [path for path in step.follows if path.name != "adjudication.xlsx"]
-        uncoded = [path.name for path in sheets if not is_coded(path)]
-        return f"{', '.join(uncoded)}: have it coded" if uncoded else ""
+            sent = read_ledger(ledger, "restore it")
+            under_way = len(sent.open_jobs)
+            return f"the provider: {under_way} of {len(sent.jobs)} jobs" if under_way else ""
+    if step.file.name == HUMAN_CHECK and step.once[0].exists():
+        names = [sheet.name for sheet in uncoded_sheets(step.once[0].parent)]
+        return f"{', '.join(names)}: have it coded" if names else ""
     return ""
-
-
-def is_coded(sheet: Path) -> bool:
-    """Return whether people coded any row of a sheet."""
-    rows = [[clean_text(cell_text(cell)) for cell in row] for row in read_sheet(sheet).values()]
-    header = next((row for row in rows if any(row)), [])
-    if "class" not in header:
-        return False
-    place = header.index("class")
-    return any(row[place : place + 1] not in ([], [""], ["class"]) for row in rows)
 
 
 if __name__ == "__main__":

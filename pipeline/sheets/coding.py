@@ -190,6 +190,13 @@ def is_filled_in(path: Path, column: str) -> bool:
     return any(cells[place] for cells in rows.values())
 
 
+def count_blank(path: Path, column: str) -> int:
+    """Return how many of a sheet's comments have nothing in a column."""
+    header, rows = _read_table(path)
+    key, place = (find_column(path, header, name) for name in ("custom_id", column))
+    return sum(bool(cells[key]) and not cells[place] for cells in rows.values())
+
+
 def _read_table(path: str | Path) -> tuple[list[str], dict[int, list[str]]]:
     """Return a sheet's column names, and row number -> cells as text, "" where one is missing."""
     rows = {

@@ -17,8 +17,10 @@ BERT_TUNE_OPTIONS := --learning-rate 1e-3 --num-train-epochs 6 \
 	--per-device-train-batch-size 16
 SAMPLE_OPTIONS := --sample-size 300
 HUMAN_RUNS := demo/results/bert-tiny-chinese-human/metrics.json
+SCORES = $(RUNS) $(HUMAN_RUNS)
 run = @bash pre_process/sample/timed.sh demo/logs '$(1)' $(PYTHON)
-submit = @bash pre_process/sample/timed.sh demo/logs '' bash pre_process/sample/with_provider.sh demo \
+# A provider that was stopped has forgotten its batches: what was sent to it is sent anew.
+submit = @rm -f $(LEDGER) $(ANSWERS); exec bash pre_process/sample/timed.sh demo/logs '' bash pre_process/sample/with_provider.sh demo \
 	$(PYTHON) submit_batch.py --study $(STUDY) $(SUBMIT_OPTIONS)
 
 export OMP_NUM_THREADS := 1
@@ -38,7 +40,8 @@ tables: $(PAGE)
 $(SHEET):
 	$(call run) -m pre_process.sample.make_sample --excel-file $@ --truth-file $(TRUTH)
 
-$(MODELS)/%/config.json:
+# The data steps are quick and come first, in the order of their numbers.
+$(MODELS)/%/config.json: | $(SPLITS)
 	$(call run,$*) -m pre_process.sample.build_models --output-dir $(MODELS) --only $*
 
 # Two people code their sheets; a third decides where they disagree, once human_check.py has said so.
@@ -56,5 +59,4 @@ demo/results/shares.done: $(HUMAN_CHECK)
 $(SIMPLE): | $(SHEET)
 $(ANSWERS): | $(ANSWERED)
 $(HUMAN_CHECK): $(CODED)
-$(SUMMARY): $(RUNS) $(HUMAN_RUNS)
 $(PAGE): $(HUMAN_CHECK) $(AUDIT) demo/results/shares.done

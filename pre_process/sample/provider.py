@@ -6,11 +6,12 @@ the true classes with some errors. Most answers are `[k]`; others are in another
 class, were filtered, refused or expired, came twice or never came.
 
 Reads   TRUTH_FILE (from make_sample.py), PROMPT_FILE (the codebook)
-Writes  URL_FILE, once the provider listens; it runs until it is stopped
+Writes  URL_FILE, once the provider listens; it runs until it is stopped, or what started it is gone
 Run     python -m pre_process.sample.provider
 """
 
 import json
+import os
 import random
 import re
 import threading
@@ -64,7 +65,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     with Provider(coder, args.polls) as provider:
         write_text(provider.url + "\n", args.url_file)
         print(f"listening at {provider.url}")
+        threading.Thread(target=stop_when_alone, args=(provider, os.getppid()), daemon=True).start()
         provider.serve_forever()
+
+
+def stop_when_alone(provider: "Provider", parent: int) -> None:
+    """Stop the provider once the process that started it is gone."""
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    provider.shutdown()
 
 
 def teacher(

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Run a step of the demo: its output goes to a log, and a line says which step it was and how many
-# seconds it took. A step that fails shows its log.
+# seconds it took. A step that fails shows its log. It stops when this is stopped.
 #
 # Run     bash timed.sh LOGS ON COMMAND ...     (ON: what the step works on, such as a model's name)
 set -u
@@ -13,15 +13,24 @@ for word; do
         *.py) name=$word file=$word ;;
         *) continue ;;
     esac
-    step=$(sed -n '1s/^"""\(Step [^:]*\):.*/\1/p' "$file")
+    step=$(sed -n '1s/^"""\(Step [0-9a-z]*\).*/\1/p' "$file")
     break
 done
 mkdir -p "$logs"
 log="$logs/$name${on:+-$on}.log"
+
+run() {
+    "$@" >"$log" 2>&1 &
+    trap "kill $! 2>/dev/null; wait $!; rm -f '$log.$$'; exit 1" HUP INT TERM
+    wait $!
+}
+
 TIMEFORMAT=%R
-seconds=$({ time "$@" >"$log" 2>&1 || touch "$log.failed"; } 2>&1)
-if [ -e "$log.failed" ]; then
-    rm "$log.failed"
+{ time run "$@"; } 2>"$log.$$"
+status=$?
+seconds=$(tail -n 1 "$log.$$")
+rm "$log.$$"
+if [ $status != 0 ]; then
     cat "$log" >&2
     echo "failed after $seconds s: $*" >&2
     exit 1
