@@ -88,8 +88,10 @@ PAGE := $(P)results/report.html
 # The folder of a model's adapter: that of finetune.py for the first of the report's models.
 adapter = $(P)qlora_checkpoints$(patsubst %,_%,$(patsubst Qwen2.5-%,%,$(filter-out Qwen2.5-3B,$(1))))
 TUNED_BERT := $(P)bert_checkpoints/final_model
-NAMES := $(notdir $(LLMS))
-B := $(notdir $(BERT))
+# A model goes by the name of its folder, as in the scripts: where that is a link, by the link's target.
+named = $(notdir $(or $(realpath $(1)),$(1)))
+NAMES := $(foreach folder,$(LLMS),$(call named,$(folder)))
+B := $(if $(BERT),$(call named,$(BERT)))
 ADAPTERS := $(foreach name,$(NAMES),$(call adapter,$(name))/final_model)
 resumed = $(if $(wildcard $(1)/checkpoint-*/trainer_state.json),--resume)
 TRAINED := $(wildcard $(addsuffix /training.json,$(ADAPTERS) $(TUNED_BERT)))
@@ -209,7 +211,7 @@ $(call step,report,$(P)results/$(2)-human/metrics.json,$(3)/final_model/training
 	--test-file $(HUMAN_TEST) --output-dir $(P)results/$(2)-human $(POSTTUNE_OPTIONS),$(2)-human))
 endef
 $(foreach folder,$(LLMS),$(eval \
-	$(call llm,$(folder),$(notdir $(folder)),$(call adapter,$(notdir $(folder))))))
+	$(call llm,$(folder),$(call named,$(folder)),$(call adapter,$(call named,$(folder))))))
 
 ifneq ($(BERT),)
 $(eval $(call step,train,$(P)results/$(B)-before/metrics.json,$(SPLITS),$(BERT)/config.json,\

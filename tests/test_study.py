@@ -299,6 +299,18 @@ def test_only_the_sheets_of_the_coders_are_waited_for_and_scored(project, serve)
     assert study.state("human_check.py") == "done"
 
 
+def test_a_model_goes_by_the_name_of_the_folder_that_a_link_leads_to(project, serve):
+    for name in ("Qwen2.5-0.5B", "bert-base-chinese"):
+        (project / "cache" / name).mkdir(parents=True)
+        (project / "cache" / name / "config.json").touch()
+    (project / "a-bert").symlink_to("cache/bert-base-chinese")
+    (project / "a-qwen").symlink_to("cache/Qwen2.5-0.5B")
+    study = Study(project, "gender", serve, BERT="./a-bert", LLMS="./a-qwen")
+    lines = [line.split()[:2] for line in study.make("status").splitlines()]
+    assert ["bert_eval.py", "bert-base-chinese"] in lines
+    assert ["finetune.py", "Qwen2.5-0.5B"] in lines
+
+
 def test_a_step_of_the_demo_that_fails_shows_its_log_and_one_that_is_stopped_ends(tmp_path):
     timed = ["bash", ROOT / "pre_process/sample/timed.sh", "logs", "a model", "python3", "step.py"]
     step = tmp_path / "step.py"
