@@ -1,5 +1,6 @@
 """Studies beside each other: what was paid for, typed by people or trained is made once."""
 
+import json
 import os
 import shutil
 import signal
@@ -183,9 +184,36 @@ def test_a_training_that_was_killed_goes_on_and_its_model_is_made_once(project, 
     touch_sources(project)
     (study.folder / "pre_process/datas/silver_label_v2.jsonl").touch()
     assert "split_dataset" not in study.make("split")
-    assert "finetune" not in study.make("train")
+    assert "bert_tune.py" not in study.make("train")
     assert study.files(*TRAINED, "pre_process/evaluation/*") == kept
     assert study.files("results/*/*") == scores
+
+
+def test_a_pilot_is_scored_once_coded_and_corrections_of_an_audit_reach_the_split(
+    project, serve, tiny_bert
+):
+    sizes = "--sample-size 20 --min-per-class 5"
+    study = Study(project, "gender", serve, BERT=tiny_bert, PILOT_OPTIONS=sizes)
+    study.prepare()
+    study.make("label", LIMIT="100")
+    assert len(study.provider.charged) == 100
+    assert "pilot/coder1.xlsx: have it coded" in study.make("pilot")
+    assert "pilot/coder1.xlsx: have it coded" in study.make("pilot")
+    study.code_sheets(name="pilot/coder*.xlsx")
+    study.make("pilot")
+    check = json.loads((study.folder / "results/human_check/pilot/human_check.json").read_bytes())
+    assert check["sample"]["drawn"] == 20 and check["disagreements"] == 0
+
+    study.make("label")
+    assert set(study.provider.charged.values()) == {1} and len(study.provider.charged) == 200
+    study.make("audit")
+    sheet = study.folder / "results/audit/audit.xlsx"
+    doubtful = pd.read_excel(sheet, engine="openpyxl")["custom_id"].tolist()
+    fill_in(sheet, "corrected", lambda row: str(study.truth[row]))
+    study.make("split")
+    splits = (study.folder / "pre_process/evaluation").glob("*.csv")
+    rows = pd.concat([pd.read_csv(path) for path in splits]).set_index("custom_id")["class"]
+    assert doubtful and all(rows[row] == study.truth[row] for row in doubtful)
 
 
 def test_a_sheet_of_any_name_is_prepared_anew_with_other_settings_until_there_are_requests(
