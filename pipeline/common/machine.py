@@ -33,7 +33,8 @@ def describe_device() -> str:
     """Return the device's name, such as "NVIDIA A100" or "CPU (x86_64, 8 threads)"."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    return f"CPU ({platform.machine()}, {threads} thread{'s' * (threads != 1)})"
 
 
 def compute_dtype() -> torch.dtype:
