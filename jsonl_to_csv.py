@@ -1,36 +1,49 @@
-"""Step 3: join the provider's answers to the requests and read them as silver labels.
+"""Step 3: join the provider's answers to the rows and read them as silver labels.
 
-Reads   REQUESTS_FILE and its shards (from batch_infer_gen.py)
-        ANSWERS_FILE and its siblings, such as silver_label_v2-2.jsonl (the provider's answers and
-        errors, in any order and any number of files), PROMPT_FILE (the codebook)
+A label belongs to the comment, the codebook and the model that it was asked of: rows that moved in
+the spreadsheet keep theirs, and rows that changed are new. What people coded stays.
+
+Reads   INPUT_FILE, the list of rows (from excel_2_csv.py), PROMPT_FILE (the codebook)
+        REQUESTS_FILE and its shards (from batch_infer_gen.py)
+        ANSWERS_FILE (the provider's answers and errors, in any order and any number of files)
+        STATE_FILE, what was sent (from submit_batch.py), where there
         CORRECTIONS, the sheet of label_audit.py once people filled in `corrected`
 Writes  UNLABELED_FILE, LABELED_FILE, PURGED_FILE: custom_id, message, class (-1 = no label)
         ERRORS_FILE, why rows have no label; RETRY_FILE, the requests to send again
         CONFIDENCE_FILE, the teacher's probability of each class, where the answers have it
         RECORD_FILE, how the labels came about; CORRECTIONS_FILE, what people corrected
+        LABEL_SETS_DIR/<model>-<set>, the labels of this codebook and model, to be compared
 Run     python jsonl_to_csv.py
 """
 
 from pathlib import Path
 
+import pandas as pd
 from tqdm import tqdm
 
 from pipeline.common.cli import UserError, at_least_one, parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import check_outputs, write_json
+from pipeline.common.rows import read_messages
+from pipeline.labelling import label_files as write
 from pipeline.labelling.corrections import apply_corrections, read_corrections, write_corrections
-from pipeline.labelling.label_files import write_confidence, write_errors, write_labels, write_retry
-from pipeline.labelling.labels import Answers, decide_labels, match_answers
+from pipeline.labelling.ids import label_set, plain_id, request_ids
+from pipeline.labelling.label_sets import answers_to_read
+from pipeline.labelling.labels import Answers, coded_by_people, decide_labels, match_answers
+from pipeline.labelling.ledger import sent_ids
 from pipeline.labelling.outcomes import read_answers
-from pipeline.labelling.record import describe_labels, print_summary
-from pipeline.labelling.requests import Request, answer_files, read_requests, request_files
+from pipeline.labelling.record import count_classes, describe_labels, print_summary
+from pipeline.labelling.requests import Request, read_requests
+from pipeline.labelling.shards import existing_files, request_files, write_shards
 
 # ---------------------------------------------------------------------------------------------
 STUDY = "."  # the folder of a study: all default paths but those of models lie in it
+INPUT_FILE = "./pre_process/datas/simple.csv"  # the rows: custom_id, message, class, coded_by
 REQUESTS_FILE = "./pre_process/datas/inf_batch_v2.jsonl"  # also matches its numbered shards
 ANSWERS_FILE = (
-    "./pre_process/datas/silver_label_v2.jsonl"  # also silver_label_v2-*.jsonl; or a pattern
+    "./pre_process/datas/silver_label_v2.jsonl"  # several: with commas between, or a pattern
 )
+STATE_FILE = "./pre_process/datas/submit_batch.json"  # what was sent
 PROMPT_FILE = "./prompt.txt"  # the codebook that the requests were made with
 UNLABELED_FILE = "./pre_process/unlabeled_v2.csv"  # every row, class -1
 LABELED_FILE = "./pre_process/labeled_v2.csv"  # every row, -1 where there is no label
@@ -39,6 +52,7 @@ ERRORS_FILE = "./pre_process/silver_errors.csv"  # custom_id, reason, reply
 RETRY_FILE = "./pre_process/datas/retry_v2.jsonl"  # requests of the rows without a label
 CONFIDENCE_FILE = "./pre_process/silver_confidence.csv"  # custom_id, p_<name> of each class
 RECORD_FILE = "./pre_process/silver_labels.json"  # teacher, dates, rows with and without a label
+LABEL_SETS_DIR = "./pre_process/label_sets"  # a folder for each codebook and model
 CORRECTIONS = ""  # an audit.xlsx, whose `corrected` classes replace labels; empty = no new ones
 CORRECTIONS_FILE = "./pre_process/corrections.csv"  # all corrections read so far
 MAJORITY_VOTE = False  # the class that most answers give, where a row was asked again
@@ -47,54 +61,77 @@ MAX_BYTES_PER_FILE = 200_000_000  # OpenAI's limit; SiliconFlow's is 1 GB
 # ---------------------------------------------------------------------------------------------
 
 
+OUTPUTS = ("unlabeled", "labeled", "purged", "errors", "retry", "confidence", "record")
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
     at_least_one(vars(args), "max_requests_per_file", "max_bytes_per_file")
     codebook = read_codebook(args.prompt_file)
-    request_paths, answer_paths = request_files(args.requests_file), answer_files(args.answers_file)
-    requests = read_all_requests(request_paths, codebook)
-    outputs = [args.unlabeled_file, args.labeled_file, args.purged_file, args.errors_file]
-    outputs += [args.retry_file, args.confidence_file, args.record_file]
-    check_outputs(outputs, inputs=[*request_paths, *answer_paths, args.corrections])
-    answers = read_all_answers(answer_paths, requests, codebook, args.requests_file)
-
-    labels = decide_labels(answers, requests, args.majority_vote)
-    corrections = read_corrections(args.corrections, args.corrections_file, requests, codebook)
-    corrected = apply_corrections(labels, corrections)
-    write_labels(requests, labels, args.unlabeled_file, args.labeled_file, args.purged_file)
-    write_errors(labels, answers.unmatched, args.errors_file)
-    limits = args.max_requests_per_file, args.max_bytes_per_file
-    write_retry(requests, labels, args.retry_file, *limits)
-    write_confidence(labels, codebook.names, args.confidence_file)
+    rows = read_messages(args.input_file, "excel_2_csv.py", codebook)
+    requests = read_all_requests(args.requests_file, rows, codebook)
+    request = next(iter(requests.values()), None)
+    labels_of = label_set(codebook.text, request.model if request else "")
+    files = answers_to_read(args.answers_file, args.label_sets_dir, labels_of) if request else []
+    outputs = [vars(args)[f"{name}_file"] for name in OUTPUTS]
+    check_outputs(outputs, inputs=[args.input_file, args.requests_file, *files, args.corrections])
+    answers = read_all_answers(files, rows, labels_of, codebook)
+    sent = sent_ids(args.state_file, labels_of) or list(requests)
+    labels = decide_labels(rows, answers, sent, labels_of, args.majority_vote)
+    record = describe_labels(labels, answers, rows, request, codebook, args.majority_vote)
+    corrections = read_corrections(args.corrections, args.corrections_file, rows, codebook)
+    record["corrected"] = apply_corrections(labels, corrections)
+    record["classes"] = count_classes(labels, codebook)
+    table = write.labelled_table(rows, labels)
+    write.write_labels(table, args.unlabeled_file, args.labeled_file, args.purged_file)
+    write.write_errors(labels, answers.unmatched, args.errors_file)
+    retries = write.retry_lines(rows, labels, requests, labels_of, answers, sent)
+    write_shards(retries, args.retry_file, args.max_requests_per_file, args.max_bytes_per_file)
+    write.write_confidence(labels, codebook.names, args.confidence_file)
     if args.corrections:
-        write_corrections(corrections, requests, args.corrections_file, codebook)
-    record = describe_labels(labels, answers, requests, codebook, corrected, args.majority_vote)
+        write_corrections(corrections, rows, args.corrections_file, codebook)
     write_json(record, args.record_file)
+    write.write_label_set(table, answers, labels_of, record, codebook, args.label_sets_dir)
     print_summary(record)
 
 
-def read_all_requests(files: list[Path], codebook: Codebook) -> dict[str, Request]:
-    """Return custom_id -> request; refuse requests that ask with another codebook."""
-    requests = {request.custom_id: request for request in read_requests(files)}
+def read_all_requests(path: str, rows: pd.DataFrame, codebook: Codebook) -> dict[str, Request]:
+    """Return plain id -> request; there need be none where people coded all rows.
+
+    Raises UserError where they ask with another codebook.
+    """
+    if coded_by_people(rows).all() and not existing_files(Path(path)):
+        print("people coded all rows: no answers are needed")
+        return {}
+    files = request_files(path)
+    requests = {plain_id(request.custom_id): request for request in read_requests(files)}
     print(f"read {files[0]}{' and shards' * (len(files) > 1)}: {len(requests):,} requests")
     if any(request.prompt != codebook.text for request in requests.values()):
         raise UserError(
             f"{files[0]} asks with another codebook than {codebook.path}: give --prompt-file "
-            "that one, or run batch_infer_gen.py and have the comments labelled again"
+            "that one, or run batch_infer_gen.py and have the comments labelled by this one"
         )
     return requests
 
 
 def read_all_answers(
-    files: list[Path], requests: dict[str, Request], codebook: Codebook, requests_file: str
+    files: list[Path], rows: pd.DataFrame, labels_of: str, codebook: Codebook
 ) -> Answers:
-    """Return the answers by row; refuse files in which none belongs to any of the requests."""
-    answers = match_answers(tqdm(read_answers(files, codebook), unit="answer"), requests)
-    print(f"read {', '.join(map(str, files))}: {len(answers):,} answers")
+    """Return the answers by row; refuse files in which none belongs to any of the rows."""
+    ids = request_ids(labels_of, rows["message"])
+    answers = match_answers(tqdm(read_answers(files, codebook), unit="answer"), ids, labels_of)
+    if not files:
+        return answers
+    print(f"read {', '.join(map(str, files))}: {answers.total:,} answers")
+    if answers.others and not answers.first:
+        raise UserError(
+            f"{files[0]}: all of its {answers.others:,} answers are by another codebook or model "
+            "than the requests ask: run submit_batch.py, which keeps them and sends the requests"
+        )
     if not answers.first:
         raise UserError(
-            f"{files[0]}: none of its {len(answers):,} answers belongs to a request of "
-            f"{requests_file}: check that both come from the same run of batch_infer_gen.py"
+            f"{files[0]}: none of its {answers.total:,} answers belongs to a row of the "
+            "spreadsheet: check that they are the answers to these requests"
         )
     return answers
 

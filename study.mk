@@ -40,6 +40,7 @@ AGAIN = $(MAKE) --no-print-directory -f $(firstword $(MAKEFILE_LIST))
 hash := \#
 empty :=
 space := $(empty) $(empty)
+comma := ,
 quoted = '$(subst ','\'',$(1))'
 in_makefile = $(subst $(hash),\$(hash),$(1))
 path = $(subst $(space),\ ,$(call in_makefile,$(1)))
@@ -60,17 +61,20 @@ REQUEST_FILES := $(wildcard $(DATA)/datas/inf_batch_v2.jsonl $(DATA)/datas/inf_b
 REQUESTS := $(firstword $(REQUEST_FILES) $(DATA)/datas/inf_batch_v2.jsonl)
 LEDGER := $(DATA)/datas/submit_batch.json
 SENT := $(if $(wildcard $(LEDGER)),$(shell grep -l '"file": "inf_batch_v2' $(LEDGER)))
-ANSWER_FILES := $(wildcard $(DATA)/datas/silver_label_v2.jsonl $(DATA)/datas/silver_label_v2-*.jsonl)
-ANSWERS := $(or $(ANSWER_FILES),$(DATA)/datas/silver_label_v2.jsonl)
+# Answers come from the ledger, or by hand: then MORE_ANSWERS may name the files.
+MORE_ANSWERS ?=
+ANSWER_FILES := $(wildcard $(DATA)/datas/silver_label_v2.jsonl) $(MORE_ANSWERS)
+ANSWERS := $(or $(strip $(ANSWER_FILES)),$(DATA)/datas/silver_label_v2.jsonl)
 # Answers to requests that the ledger does not have came by hand: there is nothing to send.
-BY_HAND := $(if $(SENT),,$(ANSWER_FILES))
+BY_HAND := $(if $(SENT),,$(strip $(ANSWER_FILES)))
+# Where people coded all rows there is nothing to ask.
+ALL_CODED := $(if $(wildcard $(SIMPLE)),$(shell grep -qE ',"-1"(,"")?$$' $(SIMPLE) || echo yes))
+RETRY := $(DATA)/datas/retry_v2.jsonl
 ANSWERED := $(DATA)/datas/submit_batch.done
 LABELS := $(DATA)/purged_labeled_v2.csv
 AUDIT := $(P)results/audit/audit.json
 CORRECTIONS := $(if $(call newer,$(P)results/audit/audit.xlsx,$(AUDIT)),$(P)results/audit/audit.xlsx)
 SPLITS := $(DATA)/evaluation/splits.json
-# Rows that people coded can be split without labels of a provider.
-LABELS_FOR_SPLITS := $(if $(wildcard $(SPLITS)),$(wildcard $(LABELS)),$(LABELS))
 # A folder's sheets that people fill in: those of the coders whom the sample's record names.
 sheets = $(shell { sed -n '/"coders": \[/,/\]/s/^ *"\(.*\)",*$$/\1/p' $(1)/sample.json; \
 	echo adjudication; } 2>/dev/null | while read -r name; do \
@@ -101,27 +105,29 @@ HUMAN_RUNS ?= $(foreach name,$(NAMES),$(if \
 	$(wildcard $(call adapter,$(name))/final_model/training.json),$(P)results/$(name)-human/metrics.json)) \
 	$(if $(wildcard $(TUNED_BERT)/training.json),$(if $(B),$(P)results/$(B)-human/metrics.json))
 
-.PHONY: prepare label pilot audit split train sample report status human_runs anew
+.PHONY: prepare label retry pilot audit split train sample report status human_runs anew
 .PRECIOUS: $(P)prompt.txt $(SIMPLE) $(REQUESTS) $(ANSWERED) $(LABELS) $(AUDIT) $(SPLITS) $(PILOT) \
 	$(PILOT_CHECK) $(SAMPLE) $(HUMAN_CHECK) $(SUMMARY) $(PAGE) $(RUNS) $(HUMAN_RUNS) \
 	$(addsuffix /training.json,$(ADAPTERS) $(TUNED_BERT))
 
-# Why a changed spreadsheet, or changed labels, are not taken.
-OTHER_SHEET = the requests were made with $(CHANGED) of $(P)settings.mk: another spreadsheet is another STUDY
+# Why changed labels are not taken.
 KEPT_SPLIT = a model was trained on it; to split the new labels, move $(TRAINED:/final_model/training.json=) away
 
 # Say which sheets of a folder wait for people; fail where one does.
 coded = $(PYTHON) -m pipeline.people.waiting
 
 prepare: $(SIMPLE)  ## a study's spreadsheet to CSV: STUDY=studies/gender SHEET=comments.xlsx TEXT=comment
-	@$(if $(and $(CHANGED),$(REQUEST_FILES)),$(error $(OTHER_SHEET)))
 	@$(foreach name,$(CHANGED),sed '/^$(name) *[:?]*=/d' $(P)settings.mk >$(P)settings.new && \
 		mv $(P)settings.new $(P)settings.mk;) \
 	$(foreach name,$(or $(CHANGED),$(if $(wildcard $(P)settings.mk),,$(PREPARED))),\
 		echo $(call quoted,$(name) = $(call in_makefile,$($(name)))) >>$(P)settings.mk;)
 	@echo "next: write your classes into $(P)prompt.txt, then make label STUDY=$(STUDY)"
 
-label: $(if $(BY_HAND),,$(ANSWERED))  ## send the comments to a provider, read the answers as labels; LIMIT=300 for a pilot
+label: $(if $(BY_HAND)$(ALL_CODED),,$(ANSWERED))  ## send the comments to a provider, read the answers as labels; LIMIT=300 for a pilot
+	+@$(AGAIN) $(LABELS)
+
+retry:  ## send the comments that got no label once more
+	$(submit) --requests-file $(RETRY)
 	+@$(AGAIN) $(LABELS)
 
 pilot: $(PILOT)  ## draw a hundred labelled rows to try the codebook on; again, once they are coded: score them
@@ -165,35 +171,37 @@ $(P)prompt.txt:
 	@mkdir -p $(@D)
 	cp prompt.txt $@
 
-# Once there are requests, a changed spreadsheet is another study's: rows are known by their number.
-$(eval $(call step,prepare,$(SIMPLE),$(if $(REQUEST_FILES),,$(SPREADSHEET)),$(SPREADSHEET),\
+# A changed spreadsheet or codebook is read again: labels belong to a comment and a codebook, so that
+# rows that moved keep theirs. What is asked anew is asked at the price that is shown.
+$(eval $(call step,prepare,$(SIMPLE),$(SPREADSHEET),,\
 	excel_2_csv.py $(study) --excel-file $(call quoted,$(SHEET)) \
 	--text-column $(call quoted,$(TEXT)) $(EXCEL_OPTIONS)))
-$(SIMPLE): $(if $(REQUEST_FILES),,$(if $(CHANGED),anew))
-$(eval $(call step,label,$(REQUESTS),,$(SIMPLE) $(P)prompt.txt,\
+$(SIMPLE): $(if $(CHANGED),anew)
+$(eval $(call step,label,$(REQUESTS),$(SIMPLE) $(P)prompt.txt,,\
 	batch_infer_gen.py $(study) $(REQUEST_OPTIONS)))
 
 # A ledger that was moved away, to label anew, takes the word "done" with it.
-$(ANSWERED): $(if $(and $(SENT),$(ANSWER_FILES)),,anew) | $(REQUESTS)
+$(ANSWERED): $(if $(and $(SENT),$(strip $(ANSWER_FILES))),,anew) $(REQUESTS)
 	$(submit) $(if $(LIMIT),--limit $(LIMIT))
 	$(if $(LIMIT),,@touch $@)
 
 submit ?= $(run) submit_batch.py $(study) $(SUBMIT_OPTIONS)
 ifeq ($(BY_HAND),)
-STEPS := $(STEPS)submit_batch.py||label|$(ANSWERED)||$(REQUESTS)$(newline)
+STEPS := $(STEPS)submit_batch.py||label|$(ANSWERED)|$(REQUESTS)|$(newline)
 endif
 
 $(ANSWERS):
 	@[ -f $@ ] || { echo "waiting for labels: make label STUDY=$(STUDY)"; exit 1; }
 
-$(eval $(call step,label,$(LABELS),$(ANSWERS) $(CORRECTIONS),,\
-	jsonl_to_csv.py $(study) $(if $(CORRECTIONS),--corrections $(CORRECTIONS)) $(LABEL_OPTIONS)))
+$(eval $(call step,label,$(LABELS),$(if $(ALL_CODED),,$(ANSWERS)) $(CORRECTIONS) $(SIMPLE),,\
+	jsonl_to_csv.py $(study) $(if $(MORE_ANSWERS),--answers-file $(subst $(space),$(comma),$(strip $(ANSWER_FILES)))) \
+	$(if $(CORRECTIONS),--corrections $(CORRECTIONS)) $(LABEL_OPTIONS)))
 ifneq ($(BERT),)
 $(eval $(call step,audit,$(AUDIT),,$(LABELS) $(BERT)/config.json,\
 	label_audit.py $(study) --model-path $(BERT) $(AUDIT_OPTIONS)))
 endif
 # Once a model is trained the split stays as it was: new test rows might be rows that it has learned.
-$(eval $(call step,split,$(SPLITS),$(if $(TRAINED),,$(LABELS_FOR_SPLITS)),$(LABELS_FOR_SPLITS),\
+$(eval $(call step,split,$(SPLITS),$(if $(TRAINED),,$(LABELS)),$(LABELS),\
 	split_dataset.py $(study) $(SPLIT_OPTIONS)))
 
 # The steps of a causal LM: its folder, name and adapter's folder.

@@ -1,5 +1,6 @@
 """Steps 2 and 3: requests out, answers in, every row accounted for."""
 
+import hashlib
 import json
 import math
 from collections import Counter
@@ -15,18 +16,28 @@ from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import read_csv
 from pipeline.labelling.outcomes import read_answers
-from pipeline.labelling.requests import answer_files, request_files, write_shards
+from pipeline.labelling.shards import answer_files, request_files, write_shards
 
 REQUESTS = "requests.jsonl"
 
 
 @pytest.fixture
 def requests(write_rows):
-    """Write twelve requests and return their ids."""
+    """Write twelve requests and return the rows' ids."""
     rows = [(f"row-{n}", f"评论 {n}，他说[0]", -1) for n in range(2, 14)]
     write_rows("simple.csv", rows)
     batch_infer_gen.main(["--input-file", "simple.csv", "--requests-file", REQUESTS])
     return [custom_id for custom_id, _, _ in rows]
+
+
+def asked(row):
+    """Return the id of a row's request."""
+    lines = Path(REQUESTS).read_text(encoding="utf-8").splitlines()
+    ids = [json.loads(line)["custom_id"] for line in lines]
+    return ids[int(row.removeprefix("row-")) - 2] if row in ROWS else row
+
+
+ROWS = [f"row-{n}" for n in range(2, 14)]
 
 
 def label(*answers, **files):
@@ -36,7 +47,8 @@ def label(*answers, **files):
         Path(name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     names = ("unlabeled", "labeled", "purged", "errors")
     outputs = [f"--{name}-file={name}.csv" for name in names]
-    paths = ["--requests-file", REQUESTS, "--answers-file", "answers.jsonl"]
+    paths = ["--input-file", "simple.csv", "--requests-file", REQUESTS]
+    paths += ["--answers-file", ",".join(files)]
     jsonl_to_csv.main([*paths, *outputs, "--retry-file", "retry.jsonl"])
     labelled = read_csv("labeled.csv", ["custom_id", "message", "class"], "x")
     errors = pd.read_csv("errors.csv", dtype=str, na_filter=False)
@@ -51,9 +63,11 @@ def failed_line(custom_id, status, code):
 
 def test_a_request_is_the_codebook_and_the_comment_and_no_more(requests, codebook):
     lines = Path(REQUESTS).read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line)["custom_id"] for line in lines] == requests
+    set_of_all = {json.loads(line)["custom_id"].partition("-")[0] for line in lines}
+    assert len(lines) == len(requests) and len(set_of_all) == 1
+    message = hashlib.sha256("评论 2，他说[0]".encode()).hexdigest()[:16]
     assert json.loads(lines[0]) == {
-        "custom_id": "row-2",
+        "custom_id": f"{set_of_all.pop()}-{message}-1",
         "method": "POST",
         "url": "/v1/chat/completions",
         "body": {
@@ -121,18 +135,30 @@ def test_a_request_larger_than_a_file_is_refused_and_the_old_requests_stay(reque
     assert Path(REQUESTS).read_bytes() == before
 
 
-def test_answers_can_be_given_by_a_pattern(requests):
-    for name, custom_id in (("b", "row-2"), ("b-1", "row-3"), ("c", "row-4")):
-        Path(f"{name}.jsonl").write_text(answer_line(custom_id, "[1]"), encoding="utf-8")
-    assert [path.name for path in answer_files("b*.jsonl")] == ["b-1.jsonl", "b.jsonl"]
-    assert [path.name for path in answer_files("b.jsonl")] == ["b.jsonl", "b-1.jsonl"]
+def test_only_the_answer_files_that_are_named_are_read(requests, capsys):
+    for name in ("b", "b-1", "b-new", "c"):
+        Path(f"{name}.jsonl").touch()
+    shards = ["d-00001-of-00002.jsonl", "d-00002-of-00002.jsonl"]
+    for name in shards:
+        Path(name).touch()
+
+    def names(named):
+        return [path.name for path in answer_files(named)]
+
+    assert names("b.jsonl") == ["b.jsonl"]
+    assert "not read: b-1.jsonl, b-new.jsonl (--answers-file names them)" in capsys.readouterr().out
+    assert names("b*.jsonl") == ["b-1.jsonl", "b-new.jsonl", "b.jsonl"]
+    assert names("c.jsonl, b-1.jsonl") == ["c.jsonl", "b-1.jsonl"]
+    assert names("d.jsonl") == shards
+    with pytest.raises(UserError, match="^e.jsonl not found"):
+        names("b.jsonl,e.jsonl")
 
 
 def test_requests_of_another_codebook_are_refused(requests):
     text = Path("prompt.txt").read_text(encoding="utf-8")
     Path("prompt.txt").write_text(text.replace("Mild", "Neutral"), encoding="utf-8")
     with pytest.raises(UserError, match="asks with another codebook than ./prompt.txt"):
-        label(answer_line("row-2", "[1]"))
+        label(answer_line(asked("row-2"), "[1]"))
 
 
 @pytest.mark.parametrize(
@@ -156,7 +182,7 @@ def test_a_missing_shard_is_noticed():
 
 def test_answers_are_joined_by_custom_id_in_any_order_and_any_number_of_files(requests):
     answers = {custom_id: n % 4 for n, custom_id in enumerate(requests)}
-    lines = [answer_line(custom_id, f"[{k}]") for custom_id, k in answers.items()]
+    lines = [answer_line(asked(custom_id), f"[{k}]") for custom_id, k in answers.items()]
     files = {"answers.jsonl": lines[6:][::-1], "answers-2.jsonl": lines[:6]}
     labelled, errors = label(**files)
     assert labelled["class"].astype(int).to_dict() == answers
@@ -166,21 +192,21 @@ def test_answers_are_joined_by_custom_id_in_any_order_and_any_number_of_files(re
 
 def test_every_row_without_a_label_has_its_reason(requests):
     expired = {"code": "batch_expired", "message": "too late"}
-    whole = answer_line("row-13", "[1]")
+    whole = answer_line(asked("row-13"), "[1]")
     labelled, errors = label(
-        answer_line("row-2", "[1]"),
-        failed_line("row-3", 429, "rate_limit"),
-        json.dumps({"custom_id": "row-4", "response": None, "error": expired}),
-        failed_line("row-5", 400, "content_filter"),
-        answer_line("row-6", None, "content_filter"),
-        answer_line("row-7", "The comment is about", "length"),
-        answer_line("row-8", "(2)"),
-        answer_line("row-9", "[9]"),
-        answer_line("row-10", "I cannot say"),
-        answer_line("row-11", ""),
-        failed_line("row-12", 200, "overloaded"),
+        answer_line(asked("row-2"), "[1]"),
+        failed_line(asked("row-3"), 429, "rate_limit"),
+        json.dumps({"custom_id": asked("row-4"), "response": None, "error": expired}),
+        failed_line(asked("row-5"), 400, "content_filter"),
+        answer_line(asked("row-6"), None, "content_filter"),
+        answer_line(asked("row-7"), "The comment is about", "length"),
+        answer_line(asked("row-8"), "(2)"),
+        answer_line(asked("row-9"), "[9]"),
+        answer_line(asked("row-10"), "I cannot say"),
+        answer_line(asked("row-11"), ""),
+        failed_line(asked("row-12"), 200, "overloaded"),
         whole[: len(whole) // 2],
-        answer_line("row-99", "[1]"),
+        answer_line(asked("row-99"), "[1]"),
         '{"custom_id": 7',
         "[]",
     )
@@ -202,26 +228,26 @@ def test_every_row_without_a_label_has_its_reason(requests):
 
 
 def test_a_row_that_no_answer_mentions_is_missing(requests):
-    _, errors = label(*(answer_line(custom_id, "[1]") for custom_id in requests[1:]))
+    _, errors = label(*(answer_line(asked(custom_id), "[1]") for custom_id in requests[1:]))
     assert errors["reason"].to_dict() == {"row-2": "missing"}
 
 
 def test_an_answer_cut_after_its_label_is_a_label(requests):
-    labelled, _ = label(answer_line("row-2", "[1] because the commenter", "length"))
+    labelled, _ = label(answer_line(asked("row-2"), "[1] because the commenter", "length"))
     assert labelled["class"]["row-2"] == "1"
 
 
 def test_answers_that_agree_count_once_and_that_disagree_are_an_error(requests, capsys):
     labelled, errors = label(
-        answer_line("row-2", "[1]"),
-        answer_line("row-2", "(1)"),
-        answer_line("row-3", "[1]"),
-        answer_line("row-3", "[2]"),
-        answer_line("row-3", "[1]"),
-        answer_line("row-4", "no idea"),
-        answer_line("row-4", "[3]"),
-        answer_line("row-5", "[0]"),
-        failed_line("row-5", 500, "server"),
+        answer_line(asked("row-2"), "[1]"),
+        answer_line(asked("row-2"), "(1)"),
+        answer_line(asked("row-3"), "[1]"),
+        answer_line(asked("row-3"), "[2]"),
+        answer_line(asked("row-3"), "[1]"),
+        answer_line(asked("row-4"), "no idea"),
+        answer_line(asked("row-4"), "[3]"),
+        answer_line(asked("row-5"), "[0]"),
+        failed_line(asked("row-5"), 500, "server"),
     )
     assert labelled["class"][["row-2", "row-3", "row-4", "row-5"]].tolist() == ["1", "-1", "3", "0"]
     assert errors["reason"]["row-3"] == "conflicting answers"
@@ -230,7 +256,7 @@ def test_answers_that_agree_count_once_and_that_disagree_are_an_error(requests, 
 
 def test_the_teacher_s_confidence_is_written_where_the_answers_have_it(requests):
     def sure(custom_id, *digits):
-        record = json.loads(answer_line(custom_id, f"[{digits[0][0]}]"))
+        record = json.loads(answer_line(asked(custom_id), f"[{digits[0][0]}]"))
         listed = [{"token": k, "logprob": math.log(p)} for k, p in digits]
         record["response"]["body"]["choices"][0]["logprobs"] = {
             "content": [
@@ -242,7 +268,7 @@ def test_the_teacher_s_confidence_is_written_where_the_answers_have_it(requests)
         return json.dumps(record)
 
     Path("pre_process").mkdir()
-    label(sure("row-2", ("1", 0.75), ("3", 0.25)), answer_line("row-3", "[2]"))
+    label(sure("row-2", ("1", 0.75), ("3", 0.25)), answer_line(asked("row-3"), "[2]"))
     lines = Path("pre_process/silver_confidence.csv").read_text(encoding="utf-8").splitlines()
     assert lines[:3] == [
         '"custom_id","p_Positive","p_Mild","p_Negative","p_Irrelevant"',
@@ -253,8 +279,8 @@ def test_the_teacher_s_confidence_is_written_where_the_answers_have_it(requests)
 
 
 def test_the_files_add_up_to_the_requests(requests, capsys):
-    answers = [answer_line(custom_id, "[1]") for custom_id in requests[:7]]
-    answers += [answer_line(custom_id, "?") for custom_id in requests[7:10]]
+    answers = [answer_line(asked(custom_id), "[1]") for custom_id in requests[:7]]
+    answers += [answer_line(asked(custom_id), "?") for custom_id in requests[7:10]]
     labelled, errors = label(*answers)
     unlabelled = read_csv("unlabeled.csv", ["class"], "x")
     purged = read_csv("purged.csv", ["class"], "x")
@@ -264,31 +290,34 @@ def test_the_files_add_up_to_the_requests(requests, capsys):
     assert (len(unlabelled), len(labelled), len(purged), len(retries)) == (12, 12, 7, 5)
     assert set(unlabelled["class"]) == {"-1"} and set(purged["class"]) == {"1"}
     assert Counter(errors["reason"]) == {"no_label": 3, "missing": 2}
-    assert [request["custom_id"] for request in retries] == requests[7:]
     originals = Path(REQUESTS).read_text(encoding="utf-8").splitlines()[7:]
-    assert Path("retry.jsonl").read_text(encoding="utf-8").splitlines() == originals
+    again = [request["custom_id"] for request in retries]
+    assert again == [f"{asked(row)}--try-2" for row in requests[7:]]
+    for request, original in zip(retries, originals, strict=True):
+        assert request["body"] == json.loads(original)["body"]
     assert "7 of 12 rows have a label (58.33%)" in capsys.readouterr().out
 
 
 def test_labels_of_a_retry_are_merged(requests):
-    first = [answer_line(custom_id, "[1]") for custom_id in requests[:7]]
+    first = [answer_line(asked(custom_id), "[1]") for custom_id in requests[:7]]
     label(*first)
-    second = [answer_line(custom_id, "[2]") for custom_id in requests[7:]]
+    second = [answer_line(asked(custom_id), "[2]") for custom_id in requests[7:]]
     labelled, errors = label(**{"answers.jsonl": first, "answers-retry.jsonl": second})
     assert errors.empty
     assert Counter(labelled["class"]) == {"1": 7, "2": 5}
 
 
 def test_answers_to_other_requests_are_refused_and_earlier_labels_stay(requests):
-    label(answer_line("row-2", "[1]"))
+    label(answer_line(asked("row-2"), "[1]"))
     before = Path("labeled.csv").read_bytes()
-    with pytest.raises(UserError, match="none of its 1 answers belongs to a request"):
+    with pytest.raises(UserError, match="none of its 1 answers belongs to a row"):
         label(answer_line("task-1", "[1]"))
     assert Path("labeled.csv").read_bytes() == before
 
 
 def test_a_broken_request_line_is_refused_with_its_number(requests):
+    answer = answer_line(asked("row-2"), "[1]")
     with Path(REQUESTS).open("a", encoding="utf-8") as file:
         file.write('{"custom_id": "row-14", "body"')
     with pytest.raises(UserError, match="requests.jsonl, line 13 is no batch request"):
-        label(answer_line("row-2", "[1]"))
+        label(answer)

@@ -20,8 +20,10 @@ import jsonl_to_csv
 import submit_batch
 from pipeline.common.cli import UserError
 from pipeline.common.files import read_csv
+from pipeline.labelling.ids import label_set, plain_id, request_ids
 from pipeline.labelling.ledger import Ledger
-from pipeline.labelling.requests import write_shards
+from pipeline.labelling.requests import read_requests
+from pipeline.labelling.shards import request_files, write_shards
 from pre_process.sample.provider import always, teacher
 
 KEY = "sk-the-users-own-secret"
@@ -51,7 +53,8 @@ def requests(write_rows):
         rows = [(f"row-{n}", f"评论 {n}", -1) for n in range(2, count + 2)]
         write_rows(DATAS / "simple.csv", rows)
         batch_infer_gen.main(["--max-requests-per-file", "5", *argv])
-        return [custom_id for custom_id, _, _ in rows]
+        files = request_files(DATAS / "inf_batch_v2.jsonl")
+        return [request.custom_id for request in read_requests(files)]
 
     return write
 
@@ -59,7 +62,7 @@ def requests(write_rows):
 def submit(provider, *argv):
     submit_batch.main(
         ["--base-url", provider.url, "--poll-seconds", "0.01", "--max-retries", "3"]
-        + ["--timeout", "5", "--yes", *argv]
+        + ["--timeout", "5", "--wait-for-rows", "0.02", "--yes", *argv]
     )
 
 
@@ -87,10 +90,10 @@ def test_the_answers_of_all_shards_stand_in_one_file_in_the_requests_order(
     submit(provider)
     assert answered() == ids
     assert provider.charged == Counter(ids)
-    assert [(job["first"], job["last"], job["status"]) for job in jobs()] == [
-        (1, 5, "collected"),
-        (1, 5, "collected"),
-        (1, 2, "collected"),
+    assert [(job["rows"], job["status"]) for job in jobs()] == [
+        (5, "collected"),
+        (5, "collected"),
+        (2, "collected"),
     ]
     out = capsys.readouterr().out
     assert "12 of 12 requests were answered (100.00%)" in out
@@ -225,7 +228,7 @@ def test_a_batch_that_ends_early_keeps_its_answers_and_the_rest_is_retried(
     assert "3  came back without an answer" in capsys.readouterr().out
     jsonl_to_csv.main([])
     submit(provider, "--requests-file", str(DATAS / "retry_v2.jsonl"))
-    assert sorted(answered()) == sorted(ids)
+    assert sorted(map(plain_id, answered())) == sorted(ids)
     assert provider.charged == Counter(ids)
 
 
@@ -249,7 +252,8 @@ def test_lines_that_come_twice_count_once_and_strangers_are_kept_and_counted(
         [record] = always(2)(request, times)
         twice = record | {"id": "other"}
         stranger = record | {"custom_id": "somebody else's"}
-        return [record, twice, *([stranger] if request["custom_id"] == "row-2" else [])]
+        message = request["body"]["messages"][-1]["content"]
+        return [record, twice, *([stranger] if message == "评论 2" else [])]
 
     provider = serve(answers)
     ids = requests(5)
@@ -258,43 +262,46 @@ def test_lines_that_come_twice_count_once_and_strangers_are_kept_and_counted(
     assert "1  answers belong to no request of these" in capsys.readouterr().out
 
 
-def test_requests_that_change_while_their_batches_run_are_refused(serve, requests):
+def test_answers_under_way_are_fetched_for_their_own_model_when_another_is_asked(serve, requests):
     provider = serve(polls=10**6)
-    ids = requests()
+    first = requests()
     break_off(provider)
-    requests(12, "--model", "another")
-    with pytest.raises(UserError, match="has changed since its requests 1 to 5 were sent"):
-        submit(provider)
-    requests()
-    provider.polls = 1
     for batch in provider.batches.values():
         batch["polls"] = 1
+    provider.polls = 1
+    second = requests(12, "--model", "a/nother")
     submit(provider)
-    assert answered() == ids and provider.charged == Counter(ids)
+    [kept] = Path("pre_process/label_sets").glob("DeepSeek-V3-*/silver_label_v2.jsonl")
+    assert sorted(answered(kept)) == sorted(first) and answered() == second
+    assert provider.charged == Counter(first + second)
+    assert requests() == first
+    submit(provider)
+    [kept] = Path("pre_process/label_sets").glob("nother-*/silver_label_v2.jsonl")
+    assert answered() == first and answered(kept) == second
+    assert provider.charged == Counter(first + second)
 
 
-def test_rows_with_a_label_are_not_paid_for_again(serve, requests):
+def test_rows_with_a_label_are_not_paid_for_again(serve, requests, capsys):
     provider = serve()
-    requests()
+    ids = requests()
     submit(provider)
-    requests(12, "--model", "another")
-    with pytest.raises(UserError, match="12 of these requests have a label"):
-        submit(provider)
     STATE.unlink()
-    with pytest.raises(UserError, match="12 of these requests have a label"):
-        submit(provider)
-    assert set(provider.charged.values()) == {1}
+    submit(provider)
+    assert "no request is left to send" in capsys.readouterr().out
+    assert requests(14)[:12] == ids
+    submit(provider)
+    assert set(provider.charged.values()) == {1} and len(answered()) == 14
 
 
-def test_open_batches_are_finished_before_other_requests_are_sent(serve, requests):
+def test_open_batches_are_fetched_whatever_requests_are_given(serve, requests):
     provider = serve()
-    requests()
+    ids = requests()
     break_off(provider)
-    Path("other.jsonl").write_bytes((DATAS / "inf_batch_v2-00001-of-00003.jsonl").read_bytes())
-    with pytest.raises(UserError, match="are under way: run submit_batch.py for that file first"):
-        submit(provider, "--requests-file", "other.jsonl")
     with pytest.raises(UserError, match="batches are under way at"):
         submit(serve())
+    Path("other.jsonl").write_bytes((DATAS / "inf_batch_v2-00001-of-00003.jsonl").read_bytes())
+    submit(provider, "--requests-file", "other.jsonl")
+    assert sorted(answered()) == sorted(ids) and provider.charged == Counter(ids)
 
 
 def test_a_wrong_address_or_mode_can_be_corrected_before_anything_was_paid(serve, requests):
@@ -358,21 +365,24 @@ def test_answers_in_another_order_are_put_in_order_by_the_next_run(serve, reques
 
 def test_a_retry_sends_just_the_rows_without_a_label_and_merges(serve, requests):
     truth = {f"row-{n}": n % 4 for n in range(2, 302)}
-    provider = serve(teacher(truth, 4, seed=3))
+    messages = {f"评论 {n}": n % 4 for n in range(2, 302)}
+    provider = serve(teacher(messages, 4, seed=3))
     ids = requests(300, "--max-requests-per-file", "100")
-    submit(provider)
+    submit(provider, "--accept-missing")
     jsonl_to_csv.main([])
     first = read_csv("pre_process/labeled_v2.csv", ["class"], "x").set_index("custom_id")
     missing = set(first.index[first["class"] == "-1"])
     assert missing
-    submit(provider, "--requests-file", str(DATAS / "retry_v2.jsonl"))
-    assert provider.charged == Counter(ids) + Counter(missing)
+    retry = ["--requests-file", str(DATAS / "retry_v2.jsonl"), "--accept-missing"]
+    submit(provider, *retry)
+    by_row = dict(zip(truth, ids, strict=True))
+    assert provider.charged == Counter(ids) + Counter(by_row[row] for row in missing)
     jsonl_to_csv.main([])
     second = read_csv("pre_process/labeled_v2.csv", ["class"], "x").set_index("custom_id")
     assert set(second.index[second["class"] == "-1"]) < missing
     for _ in range(4):  # a retry of the retry, until all have a label
         if (DATAS / "retry_v2.jsonl").stat().st_size:
-            submit(provider, "--requests-file", str(DATAS / "retry_v2.jsonl"))
+            submit(provider, *retry)
             jsonl_to_csv.main([])
     final = read_csv("pre_process/labeled_v2.csv", ["class"], "x").set_index("custom_id")
     assert final["class"].astype(int).to_dict() == truth
@@ -383,20 +393,23 @@ def test_a_pilot_is_part_of_the_whole(serve, requests):
     ids = requests()
     for _ in range(2):
         submit(provider, "--limit", "7")
-    assert answered() == ids[:7]
+    part = answered()
+    assert len(part) == 7 and part == [i for i in ids if i in part] and part != ids[:7]
+    submit(provider, "--limit", "9")
+    assert len(answered()) == 9 and set(part) < set(answered())
     submit(provider)
     assert answered() == ids and provider.charged == Counter(ids)
 
 
 def test_a_dry_run_shows_request_and_price_and_sends_nothing(serve, requests, capsys):
     provider = serve()
-    requests()
+    ids = requests()
     capsys.readouterr()
     submit(provider, "--dry-run", "--price-per-million-output-tokens", "500000")
     out = capsys.readouterr().out
-    assert '"custom_id": "row-2"' in out and "12 requests to send" in out
+    assert f'"custom_id": "{ids[0]}"' in out and "12 requests to send" in out
     assert "output about 48 tokens, price 24.00 (at most 240 tokens, 120.00)" in out
-    assert not provider.calls and not STATE.exists()
+    assert not provider.calls and not STATE.exists() and not (DATAS / "jobs").exists()
 
 
 def test_nothing_is_sent_where_nobody_says_yes(serve, requests, monkeypatch):
@@ -611,7 +624,7 @@ def test_a_half_written_answer_is_cut_off_and_asked_for_again(serve, requests):
     with pytest.raises(UserError, match="refuses the key"):
         submit(provider, "--mode", "chat", "--max-concurrency", "1")
     with ANSWERS.open("a") as file:
-        file.write(answer_line("row-2", "[1]") + "\n" + answer_line("row-3", "[1]")[:50])
+        file.write(answer_line(ids[0], "[1]") + "\n" + answer_line(ids[1], "[1]")[:50])
     submit(provider, "--mode", "chat", "--max-concurrency", "1")
     assert answered() == ids
     assert len(provider.charged) == 11
@@ -729,7 +742,7 @@ def test_a_retry_by_chat_that_is_interrupted_pays_for_no_row_twice(serve, reques
     submit(provider, *retry)
     chats = {custom_id: n for custom_id, n in provider.charged.items() if "chat" in custom_id}
     assert len(chats) == 12 and set(chats.values()) == {1}
-    assert Counter(answered()) == Counter(ids * 2)
+    assert Counter(map(plain_id, answered())) == Counter(ids * 2)
 
 
 def test_two_processes_do_not_send_the_same_requests(serve, requests):
@@ -738,7 +751,7 @@ def test_two_processes_do_not_send_the_same_requests(serve, requests):
     provider = serve()
     requests()
     with (
-        open_ledger(STATE, provider.url, f"./{ANSWERS}"),
+        open_ledger(STATE, provider.url, f"./{ANSWERS}", "label_sets", ""),
         pytest.raises(UserError, match="another submit_batch.py is at work"),
     ):
         submit(provider)
@@ -783,14 +796,15 @@ def test_no_file_is_replaced_while_it_is_open(serve, requests, monkeypatch):
     ANSWERS.write_bytes(b"".join(ANSWERS.read_bytes().splitlines(keepends=True)[::-1]))
     submit(provider)
     jsonl_to_csv.main([])
-    assert answered()[-1] == ids[-1]
+    assert ids[-1] in map(plain_id, answered())
     assert {ANSWERS.name, STATE.name, "retry_v2.jsonl", "labeled_v2.csv"} <= set(replaced)
 
 
 def test_the_teacher_s_agreement_with_itself_is_reported_and_voted_on(serve, requests, capsys):
     def answers(request, times):
         again = "--repeat-" in request["custom_id"]
-        return always(2 if again and request["custom_id"].startswith("row-4-") else 1)(request, 1)
+        fourth = request["body"]["messages"][-1]["content"] == "评论 4"
+        return always(2 if again and fourth else 1)(request, 1)
 
     provider = serve(answers)
     requests()
@@ -807,7 +821,8 @@ def test_the_teacher_s_agreement_with_itself_is_reported_and_voted_on(serve, req
 
 
 def test_75_000_requests_in_15_shards_with_two_kills_are_paid_once(serve, start, codebook):
-    ids = [f"row-{n}" for n in range(2, 75_002)]
+    messages = ["一条评论" * 12 + f" row-{n}" for n in range(2, 75_002)]
+    ids = request_ids(label_set(codebook.text, "m"), messages)
     template = json.dumps(
         {
             "custom_id": "ID",
@@ -817,7 +832,7 @@ def test_75_000_requests_in_15_shards_with_two_kills_are_paid_once(serve, start,
                 "model": "m",
                 "messages": [
                     {"role": "system", "content": codebook.text},
-                    {"role": "user", "content": "一条评论" * 12 + " ID"},
+                    {"role": "user", "content": "COMMENT"},
                 ],
                 "max_tokens": 20,
             },
@@ -825,7 +840,13 @@ def test_75_000_requests_in_15_shards_with_two_kills_are_paid_once(serve, start,
         ensure_ascii=False,
     )
     write_shards(
-        (template.replace("ID", i) for i in ids), DATAS / "inf_batch_v2.jsonl", 5000, 10**9
+        (
+            template.replace("ID", custom_id).replace("COMMENT", message)
+            for custom_id, message in zip(ids, messages, strict=True)
+        ),
+        DATAS / "inf_batch_v2.jsonl",
+        5000,
+        10**9,
     )
     provider = serve(polls=2)
     gate, peak = Gate(provider), 0
@@ -848,5 +869,5 @@ def test_75_000_requests_in_15_shards_with_two_kills_are_paid_once(serve, start,
     assert process.exitcode == 0
     assert answered() == ids
     assert provider.charged == Counter(ids)
-    assert len(provider.batches) == 15 and [job["last"] for job in jobs()] == [5000] * 15
+    assert len(provider.batches) == 15 and [job["rows"] for job in jobs()] == [5000] * 15
     assert 50 < peak < 250, f"{peak:.0f} MiB"

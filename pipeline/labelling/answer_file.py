@@ -67,11 +67,10 @@ def cut_half_written_line(path: str | Path) -> None:
             file.truncate(end - len(last))
 
 
-def lines_since(path: str | Path, offset: int) -> Iterator[bytes]:
-    """Yield the lines from byte `offset` of the answers file on."""
+def lines_of(path: str | Path) -> Iterator[bytes]:
+    """Yield the lines of an answers file, none where it is not there."""
     if Path(path).is_file():
         with Path(path).open("rb") as file:
-            file.seek(offset)
             for line in file:
                 yield line.rstrip(b"\n")
 
@@ -80,7 +79,7 @@ def order_answers(path: str | Path, position: Callable[[str], int]) -> None:
     """Put the answers in order of `position(custom_id)`, equals as they stand."""
     places: list[tuple[int, int, int]] = []
     start = 0
-    for line in lines_since(path, 0):
+    for line in lines_of(path):
         places.append((position(id_of(line)), start, len(line) + 1))
         start += len(line) + 1
     if places == sorted(places):

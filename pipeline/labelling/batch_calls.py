@@ -4,7 +4,6 @@ They are OpenAI's batch interface with what SiliconFlow does otherwise. A provid
 differ needs its calls here; `send_batches.py` says when they are made.
 """
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -20,20 +19,22 @@ from pipeline.common.cli import UserError
 from pipeline.common.files import JsonObject
 from pipeline.labelling.ledger import CREATING, UPLOADING, Job, Ledger
 from pipeline.labelling.provider import doubled_wait, hide_key, is_temporary, seconds_to_wait
+from pipeline.labelling.requests import Requests
 
 SEARCHES = 3  # for what a broken call may have made
 DOWNLOADS = 3  # of a batch's files until the program gives up
 
 
-def submit(client: OpenAI, ledger: Ledger, job: Job, content: bytes, search_pause: float) -> None:
+def submit(
+    client: OpenAI, ledger: Ledger, requests: Requests, job: Job, search_pause: float
+) -> None:
     """Upload a job's requests and make its batch, each unless that is done.
 
     The ledger is written before and after each call; `search_pause` as in `call_once`.
     """
-    if hashlib.sha256(content).hexdigest() != job.sha256:
-        raise UserError(f"{job} have changed since the price was shown: run submit_batch.py again")
     direct, retries = client.with_options(max_retries=0), client.max_retries
     if not job.input_file_id:
+        content = b"".join(line + b"\n" for line in requests.lines(ledger.ids_of(job)))
         name = f"{Path(job.file).stem}-{job.token}.jsonl"
         maybe_made = _note_call(ledger, job, UPLOADING)
         job.input_file_id = call_once(

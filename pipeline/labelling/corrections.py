@@ -9,19 +9,18 @@ from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook, parse_label
 from pipeline.common.files import clean_text, read_csv, write_csv
 from pipeline.labelling.outcomes import Outcome
-from pipeline.labelling.requests import Request
 from pipeline.sheets.coding import read_filled_in, without_space
 
 
 def read_corrections(
-    sheet: str, kept: str, requests: Mapping[str, Request], codebook: Codebook
+    sheet: str, kept: str, rows: pd.DataFrame, codebook: Codebook
 ) -> dict[str, int]:
     """Return custom_id -> class of all corrections: those of `kept`, and of `sheet` if it is given.
 
     `kept` is what `write_corrections` wrote in earlier runs. Raises UserError where either belongs
     to other data or another codebook.
     """
-    messages = {custom_id: request.message for custom_id, request in requests.items()}
+    messages = dict(zip(rows["custom_id"], rows["message"], strict=True))
     corrections: dict[str, int] = {}
     if Path(kept).is_file():
         columns = ["custom_id", "message", "class", "codebook_sha256"]
@@ -60,14 +59,15 @@ def apply_corrections(labels: dict[str, Outcome], corrections: Mapping[str, int]
 
 def write_corrections(
     corrections: Mapping[str, int],
-    requests: Mapping[str, Request],
+    rows: pd.DataFrame,
     path: str,
     codebook: Codebook,
 ) -> None:
     """Write all corrections, so that the next run has them again."""
-    rows = [
-        (custom_id, clean_text(requests[custom_id].message), label, codebook.sha256)
+    messages = dict(zip(rows["custom_id"], rows["message"], strict=True))
+    table = [
+        (custom_id, clean_text(messages[custom_id]), label, codebook.sha256)
         for custom_id, label in corrections.items()
     ]
     columns = ["custom_id", "message", "class", "codebook_sha256"]
-    write_csv(pd.DataFrame(rows, columns=columns), path)
+    write_csv(pd.DataFrame(table, columns=columns), path)

@@ -1,29 +1,37 @@
 """What step 3 writes: the rows with their labels, why others have none, what to send again."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from pipeline.common.files import clean_text, write_csv
-from pipeline.labelling.outcomes import CONFLICT, TIE, Outcome
-from pipeline.labelling.requests import Request, write_shards
+from pipeline.common.codebook import Codebook
+from pipeline.common.files import JsonObject, clean_text, write_csv, write_json, write_text
+from pipeline.labelling.ids import plain_id, request_ids, try_of
+from pipeline.labelling.label_sets import folder_of
+from pipeline.labelling.labels import Answers
+from pipeline.labelling.outcomes import CONFLICT, NOT_ASKED, TIE, Outcome
+from pipeline.labelling.requests import Request, another_try
+
+
+def labelled_table(rows: pd.DataFrame, labels: Mapping[str, Outcome]) -> pd.DataFrame:
+    """Return custom_id, message and class of every row, -1 for none, and coded_by where given."""
+    columns = [name for name in ("custom_id", "message", "class", "coded_by") if name in rows]
+    classes = [labels[custom_id].label for custom_id in rows["custom_id"]]
+    return rows[columns].assign(**{"class": classes})
 
 
 def write_labels(
-    requests: Mapping[str, Request],
-    labels: Mapping[str, Outcome],
+    table: pd.DataFrame,
     unlabeled_file: str | Path,
     labeled_file: str | Path,
     purged_file: str | Path,
 ) -> None:
     """Write every row without a class, every row with its class or -1, and the labelled rows."""
-    rows = [
-        (custom_id, clean_text(request.message), labels[custom_id].label)
-        for custom_id, request in requests.items()
-    ]
-    table = pd.DataFrame(rows, columns=["custom_id", "message", "class"])
-    write_csv(table.assign(**{"class": -1}), unlabeled_file)
+    write_csv(
+        table.drop(columns="coded_by", errors="ignore").assign(**{"class": -1}), unlabeled_file
+    )
     write_csv(table, labeled_file)
     write_csv(table[table["class"] >= 0], purged_file)
 
@@ -41,31 +49,43 @@ def write_errors(
     write_csv(table.assign(reply=table["reply"].map(clean_text)), path)
 
 
-def write_retry(
-    requests: Mapping[str, Request],
+def retry_lines(
+    rows: pd.DataFrame,
     labels: Mapping[str, Outcome],
-    path: str | Path,
-    max_requests: int,
-    max_bytes: int,
-) -> None:
-    """Write the requests to send again: of rows without a label that one more answer may decide."""
-    lines = [
-        request.line
-        for custom_id, request in requests.items()
-        if labels[custom_id].label < 0 and labels[custom_id].form not in (CONFLICT, TIE)
-    ]
-    files = write_shards(lines, path, max_requests, max_bytes)
-    print(f"wrote {', '.join(map(str, files))}: {len(lines):,} requests")
+    requests: Mapping[str, Request],
+    labels_of: str,
+    answers: Answers,
+    sent: Iterable[str],
+) -> list[str]:
+    """Return the requests to send again: of rows without a label that one more answer may decide.
+
+    How often each was sent before is known from the ids that were `sent` and those of the answers.
+    """
+    tries = Counter(answers.tries)
+    for custom_id in sent:
+        row = plain_id(custom_id)
+        tries[row] = max(tries[row], try_of(custom_id))
+    settled = (CONFLICT, TIE, NOT_ASKED.form)
+    lines = []
+    ids = request_ids(labels_of, rows["message"])
+    for custom_id, row in zip(rows["custom_id"], ids, strict=True):
+        outcome = labels[custom_id]
+        if outcome.label < 0 and outcome.form not in settled and row in requests:
+            lines.append(another_try(requests[row], tries[row] + 1))
+    return lines
 
 
 def write_confidence(
     labels: Mapping[str, Outcome], names: tuple[str, ...], path: str | Path
 ) -> None:
-    """Write the teacher's probability of each class, where the answers hold any.
+    """Write the teacher's probability of each class; a row whose answer has none is blank.
 
-    A row whose answer has none is blank.
+    Where no answer has any, what an earlier run wrote goes: it is of other answers.
     """
     if not any(outcome.probabilities for outcome in labels.values()):
+        if Path(path).is_file():
+            Path(path).unlink()
+            print(f"removed {path}: these answers have no probabilities")
         return
     blank = ("",) * len(names)
     cells = [
@@ -75,3 +95,29 @@ def write_confidence(
     table = pd.DataFrame(cells, columns=[f"p_{name}" for name in names])
     table.insert(0, "custom_id", list(labels))
     write_csv(table, path)
+
+
+def write_label_set(
+    table: pd.DataFrame,
+    answers: Answers,
+    labels_of: str,
+    record: JsonObject,
+    codebook: Codebook,
+    label_sets_dir: str | Path,
+) -> None:
+    """Write the labels, the codebook and the record into the folder of the label set.
+
+    What stays there when another codebook or teacher is asked. The labels of repeats are in columns
+    `repeat_1`, `repeat_2`, ..., blank where a row was not repeated.
+    """
+    folder = folder_of(label_sets_dir, labels_of, record["requested_model"])
+    repeats = [answers.repeats.get(row, {}) for row in request_ids(labels_of, table["message"])]
+    for number in range(1, max(map(len, repeats), default=0) + 1):
+        column = []
+        for row in repeats:
+            outcomes = [row[custom_id] for custom_id in sorted(row)]
+            column.append(outcomes[number - 1].label if len(outcomes) >= number else "")
+        table = table.assign(**{f"repeat_{number}": column})
+    write_csv(table, folder / "labels.csv")
+    write_text(codebook.text + "\n", folder / "prompt.txt")
+    write_json(record, folder / "silver_labels.json")

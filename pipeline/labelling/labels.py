@@ -1,79 +1,134 @@
-"""The label of each row, from all the answers to its request."""
+"""The label of each row: what people gave it, or what all the answers to its request come to."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
 
+import pandas as pd
+
 from pipeline.common.codebook import parse_codebook
-from pipeline.labelling.outcomes import CONFLICT, MISSING, TIE, Outcome, read_answers
-from pipeline.labelling.requests import REPEAT, Request, answer_files
+from pipeline.labelling.ids import REPEAT, equal_messages, plain_id, request_ids, set_of, try_of
+from pipeline.labelling.label_sets import answers_elsewhere
+from pipeline.labelling.ledger import Ledger
+from pipeline.labelling.outcomes import CONFLICT, MISSING, NOT_ASKED, TIE, Outcome, read_answers
+from pipeline.labelling.requests import Requests
+
+HUMAN = "human"  # the form of a label that people gave, as in `coded_by`
 
 
 @dataclass
 class Answers:
-    """What a provider answered, by the row that each answer belongs to.
+    """What a provider answered in one label set, by the plain ids of the requests.
 
-    `first` holds the answers to the requests, several where a row was sent or answered again, and
-    `repeats` those to requests that were repeated on purpose. `unmatched` holds custom_id, reason
-    and reply of the answers that belong to no row.
+    `first` holds the answers to the requests and their other tries, several where a row was sent or
+    answered again, and `repeats` those to requests that were repeated on purpose, by their number.
+    `unmatched` holds custom_id, reason and reply of the answers that belong to no row, and `others`
+    counts those of other label sets. `tries` has how often each request was sent, as its answers
+    tell, and `duplicates` counts the answers that came beside another to the same request, of
+    `total`.
     """
 
     first: dict[str, list[Outcome]] = field(default_factory=lambda: defaultdict(list))
-    repeats: dict[str, list[Outcome]] = field(default_factory=lambda: defaultdict(list))
+    repeats: dict[str, dict[str, Outcome]] = field(default_factory=lambda: defaultdict(dict))
     unmatched: list[tuple[str, str, str]] = field(default_factory=list)
+    others: int = 0
+    tries: Counter[str] = field(default_factory=Counter)
+    duplicates: int = 0
+    total: int = 0
 
-    def __len__(self) -> int:
-        by_row = [*self.first.values(), *self.repeats.values()]
-        return len(self.unmatched) + sum(map(len, by_row))
-
-    @property
-    def duplicates(self) -> int:
-        """How many answers came beside another to the same request."""
-        return sum(len(outcomes) - 1 for outcomes in self.first.values())
-
-    def of(self, custom_id: str) -> list[Outcome]:
+    def of(self, row: str) -> list[Outcome]:
         """Return all answers about a row, those to its repeats last."""
-        return self.first.get(custom_id, []) + self.repeats.get(custom_id, [])
+        return self.first.get(row, []) + list(self.repeats.get(row, {}).values())
 
     def asked_again(self) -> list[list[Outcome]]:
         """Return all answers about each row that was repeated."""
-        return [self.of(custom_id) for custom_id in self.repeats]
+        return [self.of(row) for row in self.repeats]
 
 
 def match_answers(
-    answers: Iterable[tuple[str, Outcome]], requests: Mapping[str, Request]
+    answers: Iterable[tuple[str, Outcome]], rows: Collection[str], labels_of: str
 ) -> Answers:
-    """Give each answer to the row whose request it answers."""
+    """Give each answer of a label set to the row that it was asked about.
+
+    `rows` are the plain ids of the rows as they are now. An answer that says the same as another to
+    the same request counts once.
+    """
     matched = Answers()
+    messages = {equal_messages(row) for row in rows}
+    said: set[tuple[str, str, int]] = set()
+    seen: set[str] = set()
     for custom_id, outcome in answers:
-        row, repeat, _ = custom_id.rpartition(REPEAT)
-        if custom_id in requests:
-            matched.first[custom_id].append(outcome)
-        elif repeat and row in requests:
-            matched.repeats[row].append(outcome)
-        else:
+        row = plain_id(custom_id)
+        matched.total += 1
+        if set_of(custom_id) not in ("", labels_of):
+            matched.others += 1
+            continue
+        if equal_messages(row) not in messages:
             broken = outcome.form.startswith("malformed")
-            reason = outcome.form if broken else "unknown id"
+            gone = "no such row" if set_of(custom_id) else "unknown id"
+            reason = outcome.form if broken else gone
             matched.unmatched.append((custom_id, reason, outcome.reply))
+            continue
+        matched.duplicates += custom_id in seen
+        seen.add(custom_id)
+        if (custom_id, outcome.reply, outcome.label) in said:
+            continue
+        said.add((custom_id, outcome.reply, outcome.label))
+        if REPEAT in custom_id:
+            known = matched.repeats[row].get(custom_id)
+            matched.repeats[row][custom_id] = agreed(known, outcome) if known else outcome
+        else:
+            matched.first[row].append(outcome)
+            matched.tries[row] = max(matched.tries[row], try_of(custom_id))
     return matched
 
 
 def decide_labels(
-    answers: Answers, requests: Mapping[str, Request], majority_vote: bool
+    rows: pd.DataFrame, answers: Answers, sent: Iterable[str], labels_of: str, vote: bool
 ) -> dict[str, Outcome]:
-    """Return custom_id -> what a row's answers come to, for every request and in their order.
+    """Return custom_id -> the label of each row, or why it has none, in the rows' order.
 
-    All answers to the request must agree, or with `majority_vote` those to its repeats vote too.
+    `rows` has custom_id, message, class and perhaps coded_by: what people coded stays. Otherwise
+    all answers to the row's request must agree, or with `vote` those to its repeats vote too. A row
+    that was not asked takes the answer about an equal message. `sent` are the ids of the requests
+    that were sent.
     """
+    requested = set(map(plain_id, sent))
+    human = coded_by_people(rows)
+    ids = request_ids(labels_of, rows["message"])
+    by_asked = {row: _decide(answers, row, vote) for row in {*answers.first, *answers.repeats}}
+    equal: dict[str, Outcome] = {}
+    for row in sorted(by_asked, key=lambda row: int(row.rpartition("-")[2])):
+        if by_asked[row].label >= 0:
+            equal.setdefault(equal_messages(row), by_asked[row])
     labels = {}
-    for custom_id in requests:
-        if majority_vote:
-            labels[custom_id] = majority(answers.of(custom_id) or [MISSING])
+    for custom_id, row, label, by_people in zip(
+        rows["custom_id"], ids, rows["class"], human, strict=True
+    ):
+        if by_people:
+            labels[custom_id] = Outcome(int(label), HUMAN, "")
+        elif row in by_asked:
+            labels[custom_id] = by_asked[row]
+        elif row in requested:
+            labels[custom_id] = MISSING
         else:
-            labels[custom_id] = reduce(agreed, answers.first.get(custom_id, [MISSING]))
+            labels[custom_id] = equal.get(equal_messages(row), NOT_ASKED)
     return labels
+
+
+def coded_by_people(rows: pd.DataFrame) -> pd.Series:
+    """Return which rows have a class that people gave."""
+    if "coded_by" not in rows:
+        return pd.Series(False, index=rows.index)
+    return (rows["coded_by"] == HUMAN) & (rows["class"] >= 0)
+
+
+def _decide(answers: Answers, row: str, vote: bool) -> Outcome:
+    if vote:
+        return majority(answers.of(row))
+    return reduce(agreed, answers.first.get(row, [MISSING]))
 
 
 def agreed(first: Outcome, second: Outcome) -> Outcome:
@@ -108,13 +163,15 @@ def self_agreement(rows: Iterable[list[Outcome]]) -> tuple[int, int, float]:
     return len(shares), shares.count(1.0), sum(shares) / max(len(shares), 1)
 
 
-def labelled_ids(answers_file: str | Path, prompt: str) -> set[str]:
-    """Return the ids that have a label in the answers so far, by the codebook of a prompt."""
-    if not Path(answers_file).is_file():
-        return set()
-    codebook = parse_codebook("the requests' codebook", prompt)
+def labelled_ids(ledger: Ledger, requests: Requests) -> set[str]:
+    """Return the plain ids that have a label in the answers so far, by the requests' codebook."""
+    codebook = parse_codebook("the requests' codebook", requests.prompt)
+    own = answers_elsewhere(ledger.answers_file, ledger.label_sets_dir, requests.label_set)
+    files = [path for path in (Path(ledger.answers_file), own) if path.is_file()]
     outcomes: dict[str, Outcome] = {}
-    for custom_id, outcome in read_answers(answer_files(answers_file), codebook):
-        known = outcomes.get(custom_id)
-        outcomes[custom_id] = agreed(known, outcome) if known else outcome
-    return {custom_id for custom_id, outcome in outcomes.items() if outcome.label >= 0}
+    for custom_id, outcome in read_answers(files, codebook):
+        if REPEAT not in custom_id and set_of(custom_id) == requests.label_set:
+            row = plain_id(custom_id)
+            known = outcomes.get(row)
+            outcomes[row] = agreed(known, outcome) if known else outcome
+    return {row for row, outcome in outcomes.items() if outcome.label >= 0}

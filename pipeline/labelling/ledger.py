@@ -1,48 +1,57 @@
-"""What was sent to a provider and what came of it: one readable JSON file beside the requests."""
+"""What was sent to a provider and what came of it: one readable JSON file beside the requests.
 
-import hashlib
+Which requests a job is of stands in a file of its own, written once, in the folder `jobs` beside
+it: a job is fetched and counted whatever became of the requests' file.
+"""
+
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 
 from pipeline.common.cli import UserError
-from pipeline.common.files import read_json, write_json
+from pipeline.common.files import read_json, read_text, write_json, write_text
 from pipeline.common.lock import lock
-from pipeline.labelling.labels import labelled_ids
-from pipeline.labelling.requests import Requests, read_span
+from pipeline.labelling.answer_file import id_of, lines_of
+from pipeline.labelling.label_sets import answers_elsewhere, folder_of
 
 # A job's own states, beside those that the provider gives its batch.
 PLANNED, UPLOADING, CREATING, SENDING = "planned", "uploading", "creating", "sending"
+DOWNLOADING = "downloading"  # again: the provider still has what the answers file has lost
 COLLECTED, FAILED, REPLACED = "collected", "failed", "replaced"
+
+
+def new_token() -> str:
+    """Return a name that no other job has."""
+    return secrets.token_hex(8)
 
 
 @dataclass
 class Job:
-    """Requests `first` to `last` (from 1) of a file, sent as one batch or one by one (`chat`).
+    """Requests that are sent as one batch or one by one (`chat`).
 
     `token` names the job to the provider, in the upload's name and the batch's metadata, so that
-    what was made just before a crash can be found. `sha256` is that of the requests' lines.
+    what was made just before a crash can be found. `file` is the requests', `label_set` what their
+    ids begin with.
     """
 
     file: str
-    first: int
-    last: int
-    sha256: str
+    label_set: str
+    model: str
+    rows: int
     mode: str
-    offset: int = 0  # bytes of the answers file when the job was planned
+    base_url: str
     replace_model: str = ""  # what SiliconFlow puts in place of the requests' model
-    token: str = field(default_factory=lambda: secrets.token_hex(8))
+    token: str = field(default_factory=new_token)
     planned: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     status: str = PLANNED
     input_file_id: str = ""
     batch_id: str = ""
     message: str = ""
-    ended: float = 0.0  # seconds since 1970
+    ended: float = 0.0  # when its batch was first seen to have ended, in seconds since 1970
     retried: int = 0  # calls that were tried again
     counts: dict = field(default_factory=dict)
 
@@ -55,67 +64,111 @@ class Job:
         """Whether it is open and may have cost something."""
         return self.is_open and self.status not in (PLANNED, UPLOADING)
 
-    @property
-    def rows(self) -> int:
-        return self.last - self.first + 1
-
     def end(self, message: str, counts: dict) -> None:
-        """Note that the answers are in the answers file."""
-        self.status, self.message, self.counts, self.ended = COLLECTED, message, counts, time.time()
+        """Note that the answers are in their file."""
+        self.status, self.message, self.counts = COLLECTED, message, counts
+        self.ended = self.ended or time.time()
 
     def __str__(self) -> str:
-        return f"{self.file}, requests {self.first:,} to {self.last:,}"
+        return f"{self.rows:,} requests of {self.file}"
 
 
 @dataclass
 class Ledger:
-    """All jobs whose answers go to one file, at one provider."""
+    """All jobs of a study.
+
+    Answers of `label_set`, the set that is asked for now, go to `answers_file`, those of other
+    sets to the sets' folders in `label_sets_dir`.
+    """
 
     path: Path
     base_url: str
     answers_file: str
+    label_sets_dir: str
+    label_set: str
     jobs: list[Job]
+    _ids: dict[str, list[str]] = field(default_factory=dict)  # by the token of their job
+    _unsaved: set[str] = field(default_factory=set)  # tokens of jobs whose ids are not written yet
 
     @property
     def open_jobs(self) -> list[Job]:
         """The jobs whose answers are not all there."""
         return [job for job in self.jobs if job.is_open]
 
-    def jobs_of(self, file: str) -> list[Job]:
-        """Return the jobs of a request file that count, in the file's order."""
-        jobs = [job for job in self.jobs if job.file == file]
-        kept = [job for job in jobs if job.status not in (FAILED, REPLACED)]
-        return sorted(kept, key=lambda job: job.first)
+    def jobs_of(self, label_set: str) -> list[Job]:
+        """Return the jobs of a label set whose requests were sent, or are to be."""
+        jobs = [job for job in self.jobs if job.label_set == label_set]
+        return [job for job in jobs if job.status not in (FAILED, REPLACED)]
+
+    def answers_of(self, job: Job) -> Path:
+        """Return the file that a job's answers go to."""
+        if job.label_set == self.label_set:
+            return Path(self.answers_file)
+        folder = folder_of(self.label_sets_dir, job.label_set, job.model)
+        return folder / Path(self.answers_file).name
+
+    def add(self, job: Job, ids: list[str]) -> None:
+        """Add a job of the requests with these ids."""
+        self.jobs.append(job)
+        self.keep(job, ids)
+
+    def keep(self, job: Job, ids: list[str]) -> None:
+        """Let a job be one of these requests alone."""
+        job.rows, self._ids[job.token] = len(ids), ids
+        self._unsaved.add(job.token)
+
+    def ids_of(self, job: Job) -> list[str]:
+        """Return the ids of a job's requests."""
+        if job.token not in self._ids:
+            cure = f"restore it: {self.path} belongs to it"
+            self._ids[job.token] = read_text(self._ids_file(job), cure).split()
+        return self._ids[job.token]
+
+    def _ids_file(self, job: Job) -> Path:
+        return self.path.parent / "jobs" / f"{job.token}.txt"
 
     def save(self) -> None:
-        """Write the file; a killed write leaves the old one."""
-        record = asdict(self)
-        del record["path"]
+        """Write what has changed, the jobs last; a killed write leaves the old file."""
+        for job in self.jobs:
+            if job.token in self._unsaved:
+                write_text("".join(f"{i}\n" for i in self._ids[job.token]), self._ids_file(job))
+        self._unsaved.clear()
+        jobs = [asdict(job) for job in self.jobs]
+        record = {"base_url": self.base_url, "answers_file": self.answers_file, "jobs": jobs}
         write_json(record, self.path)
 
 
 @contextmanager
-def open_ledger(path: str | Path, base_url: str, answers_file: str) -> Iterator[Ledger]:
+def open_ledger(
+    path: str | Path, base_url: str, answers_file: str, label_sets_dir: str, label_set: str
+) -> Iterator[Ledger]:
     """Read the ledger, or begin one, and keep other processes from it and from the answers."""
     path, answers_file = Path(path), Path(answers_file).as_posix()
     with _locked(path), _locked(Path(answers_file)):
-        ledger = Ledger(path, base_url, answers_file, [])
+        ledger = Ledger(path, base_url, answers_file, label_sets_dir, label_set, [])
         if path.exists():
             cure = f"restore it, or look up at {base_url} what was sent before you delete it"
-            saved = read_ledger(path, cure)
-            ledger.jobs = saved.jobs
-            _check(ledger, saved.base_url, saved.answers_file)
+            into, ledger.jobs = read_jobs(path, cure)
+            _check(ledger, into)
         yield ledger
 
 
-def read_ledger(path: Path, cure: str) -> Ledger:
-    """Read a ledger as it was saved."""
+def read_jobs(path: Path, cure: str) -> tuple[str, list[Job]]:
+    """Read a ledger as it was saved: the answers file and the jobs."""
     record = read_json(path, cure)
     try:
-        jobs = [Job(**job) for job in record["jobs"]]
-        return Ledger(path, record["base_url"], record["answers_file"], jobs)
+        return record["answers_file"], [Job(**job) for job in record["jobs"]]
     except (KeyError, TypeError) as error:
-        raise UserError(f"{path} is no state of submit_batch.py: {cure}") from error
+        raise UserError(f"{path} is no state of this submit_batch.py: {cure}") from error
+
+
+def sent_ids(path: str | Path, label_set: str) -> list[str]:
+    """Return the ids of what was sent for a label set, [] where there is no ledger of it."""
+    if not Path(path).is_file():
+        return []
+    _, jobs = read_jobs(Path(path), "restore it")
+    ledger = Ledger(Path(path), "", "", "", label_set, jobs)
+    return [custom_id for job in ledger.jobs_of(label_set) for custom_id in ledger.ids_of(job)]
 
 
 @contextmanager
@@ -134,115 +187,41 @@ def _locked(path: Path) -> Iterator[None]:
         held.release()
 
 
-def _check(ledger: Ledger, at: str, into: str) -> None:
+def _check(ledger: Ledger, into: str) -> None:
     """Stop where the jobs belong to another provider or file, or their answers are gone."""
     kept = [job for job in ledger.jobs if job.status not in (FAILED, REPLACED)]
-    if at != ledger.base_url:
-        if any(job.is_sent and job.mode == "batch" for job in kept):
-            raise UserError(f"{ledger.path}: batches are under way at {at}: give --base-url {at}")
-        for job in kept:
+    for job in kept:
+        if job.base_url != ledger.base_url:
+            if job.is_sent and job.mode == "batch":
+                raise UserError(
+                    f"{ledger.path}: batches are under way at {job.base_url}: give --base-url "
+                    f"{job.base_url}"
+                )
             job.status = REPLACED if job.status == UPLOADING else job.status
     if Path(into) != Path(ledger.answers_file) and kept:
         raise UserError(
             f"{ledger.path}: the answers so far are in {into}: give --answers-file {into}, or "
             "another --state-file to start anew"
         )
-    size = _size(into)
+    there: dict[str, set[str]] = {}
     for job in kept:
-        if job.mode == "chat" and size < job.offset + (job.status == COLLECTED):
-            raise UserError(
-                f"{into} has lost answers that were paid for: put it back, or move {ledger.path} "
-                "away to pay again"
-            )
-        if job.mode == "batch" and job.status == COLLECTED and not size:
-            job.status = "downloading"  # the provider still has the files
-
-
-def plan(
-    ledger: Ledger,
-    requests: Requests,
-    mode: str,
-    replace_model: str,
-    limit: int,
-) -> list[Job]:
-    """Add a job for each span of requests that none covers yet; return these new jobs.
-
-    Jobs of which nothing was sent or answered are planned anew, and so are those of a retry that
-    brought no label once it is written again. `limit` (0 = none) is how many requests may be sent
-    in all, from the first on. Stops where the requests of a job under way have changed or belong to
-    another file, and where one has a label already.
-    """
-    labelled = cache(lambda: labelled_ids(ledger.answers_file, requests.prompt))
-    offset = _size(ledger.answers_file)
-    ledger.jobs = [
-        job
-        for job in ledger.jobs
-        if job.status != PLANNED and not (job.status == SENDING and job.offset == offset)
-    ]
-    for job in ledger.jobs:
-        if job.status == UPLOADING and (
-            (job.mode, job.replace_model) != (mode, replace_model) or job.file not in requests.files
-        ):
-            job.status = REPLACED
-        if job.is_open and job.file not in requests.files:
-            raise UserError(
-                f"{ledger.path}: {job} are under way: run submit_batch.py for that file first"
-            )
-    left = limit or len(requests)
-    new: list[Job] = []
-    for name, ids in requests.ids.items():
-        start = 1  # the first request after those that a job has
-        for job in [*_current(ledger, requests, name, labelled), None]:
-            if job and job.replace_model != replace_model:
-                raise UserError(
-                    f"{ledger.path}: {job} were sent with --replace-model "
-                    f"'{job.replace_model}': give the same for the rest"
-                )
-            end = min(job.first - 1 if job else len(ids), start + left - 1)
-            if start <= end:
-                digest = _digest(requests.files[name], start, end)
-                new.append(Job(name, start, end, digest, mode, offset, replace_model))
-                left -= end - start + 1
-            if job:
-                start, left = job.last + 1, max(0, left - job.rows)
-    if new and (again := {i for job in new for i in requests.ids_of(job)} & labelled()):
-        raise UserError(
-            f"{len(again):,} of these requests have a label in {ledger.answers_file} already: run "
-            "jsonl_to_csv.py and send its retry file, or give another --answers-file and "
-            "--state-file"
-        )
-    ledger.jobs += new
-    return new
-
-
-def _current(
-    ledger: Ledger, requests: Requests, name: str, labelled: Callable[[], set[str]]
-) -> list[Job]:
-    """Return the jobs of a file as it is now, in its order.
-
-    Jobs of requests that have changed become `replaced`. `labelled()` are the ids with a label.
-    """
-    file = requests.files[name]
-    for job in ledger.jobs_of(name):
-        if _digest(file, job.first, job.last) != job.sha256:
-            if job.is_sent:
-                raise UserError(
-                    f"{file} has changed since its requests {job.first:,} to {job.last:,} were "
-                    f"sent ({job.batch_id or job.mode}): restore it by the same run of "
-                    "batch_infer_gen.py, or give them up: cancel the batch at the provider and "
-                    f"delete {ledger.path}"
-                )
-            job.status = REPLACED
+        if job.status != COLLECTED:
             continue
-        written_anew = job.status == COLLECTED and file.stat().st_mtime > job.ended
-        if written_anew and labelled().isdisjoint(requests.ids_of(job)):
-            job.status = REPLACED
-    return ledger.jobs_of(name)
+        if job.label_set not in there:
+            there[job.label_set] = _answered_ids(ledger, job)
+        got = job.counts.get("answered", 0) + sum(job.counts.get("failed", {}).values())
+        if len(there[job.label_set].intersection(ledger.ids_of(job))) >= got:
+            continue
+        if job.mode == "chat" or job.base_url != ledger.base_url:
+            raise UserError(
+                f"{ledger.answers_of(job)} has lost answers that were paid for: put it back, or "
+                f"move {ledger.path} away to pay again"
+            )
+        job.status = DOWNLOADING
 
 
-def _digest(file: Path, first: int, last: int) -> str:
-    return hashlib.sha256(read_span(file, first, last)).hexdigest()
-
-
-def _size(path: str | Path) -> int:
-    return Path(path).stat().st_size if Path(path).is_file() else 0
+def _answered_ids(ledger: Ledger, job: Job) -> set[str]:
+    """Return the ids in the files where the answers of a job's label set may lie."""
+    elsewhere = answers_elsewhere(ledger.answers_file, ledger.label_sets_dir, job.label_set)
+    files = {Path(ledger.answers_file), elsewhere}
+    return {id_of(line) for file in files for line in lines_of(file)}

@@ -5,6 +5,7 @@ An answer in a format of another kind is read here, by `outcome_of`.
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ class Outcome:
 
     `probabilities` are those of the classes where the provider gave log-probabilities, None for a
     class that is not among the most probable tokens. `created` is when the provider answered, in
-    seconds since 1970, 0 where it does not say.
+    seconds since 1970, 0 where it does not say, and `model` is the model that answered.
     """
 
     label: int
@@ -32,9 +33,11 @@ class Outcome:
     reply: str
     probabilities: tuple[float | None, ...] = ()
     created: float = 0
+    model: str = ""
 
 
 MISSING = Outcome(-1, "missing", "")
+NOT_ASKED = Outcome(-1, "not asked yet", "")
 CONFLICT, TIE = "conflicting answers", "tie"  # forms of rows that one more answer cannot decide
 
 
@@ -80,9 +83,16 @@ def outcome_of(record: JsonObject, codebook: Codebook) -> Outcome:
     cut = parsed.label < 0 and finish == "length"
     tokens = (choice.get("logprobs") or {}).get("content") or []
     probabilities = class_probabilities(tokens, parsed.label, len(codebook.names))
-    created = record["response"]["body"].get("created")
-    created = created if isinstance(created, int | float) else 0
-    return Outcome(parsed.label, "length" if cut else parsed.form, reply, probabilities, created)
+    body = record["response"]["body"]
+    created = body.get("created")
+    return Outcome(
+        parsed.label,
+        "length" if cut else parsed.form,
+        reply,
+        probabilities,
+        created if isinstance(created, int | float) else 0,
+        sys.intern(str(body.get("model") or "")),
+    )
 
 
 def choice_of(record: JsonObject) -> JsonObject:

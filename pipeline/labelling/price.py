@@ -5,9 +5,53 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
+from pipeline.common.cli import UserError
 from pipeline.common.codebook import answer
 from pipeline.common.files import JsonObject
-from pipeline.labelling.requests import Request
+from pipeline.labelling.ledger import Job, Ledger
+from pipeline.labelling.requests import Request, Requests
+
+
+def print_plan(
+    ledger: Ledger,
+    new: list[Job],
+    requests: Requests,
+    mode: str,
+    price_in: float,
+    price_out: float,
+) -> None:
+    """Print what is under way, what is to be sent, and what that will cost."""
+    if sent := sum(job.rows for job in ledger.open_jobs if job not in new):
+        print(f"{sent:,} requests are under way")
+    if not new:
+        print("no request is left to send")
+        return
+    ids = [custom_id for job in new for custom_id in ledger.ids_of(job)]
+    print_request(next(requests.read(ids)))
+    others = sorted({job.model for job in ledger.jobs if job.label_set != requests.label_set})
+    if others and not ledger.jobs_of(requests.label_set)[len(new) :]:
+        print(
+            f"the labels so far are by another codebook or model ({', '.join(others)}): they are "
+            "kept, and these requests are labelled anew"
+        )
+    print(f"{len(ids):,} requests to send to {ledger.base_url} ({mode} mode)")
+    print_estimate(requests.read(ids), price_in, price_out)
+
+
+def print_result(
+    ledger: Ledger, refused: list[Job], requests: Requests, price_in: float, price_out: float
+) -> None:
+    """Print what came of the requests so far; stop with a line where batches were refused."""
+    jobs = [job for job in ledger.jobs_of(requests.label_set) if job.file == requests.name]
+    if counts := [job.counts for job in jobs if job.counts]:
+        print_outcome(counts, price_in, price_out)
+        print(f"wrote {ledger.answers_file}: run jsonl_to_csv.py, which says what to send again")
+    if refused:
+        raise UserError(
+            f"the provider refused {len(refused)} batches, which cost nothing ({refused[0]}: "
+            f"{refused[0].message}): correct the requests, or wait where it names a limit, and run "
+            "this again"
+        )
 
 
 def print_request(request: Request) -> None:

@@ -11,6 +11,7 @@ import platform
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from openai import APIError, APIStatusError, DefaultHttpxClient, OpenAI
@@ -19,7 +20,27 @@ from pipeline.common.cli import UserError
 
 NO_KEY = "none"  # to a server on one's own machine, which asks for no key
 TEMPORARY = (408, 409, 429)  # statuses worth another try; so are 500 to 599
+# What providers say when an account has too much under way. Sources: OpenAI's error code
+# token_limit_exceeded ("Enqueued token limit reached"), Azure's and SiliconFlow's own words.
+LIMIT = re.compile(
+    r"(?:enqueued|queued?|concurrent|batch|token|quota|rate)\w*\W+(?:\w+\W+){0,4}?(?:limit|exceed|quota)"
+    r"|too many|maximum number of|队列|并发|上限|限制",
+    re.IGNORECASE,
+)
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60  # seconds between two tries, which double
+
+
+@dataclass(frozen=True)
+class SendOptions:
+    """How requests are sent, as submit_batch.py has it; times are in seconds."""
+
+    max_concurrency: int
+    max_retries: int
+    timeout: float
+    poll_seconds: float
+    max_batches_under_way: int
+    wait_for_rows: float
+    accept_missing: bool
 
 
 def connect(base_url: str, max_retries: int, timeout: float) -> OpenAI:
@@ -106,6 +127,20 @@ def is_temporary(error: APIError) -> bool:
     """Return whether the same call may go well later."""
     status = getattr(error, "status_code", None)
     return status is None or status in TEMPORARY or status >= 500
+
+
+def is_limit(error: APIError) -> bool:
+    """Return whether a call is refused for a limit of the account, which passes."""
+    status = getattr(error, "status_code", None)
+    return status == 429 or (status in (400, 403) and names_limit(str(error)))
+
+
+def names_limit(message: str) -> bool:
+    """Return whether a refusal of a batch names a limit of the account, not of the request.
+
+    Such as "Enqueued token limit reached" or "maximum number of batches in progress".
+    """
+    return bool(LIMIT.search(message)) and not message.startswith("line ")
 
 
 def seconds_to_wait(error: APIError, attempt: int) -> float:

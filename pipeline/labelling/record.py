@@ -4,10 +4,15 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import reduce
+
+import pandas as pd
 
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import JsonObject
-from pipeline.labelling.labels import Answers, self_agreement
+from pipeline.evaluation.metrics import cohen_kappa, confusion, wilson_interval
+from pipeline.labelling.ids import label_set, request_ids
+from pipeline.labelling.labels import HUMAN, Answers, agreed, coded_by_people, self_agreement
 from pipeline.labelling.outcomes import Outcome
 from pipeline.labelling.requests import Request
 
@@ -15,47 +20,84 @@ from pipeline.labelling.requests import Request
 def describe_labels(
     labels: Mapping[str, Outcome],
     answers: Answers,
-    requests: Mapping[str, Request],
+    rows: pd.DataFrame,
+    request: Request | None,
     codebook: Codebook,
-    corrected: int,
     majority_vote: bool,
 ) -> JsonObject:
     """Return what a paper says of silver labels: who gave them, when, how many, and why not others.
 
-    The model and its settings are those of the first request; `corrected` is how many labels
-    people changed.
+    `labels` are those of the answers and of people who coded the spreadsheet, before corrections.
+    `request` is any of the requests, None where there are none; the models are those that answered.
     """
     outcomes = labels.values()
-    body = json.loads(next(iter(requests.values())).line)["body"]
-    reasons = Counter(out.form.split(" line ")[0] for out in outcomes if out.label < 0)
-    classes = Counter(out.label for out in outcomes)
+    silver = [out for out in outcomes if out.form != HUMAN]
+    body = json.loads(request.line)["body"] if request else {}
+    models = Counter(out.model for out in silver if out.model)
+    reasons = Counter(out.form.split(" line ")[0] for out in silver if out.label < 0)
     dates = [
-        datetime.fromtimestamp(out.created, UTC).date().isoformat()
-        for out in outcomes
-        if out.created
+        datetime.fromtimestamp(out.created, UTC).date().isoformat() for out in silver if out.created
     ]
-    rows, agreed, pairs = self_agreement(answers.asked_again())
+    again, agree, pairs = self_agreement(answers.asked_again())
+    labels_of = label_set(codebook.text, body.get("model", ""))
     return {
         "requests": len(outcomes),
         "labelled": sum(out.label >= 0 for out in outcomes),
+        "human_rows": len(outcomes) - len(silver),
         "reasons": dict(reasons.most_common()),
-        "strict": sum(out.form == "strict" for out in outcomes),
-        "lenient": sum(out.form == "lenient" for out in outcomes),
-        "teachers": [body.get("model", "")],
+        "strict": sum(out.form == "strict" for out in silver),
+        "lenient": sum(out.form == "lenient" for out in silver),
+        "teachers": [model for model, _ in models.most_common()] or [body.get("model", "")],
+        "requested_model": body.get("model", ""),
         "temperature": body.get("temperature"),
         "max_tokens": body.get("max_tokens"),
         "first_answer": min(dates, default=""),
         "last_answer": max(dates, default=""),
-        "asked_again": rows,
-        "all_agree": agreed,
+        "asked_coded_rows": check_of_people(rows, answers, labels_of, len(codebook.names)),
+        "asked_again": again,
+        "all_agree": agree,
         "self_agreement": pairs,
-        "classes": {name: classes[k] for k, name in enumerate(codebook.names)},
-        "corrected": corrected,
         "majority_vote": majority_vote,
         "duplicates": answers.duplicates,
         "unmatched": len(answers.unmatched),
+        "other_sets": answers.others,
         "codebook_sha256": codebook.sha256,
         "class_names": list(codebook.names),
+    }
+
+
+def count_classes(labels: Mapping[str, Outcome], codebook: Codebook) -> dict[str, int]:
+    """Return how many rows have each class."""
+    classes = Counter(out.label for out in labels.values())
+    return {name: classes[k] for k, name in enumerate(codebook.names)}
+
+
+def check_of_people(
+    rows: pd.DataFrame, answers: Answers, labels_of: str, num_labels: int
+) -> JsonObject | None:
+    """Return how far the teacher agrees with people on the rows that people coded and it was asked.
+
+    None where there are no such rows.
+    """
+    human = coded_by_people(rows)
+    pairs = []
+    for row, label, by_people in zip(
+        request_ids(labels_of, rows["message"]), rows["class"], human, strict=True
+    ):
+        if by_people and row in answers.first:
+            silver = reduce(agreed, answers.first[row]).label
+            if silver >= 0:
+                pairs.append((label, silver))
+    if not pairs:
+        return None
+    people, teacher = zip(*pairs, strict=True)
+    matrix = confusion(pd.Series(people).to_numpy(), pd.Series(teacher).to_numpy(), num_labels)
+    agree = sum(label == silver for label, silver in pairs)
+    return {
+        "rows": len(pairs),
+        "agreement": agree / len(pairs),
+        "agreement_ci95": wilson_interval(agree, len(pairs)),
+        "cohen_kappa": float(cohen_kappa(matrix)),
     }
 
 
@@ -65,6 +107,8 @@ def print_summary(record: JsonObject) -> None:
     print(f"{labelled:,} of {total:,} rows have a label ({labelled / total:.2%}):")
     for k, (name, count) in enumerate(record["classes"].items()):
         print(f"  {count:>9,}  [{k}] {name} ({count / max(labelled, 1):.1%})")
+    if record["human_rows"]:
+        print(f"  {record['human_rows']:>9,}  coded by people in the spreadsheet")
     print(f"  {record['strict']:>9,}  answered exactly [k]; {record['lenient']:,} in another form")
     if record["corrected"]:
         print(f"  {record['corrected']:>9,}  corrected by hand")
@@ -75,9 +119,18 @@ def print_summary(record: JsonObject) -> None:
         f"{record['duplicates']:,} answers came twice; {record['unmatched']:,} belong to no row "
         "(in the errors file)"
     )
+    if record["other_sets"]:
+        print(f"{record['other_sets']:,} answers are those of another codebook or model: left out")
     if rows := record["asked_again"]:
         print(
             f"{rows:,} rows were labelled more than once: all labels of {record['all_agree']:,} "
             f"agree ({record['all_agree'] / rows:.1%}), and {record['self_agreement']:.1%} of the "
             "pairs of labels"
+        )
+    if check := record["asked_coded_rows"]:
+        low, high = check["agreement_ci95"]
+        print(
+            f"on {check['rows']:,} rows that people coded, the model gives their class in "
+            f"{check['agreement']:.1%} [{low:.1%}, {high:.1%}] (Cohen's kappa "
+            f"{check['cohen_kappa']:.4f})"
         )

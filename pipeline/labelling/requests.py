@@ -1,27 +1,20 @@
-"""Batch requests to an OpenAI-compatible provider: their files, shards and repeats.
+"""Requests to an OpenAI-compatible provider, as their files hold them; repeats and other tries.
 
-A file that is too large for a provider is cut into numbered shards. A repeat is a request that is
-sent again on purpose, to see whether the teacher agrees with itself.
+A repeat is a request that is sent again on purpose, to see whether the teacher agrees with itself.
 """
 
 import codecs
 import json
-import os
-import random
-import re
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
 
 from pipeline.common.cli import UserError
 from pipeline.common.files import JsonObject
-
-SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
+from pipeline.labelling.ids import REPEAT, TRY, is_made_for, label_set, plain_id, rank
+from pipeline.labelling.shards import SHARD, write_shards
 
 
 @dataclass(frozen=True)
@@ -31,6 +24,7 @@ class Request:
     custom_id: str
     prompt: str
     message: str
+    model: str
     max_tokens: int
     line: str
 
@@ -50,172 +44,124 @@ def request_line(custom_id: str, message: str, prompt: str, body: JsonObject) ->
     return json.dumps(request, ensure_ascii=False)
 
 
-def write_shards(
-    lines: Iterable[str], path: str | Path, max_requests: int, max_bytes: int
-) -> list[Path]:
-    """Write lines to `path`, or to `path` numbered `-00001-of-00015` where one file is too small.
-
-    A file holds at most `max_requests` lines and `max_bytes` bytes. Shards of an earlier run go
-    once the new ones are complete.
-    """
-    path = Path(path)
-    stale = set(_existing_files(path))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".requests-", dir=path.parent))
-        try:
-            parts = _write_files(lines, scratch, max_requests, max_bytes)
-            total = len(parts)
-            shards = [
-                path.with_stem(f"{path.stem}-{n:05d}-of-{total:05d}") if total > 1 else path
-                for n in range(1, total + 1)
-            ]
-            for part, shard in zip(parts, shards, strict=True):
-                os.replace(part, shard)
-        finally:
-            shutil.rmtree(scratch)
-        for old in stale - set(shards):
-            old.unlink()
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path} ({error.strerror}): check the folder and the free space"
-        ) from error
-    return shards
-
-
-def _write_files(
-    lines: Iterable[str], folder: Path, max_requests: int, max_bytes: int
-) -> list[Path]:
-    """Write lines to numbered files of a folder, as many as they need and at least one."""
-    parts: list[Path] = []
-    count = size = 0
-    with ExitStack() as open_part:
-        for line in lines:
-            data = line.encode() + b"\n"
-            if len(data) > max_bytes:
-                raise UserError(
-                    f"a request of {len(data):,} bytes is over --max-bytes-per-file: {line[:80]}"
-                )
-            if not parts or count == max_requests or size + len(data) > max_bytes:
-                open_part.close()
-                parts.append(folder / f"{len(parts):05d}")
-                out = open_part.enter_context(parts[-1].open("wb"))
-                count = size = 0
-            out.write(data)
-            count, size = count + 1, size + len(data)
-    if not parts:
-        parts.append(folder / "00000")
-        parts[0].touch()
-    return parts
-
-
-def _existing_files(path: Path) -> list[Path]:
-    """Return the file and its numbered shards, those that exist."""
-    shards = sorted(
-        p for p in path.parent.glob(f"{path.stem}-*{path.suffix}") if SHARD.search(p.stem)
-    )
-    return ([path] if path.is_file() else []) + shards
-
-
-def request_files(path: str | Path) -> list[Path]:
-    """Return a request file or all of its numbered shards; refuse a mixture or a gap."""
-    path = Path(path)
-    found = _existing_files(path)
-    if not found:
-        raise UserError(
-            f"{path} not found: run batch_infer_gen.py first (jsonl_to_csv.py writes a retry file)"
-        )
-    numbers = [tuple(map(int, SHARD.search(p.stem).groups())) for p in found if p != path]
-    complete = not numbers or numbers == [(n, len(numbers)) for n in range(1, len(numbers) + 1)]
-    if not complete or (numbers and path in found):
-        raise UserError(
-            f"{path} and its shards do not belong together ({', '.join(p.name for p in found)}): "
-            "run batch_infer_gen.py again"
-        )
-    return found
-
-
-def answer_files(path: str | Path) -> list[Path]:
-    """Return the answer and error files: `path`, its siblings `<stem>-*.jsonl`, or a pattern's."""
-    path = Path(path)
-    if any(sign in path.name for sign in "*?["):
-        found = sorted(p for p in path.parent.glob(path.name) if p.is_file())
-    else:
-        found = [path] if path.is_file() else []
-        found += sorted(path.parent.glob(f"{path.stem}-*{path.suffix}"))
-    if not found:
-        raise UserError(
-            f"{path} not found: run submit_batch.py, or save the provider's answers there "
-            f"(several files: {path.stem}-1{path.suffix}, {path.stem}-errors{path.suffix}, ...)"
-        )
-    return found
+def with_id(request: Request, custom_id: str) -> str:
+    """Return a request's line under another id."""
+    return json.dumps(json.loads(request.line) | {"custom_id": custom_id}, ensure_ascii=False)
 
 
 def read_requests(files: Iterable[Path]) -> Iterator[Request]:
-    """Yield the requests of all files in order; stop at a line that is none or repeats an id."""
+    """Yield the requests of all files in order.
+
+    Raises UserError for a line that is no request, that repeats an id, or whose id was made for
+    another prompt, model or message.
+    """
     seen: set[str] = set()
+    first = ""
     for file, number, line in read_lines(files):
+        again = "run batch_infer_gen.py again"
         try:
-            text = line.decode()
-            record = json.loads(text)
-            custom_id, turns = record["custom_id"], record["body"]["messages"]
-            prompt, message = turns[0]["content"], turns[-1]["content"]
-            body = record["body"]
-            max_tokens = int(body.get("max_completion_tokens") or body.get("max_tokens") or 0)
-            if not all(isinstance(value, str) for value in (custom_id, prompt, message)):
-                raise TypeError
+            request = _request_of(line)
+            labels_of = label_set(request.prompt, request.model)
+            own = is_made_for(request.custom_id, labels_of, request.message)
         except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
+            raise UserError(f"{file}, line {number} is no batch request: {again}") from error
+        if not own:
             raise UserError(
-                f"{file}, line {number} is no batch request: run batch_infer_gen.py again"
-            ) from error
-        if custom_id in seen:
-            raise UserError(
-                f"{file}, line {number}: custom_id {custom_id!r} stands there twice: "
-                "run batch_infer_gen.py again"
+                f"{file}, line {number}: {request.custom_id!r} was not made for this model, "
+                f"codebook and comment: the line was changed since, so {again}"
             )
-        seen.add(custom_id)
-        yield Request(custom_id, sys.intern(prompt), message, max_tokens, text)
+        first = first or labels_of
+        if labels_of != first:
+            raise UserError(
+                f"{file}, line {number} asks another model, or with another codebook, than the "
+                f"lines before it: {again}"
+            )
+        if request.custom_id in seen:
+            raise UserError(
+                f"{file}, line {number}: custom_id {request.custom_id!r} stands there twice: "
+                f"{again}"
+            )
+        seen.add(request.custom_id)
+        yield request
+
+
+def _request_of(line: bytes) -> Request:
+    """Read a line of a request file; raises what a broken one comes to."""
+    text = line.decode()
+    record = json.loads(text)
+    custom_id, body = record["custom_id"], record["body"]
+    prompt, message = body["messages"][0]["content"], body["messages"][-1]["content"]
+    model = body["model"]
+    if not all(isinstance(value, str) for value in (custom_id, prompt, message, model)):
+        raise TypeError
+    max_tokens = int(body.get("max_completion_tokens") or body.get("max_tokens") or 0)
+    return Request(custom_id, sys.intern(prompt), message, sys.intern(model), max_tokens, text)
 
 
 class Requests:
-    """The requests of some files; in memory are only their ids, by the files' names."""
+    """The requests of some files, all of one label set; in memory are only their ids and places."""
 
     def __init__(self, files: list[Path]) -> None:
-        self.files = {file.name: file for file in files}
-        self.ids = {file.name: [r.custom_id for r in read_requests([file])] for file in files}
-        self.position = {}
-        for name, ids in self.ids.items():
-            if repeated := next((i for i in ids if i in self.position), ""):
-                raise UserError(
-                    f"{self.files[name]}: custom_id {repeated!r} stands in another shard too: run "
-                    "batch_infer_gen.py again"
-                )
-            start = len(self.position)
-            self.position |= {custom_id: n for n, custom_id in enumerate(ids, start)}
+        self.files = files
+        self.position: dict[str, int] = {}  # by custom_id
+        self._places: list[tuple[int, int, int]] = []  # file, first byte, bytes
+        self.largest = 0, 0  # requests and bytes of the largest file
+        self.prompt = self.model = self.label_set = ""
+        requests = read_requests(files)
+        for number, file in enumerate(files):
+            first = len(self._places)
+            for (start, length), request in zip(_spans(file), requests, strict=False):
+                self.position[request.custom_id] = len(self._places)
+                self._places.append((number, start, length))
+                self.prompt, self.model = request.prompt, request.model
+            size = sum(length + 1 for _, _, length in self._places[first:])
+            most, bytes_ = self.largest
+            self.largest = max(most, len(self._places) - first), max(bytes_, size)
         if not self.position:
             raise UserError(f"{files[0]} holds no requests: there is nothing to send")
+        self.label_set = label_set(self.prompt, self.model)
 
     def __len__(self) -> int:
-        return len(self.position)
+        return len(self._places)
 
     @property
-    def prompt(self) -> str:
-        """The system turn of the first request."""
-        return next(read_requests(self.files.values())).prompt
+    def name(self) -> str:
+        """The files' name without the numbers of shards."""
+        return SHARD.sub("", self.files[0].stem) + self.files[0].suffix
 
-    def ids_of(self, span) -> list[str]:
-        """Return the ids of the requests `span.first` to `span.last` (from 1) of `span.file`."""
-        return self.ids[span.file][span.first - 1 : span.last]
+    def size_of(self, custom_id: str) -> int:
+        """Return how many bytes a request has, with its line end."""
+        return self._places[self.position[custom_id]][2] + 1
 
-    def read(self, span) -> Iterator[Request]:
-        """Yield the requests of a span, as in `ids_of`."""
-        return islice(read_requests([self.files[span.file]]), span.first - 1, span.last)
+    def lines(self, ids: Iterable[str]) -> Iterator[bytes]:
+        """Yield the lines of some requests, without line ends."""
+        opened, file = -1, None
+        try:
+            for custom_id in ids:
+                number, start, length = self._places[self.position[custom_id]]
+                if number != opened:
+                    if file:
+                        file.close()
+                    opened, file = number, self.files[number].open("rb")
+                file.seek(start)
+                yield file.read(length)
+        finally:
+            if file:
+                file.close()
+
+    def read(self, ids: Iterable[str]) -> Iterator[Request]:
+        """Yield some requests."""
+        return map(_request_of, self.lines(ids))
 
 
-def read_span(file: Path, first: int, last: int) -> bytes:
-    """Return the requests `first` to `last` (from 1) of a file as they stand there."""
-    lines = (line for _, _, line in read_lines([file]))
-    return b"".join(line + b"\n" for line in islice(lines, first - 1, last))
+def _spans(file: Path) -> Iterator[tuple[int, int]]:
+    """Yield first byte and length of each line that `read_lines` yields."""
+    start = 0
+    with file.open("rb") as lines:
+        for line in lines:
+            if text := line.removeprefix(codecs.BOM_UTF8).strip():
+                yield start + line.index(text), len(text)
+            start += len(line)
 
 
 def read_lines(files: Iterable[Path]) -> Iterator[tuple[Path, int, bytes]]:
@@ -227,29 +173,27 @@ def read_lines(files: Iterable[Path]) -> Iterator[tuple[Path, int, bytes]]:
                     yield file, number, line
 
 
-REPEAT = "--repeat-"  # in the custom_id of a request that was sent again on purpose
-
-
 def write_repeats(
     files: list[Path], times: int, rows: int, seed: int, max_requests: int, max_bytes: int
 ) -> list[Path]:
     """Write the requests of a random sample of rows `times` more times; return the files.
 
     They stand beside the requests, each time in a file of its own, cut as by `write_shards`; the
-    ids are those of the rows with `--repeat-N` added.
+    ids have `--repeat-N` added. The rows are those that a limit with the same seed sends first.
     """
-    count = sum(1 for _ in read_requests(files))
-    sample = set(random.Random(seed).sample(range(count), min(rows, count)))
-    chosen = [request for n, request in enumerate(read_requests(files)) if n in sample]
+    ids = [request.custom_id for request in read_requests(files)]
+    sample = set(sorted(ids, key=partial(rank, seed=seed))[:rows])
+    chosen = [request for request in read_requests(files) if request.custom_id in sample]
     stem, written = SHARD.sub("", files[0].stem), []
     for time in range(1, times + 1):
-        records = [json.loads(request.line) for request in chosen]
         lines = (
-            json.dumps(
-                record | {"custom_id": f"{record['custom_id']}{REPEAT}{time}"}, ensure_ascii=False
-            )
-            for record in records
+            with_id(request, f"{plain_id(request.custom_id)}{REPEAT}{time}") for request in chosen
         )
         path = files[0].with_name(f"repeat-{time}-{stem}{files[0].suffix}")
         written += write_shards(lines, path, max_requests, max_bytes)
     return written
+
+
+def another_try(request: Request, number: int) -> str:
+    """Return the line of a request that is sent for the `number`-th time."""
+    return with_id(request, f"{plain_id(request.custom_id)}{TRY}{number}")

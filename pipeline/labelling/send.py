@@ -5,8 +5,11 @@ from collections.abc import Callable
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.labelling.answer_file import order_answers
-from pipeline.labelling.ledger import FAILED, Job, Ledger, plan
-from pipeline.labelling.provider import connect, errors_in_one_line
+from pipeline.labelling.label_sets import sort_answers
+from pipeline.labelling.labels import labelled_ids
+from pipeline.labelling.ledger import FAILED, REPLACED, UPLOADING, Job, Ledger
+from pipeline.labelling.plan import plan
+from pipeline.labelling.provider import SendOptions, connect, errors_in_one_line
 from pipeline.labelling.requests import Requests
 from pipeline.labelling.send_batches import run_batches
 from pipeline.labelling.send_singly import run_chat
@@ -19,26 +22,30 @@ def plan_by_codebook(
     mode: str,
     replace_model: str,
     limit: int,
+    seed: int,
 ) -> tuple[list[Job], int]:
     """Plan what is to be sent; return the new jobs, and how many requests are not sent.
 
     Those ask with another codebook than the study's.
     """
-    new = plan(ledger, requests, mode, replace_model, limit)
+    labelled = labelled_ids(ledger, requests)
+    new = plan(ledger, requests, labelled, mode, replace_model, limit, seed)
     if requests.prompt == codebook.text:
         return new, 0
     ledger.jobs = [job for job in ledger.jobs if job not in new]
-    return [], sum(job.rows for job in new)
+    unsent = [job for job in ledger.jobs if job.status == UPLOADING]
+    for job in unsent:
+        job.status = REPLACED
+    return [], sum(job.rows for job in [*new, *unsent])
 
 
-def refuse_outdated(count: int, codebook: Codebook, state_file: str, answers_file: str) -> None:
+def refuse_outdated(count: int, codebook: Codebook) -> None:
     """Stop where requests were not sent because they ask with another codebook."""
     if count:
         raise UserError(
             f"{count:,} requests were not sent: they ask with another codebook than "
-            f"{codebook.path}. Put that one back, or have all comments labelled anew: move "
-            f"{state_file} and {answers_file} away, where there are, and run batch_infer_gen.py "
-            "again"
+            f"{codebook.path}. Run batch_infer_gen.py again to have the comments labelled by that "
+            "one (the labels by the other are kept), or put the other back"
         )
 
 
@@ -46,32 +53,28 @@ def send_open_jobs(
     ledger: Ledger,
     requests: Requests,
     confirm: Callable[[], None],
-    max_retries: int,
-    timeout: float,
-    poll_seconds: float,
-    max_concurrency: int,
+    options: SendOptions,
 ) -> list[Job]:
     """Send what was not sent yet, wait, and fetch the answers; return the jobs that were refused.
 
     `confirm` is called before anything is sent, and stops the program where the user says no.
     """
     jobs = ledger.open_jobs
+    if jobs:
+        client = connect(ledger.base_url, options.max_retries, options.timeout)
+        confirm()
+        ledger.save()
+    models = {job.label_set: job.model for job in ledger.jobs}
+    place = ledger.answers_file, ledger.label_sets_dir, requests.label_set
+    sort_answers(*place, models)
     try:
         if jobs:
-            client = connect(ledger.base_url, max_retries, timeout)
-            confirm()
-            ledger.save()
             with errors_in_one_line(client):
-                if batches := [job for job in jobs if job.mode == "batch"]:
-                    run_batches(client, ledger, batches, requests, poll_seconds)
+                if any(job.mode == "batch" for job in jobs):
+                    run_batches(client, ledger, requests, options)
                 if chats := [job for job in jobs if job.mode == "chat"]:
-                    run_chat(client, ledger, chats, requests, max_concurrency)
+                    run_chat(client, ledger, chats, requests, options.max_concurrency)
     finally:
-        _put_in_order(ledger, requests)
+        position = requests.position
+        order_answers(ledger.answers_file, lambda custom_id: position.get(custom_id, -1))
     return [job for job in jobs if job.status == FAILED]
-
-
-def _put_in_order(ledger: Ledger, requests: Requests) -> None:
-    """Put the answers in the requests' order, unless a job still counts on where they stand."""
-    if not any(job.mode == "chat" for job in ledger.open_jobs):
-        order_answers(ledger.answers_file, lambda custom_id: requests.position.get(custom_id, -1))

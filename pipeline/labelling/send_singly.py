@@ -5,17 +5,17 @@ For providers without batches, and for models on one's own machine.
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from itertools import chain, count, islice
+from itertools import count, islice
 
 from openai import APIError, APIStatusError, APITimeoutError, OpenAI
 from tqdm import tqdm
 
 from pipeline.common.cli import UserError
 from pipeline.common.files import JsonObject
-from pipeline.labelling.answer_file import count_answers, id_of, lines_since
+from pipeline.labelling.answer_file import count_answers, id_of, lines_of
 from pipeline.labelling.ledger import SENDING, Job, Ledger
 from pipeline.labelling.provider import (
     explain,
@@ -43,20 +43,13 @@ class Sent:
 def run_chat(
     client: OpenAI, ledger: Ledger, jobs: list[Job], requests: Requests, concurrency: int
 ) -> None:
-    """Send the requests of open jobs that have no answer yet; add each answer as it comes."""
-
-    def lines() -> Iterator[bytes]:
-        return lines_since(ledger.answers_file, min(job.offset for job in jobs))
-
+    """Send the requests of jobs; add each answer as it comes."""
     for job in jobs:
         job.status = SENDING
     ledger.save()
-    job_of = {custom_id: job for job in jobs for custom_id in requests.ids_of(job)}
-    known = {id_of(line) for line in lines()} & job_of.keys()
-    asked = chain.from_iterable(requests.read(job) for job in jobs)
-    left = (request for request in asked if request.custom_id not in known)
+    asked = [custom_id for job in jobs for custom_id in ledger.ids_of(job)]
     with (
-        tqdm(total=len(job_of), initial=len(known), unit="row") as bar,
+        tqdm(total=len(asked), unit="row") as bar,
         open(ledger.answers_file, "ab", buffering=0) as answers,
     ):
 
@@ -64,13 +57,12 @@ def run_chat(
             answers.write(line + b"\n")
 
         answered_before = answers.tell() > 0
-        retried = send_all(client, left, concurrency, write, bar, answered_before)
-    own: dict[str, list[bytes]] = {job.token: [] for job in jobs}
-    for line in lines():
-        if job := job_of.get(id_of(line)):
-            own[job.token].append(line)
+        retried = send_all(client, requests.read(asked), concurrency, write, bar, answered_before)
+    lines = list(lines_of(ledger.answers_file))
     for job in jobs:
-        job.end("completed", count_answers(own[job.token], set(requests.ids_of(job))))
+        ids = set(ledger.ids_of(job))
+        own = [line for line in lines if id_of(line) in ids]
+        job.end("completed", count_answers(own, ids))
     jobs[0].counts["retried"] = retried
     ledger.save()
 

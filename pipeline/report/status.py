@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.common.cli import UserError, run
-from pipeline.labelling.ledger import read_ledger
+from pipeline.labelling.ledger import read_jobs
 from pipeline.people.record import ADJUDICATION_FILE
 from pipeline.people.waiting import uncoded_sheets, undecided_rows
 
@@ -82,9 +82,9 @@ def waited_for(step: Step) -> str:
     if step.file.name == "submit_batch.done":
         ledger = step.file.with_name("submit_batch.json")
         if ledger.is_file():
-            sent = read_ledger(ledger, "restore it")
-            under_way = len(sent.open_jobs)
-            return f"the provider: {under_way} of {len(sent.jobs)} jobs" if under_way else ""
+            _, jobs = read_jobs(ledger, "restore it")
+            under_way = sum(job.is_open for job in jobs)
+            return f"the provider: {under_way} of {len(jobs)} jobs" if under_way else ""
     if step.file.name == HUMAN_CHECK and step.once[0].exists():
         names = [sheet.name for sheet in uncoded_sheets(step.once[0].parent)]
         return f"{', '.join(names)}: have it coded" if names else ""

@@ -25,10 +25,11 @@ from pipeline.common.cli import parse_settings, run
 from pipeline.common.codebook import answer, read_codebook
 from pipeline.common.files import JsonObject, write_text
 from pipeline.common.rows import read_messages
+from pipeline.labelling.ids import TRY
 from pre_process.sample.replies import completion, failure, reply_of
 
 # --------------------------------------------------------------------------------------------
-TRUTH_FILE = "./demo/truth.csv"  # custom_id, class; rows not in it get any class
+TRUTH_FILE = "./demo/truth.csv"  # message, class; comments not in it get any class
 PROMPT_FILE = "./prompt.txt"  # the codebook
 URL_FILE = "./demo/provider.url"  # where the provider listens, for --base-url
 ERROR_RATE = 0.08  # share of wrong labels, 0 to 1
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     codebook = read_codebook(args.prompt_file)
     known = read_messages(args.truth_file, "make_sample.py", codebook)
     known = known[known["class"] >= 0]
-    truth = dict(zip(known["custom_id"], known["class"], strict=True))
+    truth = dict(zip(known["message"], known["class"], strict=True))
     coder = teacher(truth, len(codebook.names), args.error_rate, args.seed)
     with Provider(coder, args.polls) as provider:
         write_text(provider.url + "\n", args.url_file)
@@ -81,14 +82,15 @@ def teacher(
 ) -> Callable[[JsonObject, int], list[JsonObject]]:
     """Return what answers a request, asked for the n-th time: 0, 1 or 2 lines of a batch's files.
 
-    A row's answers depend on its id, `n` and the seed alone.
+    `truth` maps messages to classes. A row's answers depend on its id, `n` and the seed alone.
     """
     shares = [1 + list(truth.values()).count(k) for k in range(num_labels)]
 
     def answers(request: JsonObject, times: int) -> list[JsonObject]:
         custom_id = request["custom_id"]
         rng = random.Random(f"{seed} {custom_id} {times}")
-        label = truth.get(custom_id.partition("--")[0], rng.randrange(num_labels))
+        message = request["body"]["messages"][-1]["content"]
+        label = truth.get(message, rng.randrange(num_labels))
         if rng.random() < error_rate:
             others = [k for k in range(num_labels) if k != label]
             [label] = rng.choices(others, [shares[k] for k in others])
@@ -117,8 +119,11 @@ class Provider(ThreadingHTTPServer):
     """A provider on loopback; `charged` counts how often each row was answered, and paid for.
 
     `answers` maps a request and how often it came to lines of the batch format. What goes wrong is
-    asked for: `fault` for calls, `endings` for the batches to come ("failed", "expired",
-    "cancelled", "errors only"), `wrapped` for SiliconFlow's form.
+    asked for: `fault` for calls; `endings` for the batches to come ("failed", "expired",
+    "cancelled", "errors only", or "late" and "short", which end well, but show no output file, or
+    half of it, for `polls` questions more); `most` for how many batches it takes at once, and
+    `refuses` for how it says so ("429", or "failed": the batch fails); `wrapped` for SiliconFlow's
+    form.
     """
 
     daemon_threads = True
@@ -136,6 +141,7 @@ class Provider(ThreadingHTTPServer):
         self.files: dict[str, tuple[str, bytes]] = {}
         self.batches: dict[str, JsonObject] = {}
         self.endings: list[str] = []
+        self.most, self.refuses = 10**6, "429"
         self.faults: list[list] = []
         self.charged: Counter[str] = Counter()
         self.calls: Counter[str] = Counter()
@@ -166,9 +172,10 @@ class Provider(ThreadingHTTPServer):
 
     def answer(self, request: JsonObject) -> list[JsonObject]:
         """Answer a request, and charge for it."""
+        row = request["custom_id"].partition(TRY)[0]
         with self.lock:
-            self.charged[request["custom_id"]] += 1
-            times = self.charged[request["custom_id"]]
+            self.charged[row] += 1
+            times = self.charged[row]
         return self.answers(request, times)
 
     def store(self, name: str, content: bytes) -> JsonObject:
@@ -190,8 +197,18 @@ class Provider(ThreadingHTTPServer):
             "status": "processed",
         }
 
+    @property
+    def under_way(self) -> int:
+        """How many batches have not ended."""
+        ended = ("completed", "failed", "expired", "cancelled")
+        return sum(batch["status"] not in ended for batch in self.batches.values())
+
     def create(self, asked: JsonObject) -> JsonObject:
         """Start a batch."""
+        full = self.under_way >= self.most
+        if full and self.refuses == "429":
+            message = "Maximum number of batches in progress reached"
+            return {"status_code": 429, "error": {"message": message, "code": "batch_limit"}}
         lines = self.files[asked["input_file_id"]][1].splitlines()
         batch = {
             "id": f"batch-{len(self.batches):06d}",
@@ -209,12 +226,17 @@ class Provider(ThreadingHTTPServer):
             "replace": asked.get("replace"),
             "polls": self.polls,
             "ending": self.endings.pop(0) if self.endings else "completed",
+            "full": full,
         }
         self.batches[batch["id"]] = batch
+        batch["ending"] = "failed" if full else batch["ending"]
         if batch["ending"] != "failed":
             requests = [json.loads(line) for line in lines]
             if batch["ending"] in ("expired", "cancelled"):
                 requests = requests[: len(requests) // 2]
+            replaced = (asked.get("replace") or {}).get("model")
+            for request in requests if replaced else []:
+                request["body"]["model"] = replaced
             batch["answers"] = [self.answer(request) for request in requests]
             if batch["ending"] == "errors only":
                 batch["answers"] = [
@@ -231,13 +253,19 @@ class Provider(ThreadingHTTPServer):
             return batch | {"status": "in_progress", "request_counts": counts}
         if batch["status"] not in ("failed", "expired", "cancelled", "completed"):
             self.finish(batch, counts)
+        if batch["polls"] > -self.polls:
+            return batch | batch.get("at first", {})
         return batch
 
     def finish(self, batch: JsonObject, counts: dict[str, int]) -> None:
         """End a batch: its answers in shuffled files, or the reason why there are none."""
-        batch["status"] = batch["ending"] if batch["ending"] != "errors only" else "completed"
+        early = ("failed", "expired", "cancelled")
+        batch["status"] = batch["ending"] if batch["ending"] in early else "completed"
         if batch["ending"] == "failed":
             reason = {"code": "invalid_json_line", "line": 2, "message": "This line is not JSON."}
+            if batch["full"]:
+                message = "Enqueued token limit reached for this model in your organization."
+                reason = {"code": "token_limit_exceeded", "line": None, "message": message}
             batch["errors"] = {"object": "list", "data": [reason]}
             return
         records = [record for answers in batch.pop("answers") for record in answers]
@@ -250,6 +278,11 @@ class Provider(ThreadingHTTPServer):
             text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in part)
             empty = "" if self.wrapped else None
             batch[key] = self.store(f"{key}.jsonl", text.encode())["id"] if part else empty
+        if batch["ending"] == "late":
+            batch["at first"] = {"output_file_id": None, "error_file_id": None}
+        if batch["ending"] == "short":
+            half = b"".join(self.files[batch["output_file_id"]][1].splitlines(True)[::2])
+            batch["at first"] = {"output_file_id": self.store("output_file_id.jsonl", half)["id"]}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -353,7 +386,7 @@ class Handler(BaseHTTPRequestHandler):
 
 def visible(batch: JsonObject) -> JsonObject:
     """Return what the API says of a batch."""
-    hidden = ("polls", "ending", "answers", "total")
+    hidden = ("polls", "ending", "answers", "total", "full", "at first")
     return {key: value for key, value in batch.items() if key not in hidden}
 
 

@@ -51,7 +51,7 @@ def completion(
         "id": f"chatcmpl-{rng.getrandbits(96):024x}",
         "object": "chat.completion",
         "created": 1735689600,
-        "model": "stand-in",
+        "model": body["model"],
         "choices": [choice],
         "usage": {
             "prompt_tokens": prompt_tokens,

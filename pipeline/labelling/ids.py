@@ -1,0 +1,70 @@
+"""What a request is known by: the prompt, the model and the message that it was made for.
+
+An answer names its request, so that it belongs to these three wherever the row stands by then. A
+row's own id is not sent. `<set>-<message>-<n>`: two hashes, and a number among equal messages.
+"""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable
+from functools import cache
+
+REPEAT = "--repeat-"  # in the id of a request that is sent again to see whether answers agree
+TRY = "--try-"  # in the id of a request that is sent again because no answer was a label
+MARK = re.compile(rf"({REPEAT}|{TRY})(\d+)$")
+SET_DIGITS, MESSAGE_DIGITS = 8, 16
+
+
+@cache
+def label_set(prompt: str, model: str) -> str:
+    """Return what labels of one codebook by one teacher have in common: 8 hexadecimal digits."""
+    return _digits(json.dumps([prompt, model]), SET_DIGITS)
+
+
+def request_ids(labels_of: str, messages: Iterable[str]) -> list[str]:
+    """Return the id of each message's request in a label set; equal messages are numbered."""
+    seen: Counter[str] = Counter()
+    ids = []
+    for message in messages:
+        digits = _digits(message, MESSAGE_DIGITS)
+        seen[digits] += 1
+        ids.append(f"{labels_of}-{digits}-{seen[digits]}")
+    return ids
+
+
+def is_made_for(custom_id: str, labels_of: str, message: str) -> bool:
+    """Return whether an id is that of a message's request in a label set."""
+    return custom_id.startswith(f"{labels_of}-{_digits(message, MESSAGE_DIGITS)}-")
+
+
+def plain_id(custom_id: str) -> str:
+    """Return an id without the mark of a repeat or another try."""
+    return MARK.sub("", custom_id)
+
+
+def try_of(custom_id: str) -> int:
+    """Return which try a request is, from 1 on."""
+    mark = MARK.search(custom_id)
+    return int(mark[2]) if mark and mark[1] == TRY else 1
+
+
+def set_of(custom_id: str) -> str:
+    """Return the label set of an id, "" where it is none of ours."""
+    found = re.match(rf"([0-9a-f]{{{SET_DIGITS}}})-[0-9a-f]{{{MESSAGE_DIGITS}}}-\d+", custom_id)
+    return found[1] if found else ""
+
+
+def equal_messages(custom_id: str) -> str:
+    """Return what the ids of equal messages have in common."""
+    return plain_id(custom_id).rpartition("-")[0]
+
+
+def rank(custom_id: str, seed: int) -> str:
+    """Return what sorts requests at random; the same comments come first in every label set."""
+    return _digits(f"{seed} {plain_id(custom_id).partition('-')[2]}", MESSAGE_DIGITS)
+
+
+def _digits(text: str, number: int) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:number]
