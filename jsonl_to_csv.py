@@ -13,11 +13,12 @@ Run     python jsonl_to_csv.py
 
 from pathlib import Path
 
+import pandas as pd
 from tqdm import tqdm
 
 from pipeline.common.cli import UserError, at_least_one, parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
-from pipeline.common.files import check_outputs, write_json
+from pipeline.common.files import check_outputs, clean_text, write_json
 from pipeline.labelling.corrections import apply_corrections, read_corrections, write_corrections
 from pipeline.labelling.label_files import write_confidence, write_errors, write_labels, write_retry
 from pipeline.labelling.labels import Answers, decide_labels, match_answers
@@ -59,7 +60,8 @@ def main(argv: list[str] | None = None) -> None:
     answers = read_all_answers(answer_paths, requests, codebook, args.requests_file)
 
     labels = decide_labels(answers, requests, args.majority_vote)
-    corrections = read_corrections(args.corrections, args.corrections_file, requests, codebook)
+    rows = rows_of(requests)
+    corrections = read_corrections(args.corrections, args.corrections_file, rows, codebook)
     corrected = apply_corrections(labels, corrections)
     write_labels(requests, labels, args.unlabeled_file, args.labeled_file, args.purged_file)
     write_errors(labels, answers.unmatched, args.errors_file)
@@ -67,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
     write_retry(requests, labels, args.retry_file, *limits)
     write_confidence(labels, codebook.names, args.confidence_file)
     if args.corrections:
-        write_corrections(corrections, requests, args.corrections_file, codebook)
+        write_corrections(corrections, rows, args.corrections_file, codebook)
     record = describe_labels(labels, answers, requests, codebook, corrected, args.majority_vote)
     write_json(record, args.record_file)
     print_summary(record)
@@ -83,6 +85,12 @@ def read_all_requests(files: list[Path], codebook: Codebook) -> dict[str, Reques
             "that one, or run batch_infer_gen.py and have the comments labelled again"
         )
     return requests
+
+
+def rows_of(requests: dict[str, Request]) -> pd.DataFrame:
+    """Return the `custom_id` and `message` of requests."""
+    rows = [(request.custom_id, clean_text(request.message)) for request in requests.values()]
+    return pd.DataFrame(rows, columns=["custom_id", "message"])
 
 
 def read_all_answers(

@@ -121,6 +121,13 @@ def find_rows(wanted: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
     return places
 
 
+def coded_by_people(rows: pd.DataFrame) -> np.ndarray:
+    """Return which rows have their class from people and not from a teacher, a bool (rows,)."""
+    if "coded_by" not in rows:
+        return np.zeros(len(rows), bool)
+    return (rows["coded_by"] == "human").to_numpy()
+
+
 def without_space(text: str) -> str:
     """Return a text without its white space, which spreadsheet programs change."""
     return "".join(clean_text(text).split())
