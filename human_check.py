@@ -56,19 +56,18 @@ def main(argv: list[str] | None = None) -> None:
     coded = rows.assign(human=final["label"].to_numpy()).query("human >= 0")
     sample = count_coded(sample, coded, sheets)
     folder = Path(args.output_dir) / (sheets.name if args.pilot else "")
-    labels_file = sheets / HUMAN_LABELS_FILE
-    check_outputs([folder / "human_check.json", args.human_test_file, labels_file])
-    check = score_sample(
-        sample, codes, final, coded, codebook, vars(args), ordered=args.ordered_classes
-    )
-    write_csv(human_labels(coded), labels_file)
+    figures, labels = folder / "human_check.json", sheets / HUMAN_LABELS_FILE
+    check_outputs([figures, labels, args.human_test_file])
+    scored = (sample, codes, final, coded, codebook, vars(args))
+    check = score_sample(*scored, ordered=args.ordered_classes)
+    write_csv(human_labels(coded), labels)
     write_sheet(silver_errors(coded, codebook), codebook, "", folder / "silver_errors.xlsx")
     if sample.held_out and not args.pilot:
         write_csv(human_test_rows(coded, sample.strata), args.human_test_file)
     else:
         print("no test set is made of this sample: models learn from its rows")
     write_text(human_report(check), folder / "report.txt")
-    check.write(folder / "human_check.json")
+    check.write(figures)
     print(f"wrote {folder}: human_check.json, report.txt\n\n{human_report(check)}")
     print_open_disputes(sheets, final)
 
