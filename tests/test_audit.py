@@ -45,7 +45,9 @@ def flipped(tiny_bert):
 
 
 def audit(tiny_bert, *more):
-    label_audit.main(["--model-path", tiny_bert, "--max-length", "64", *more])
+    """Audit all rows, if `more` names no splits; return audit.json and the sheet's rows."""
+    everything = ["--splits-dir", ""] * ("--splits-dir" not in more)
+    label_audit.main(["--model-path", tiny_bert, "--max-length", "64", *everything, *more])
     return json.loads(Path("results/audit/audit.json").read_bytes()), cells(SHEET)
 
 
@@ -95,6 +97,62 @@ def test_bert_can_be_tuned_once_a_fold_with_the_settings_of_the_tuned_model(flip
     for row in result["top"]:
         assert row["p_suggested"] >= row["p_class"]
         assert row["suggested"] != row["class"]
+
+
+def split_again():
+    """Split the labelled rows; return the names of the splits' rows."""
+    split_dataset.main([])
+    return {
+        name: set(pd.read_csv(f"pre_process/evaluation/{name}.csv")["custom_id"])
+        for name in ("train", "validation", "test")
+    }
+
+
+SPLITS = ["--splits-dir", "./pre_process/evaluation"]
+
+
+def test_no_test_row_is_listed_and_each_row_stays_in_its_split_once_labels_are_corrected(
+    flipped, tiny_bert, capsys
+):
+    with pytest.raises(UserError, match="has no splits of these rows: run split_dataset.py first"):
+        audit(tiny_bert, *SPLITS)
+    before = split_again()
+    result, rows = audit(tiny_bert, *SPLITS)
+    listed = {row["custom_id"] for row in rows}
+    assert listed and listed <= before["train"] | before["validation"]
+    assert (result["rows"], result["labelled"]) == (302 - len(before["test"]), 302)
+    assert f"left out {len(before['test'])} test rows" in capsys.readouterr().out
+    table = pd.read_csv("pre_process/purged_labeled_v2.csv")
+    wrong = table["custom_id"].isin(listed)
+    table.loc[wrong, "class"] = (table.loc[wrong, "class"] + 1) % 4
+    write_csv(table, "pre_process/purged_labeled_v2.csv")
+    assert split_again() == before
+
+
+def test_rows_that_are_not_split_yet_may_become_test_rows_and_are_left_out(
+    flipped, tiny_bert, capsys
+):
+    table = pd.read_csv("pre_process/purged_labeled_v2.csv")
+    write_csv(table[:200], "pre_process/purged_labeled_v2.csv")
+    before = split_again()
+    write_csv(table, "pre_process/purged_labeled_v2.csv")
+    _, rows = audit(tiny_bert, *SPLITS)
+    assert "left out 102 rows that are in no split" in capsys.readouterr().out
+    assert {row["custom_id"] for row in rows} <= before["train"] | before["validation"]
+
+
+def test_what_people_coded_is_no_suspect_and_helps_to_find_those(flipped, tiny_bert):
+    table = pd.read_csv("pre_process/purged_labeled_v2.csv")
+    everything, listed = audit(tiny_bert)
+    human = {row["custom_id"] for row in listed[::2]} | {"row-300"}
+    table["coded_by"] = np.where(table["custom_id"].isin(human), "human", "")
+    write_csv(table, "pre_process/purged_labeled_v2.csv")
+    result, rows = audit(tiny_bert)
+    names = [row["custom_id"] for row in rows]
+    assert not human & set(names)
+    assert set(names) == {row["custom_id"] for row in listed} - human
+    assert "row-301" in names, "a silver label that differs from people's in a near-duplicate"
+    assert result["rows"] == everything["rows"] - len(human)
 
 
 def test_an_audit_never_overwrites_what_people_filled_in(flipped, tiny_bert):
