@@ -8,7 +8,8 @@ made of them.
 Reads   SHEETS_DIR/sample.csv, sample.json, <coder>.xlsx (from human_sample.py; people filled in
         `class`), adjudication.xlsx (people filled in `adjudicated`); PROMPT_FILE
         LABELED_FILE (from jsonl_to_csv.py), where there, to say which labels changed since
-Writes  OUTPUT_DIR/human_check.json, report.txt, silver_errors.xlsx; SHEETS_DIR/adjudication.xlsx
+Writes  OUTPUT_DIR/human_check.json, report.txt, silver_errors.xlsx; SHEETS_DIR/adjudication.xlsx,
+        human_labels.csv (the rows' final classes). The pilot's are in folders called pilot
         HUMAN_TEST_FILE, a test set of human labels, where the sample is of held-out rows
 Run     python human_check.py
 """
@@ -19,9 +20,11 @@ from pipeline.common.cli import parse_settings, run
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import check_outputs, write_csv, write_text
 from pipeline.people.codes import adjudicate, print_open_disputes, read_codes
+from pipeline.people.record import HUMAN_LABELS_FILE
 from pipeline.people.sample import read_sample, sample_folder
 from pipeline.people.score import (
     count_coded,
+    human_labels,
     human_test_rows,
     score_sample,
     silver_errors,
@@ -45,25 +48,26 @@ HUMAN_TEST_FILE = "./pre_process/evaluation/human_test.csv"  # a TEST_FILE of hu
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
     codebook = read_codebook(args.prompt_file)
-    sheets = sample_folder(args.sheets_dir, args.pilot)
+    sheets = sample_folder(args.sheets_dir, args.pilot, codebook)
     sample, rows = read_sample(sheets, codebook)
     warn_of_new_labels(args.labeled_file, rows, codebook)
     codes = read_codes(sheets, sample.coders, rows, codebook)
     final = adjudicate(sheets, codes, rows, codebook)
     coded = rows.assign(human=final["label"].to_numpy()).query("human >= 0")
     sample = count_coded(sample, coded, sheets)
-    folder = Path(args.output_dir) / ("pilot" if args.pilot else "")
-    check_outputs([folder / "human_check.json", args.human_test_file])
-    check = score_sample(
-        sample, codes, final, coded, codebook, vars(args), ordered=args.ordered_classes
-    )
+    folder = Path(args.output_dir) / (sheets.name if args.pilot else "")
+    figures, labels = folder / "human_check.json", sheets / HUMAN_LABELS_FILE
+    check_outputs([figures, labels, args.human_test_file])
+    scored = (sample, codes, final, coded, codebook, vars(args))
+    check = score_sample(*scored, ordered=args.ordered_classes)
+    write_csv(human_labels(coded), labels)
     write_sheet(silver_errors(coded, codebook), codebook, "", folder / "silver_errors.xlsx")
     if sample.held_out and not args.pilot:
         write_csv(human_test_rows(coded, sample.strata), args.human_test_file)
     else:
         print("no test set is made of this sample: models learn from its rows")
     write_text(human_report(check), folder / "report.txt")
-    check.write(folder / "human_check.json")
+    check.write(figures)
     print(f"wrote {folder}: human_check.json, report.txt\n\n{human_report(check)}")
     print_open_disputes(sheets, final)
 

@@ -5,7 +5,9 @@ without seeing the silver labels or each other's. Then run human_check.py.
 
 The sample is drawn from the rows that are held out for tests. With --pilot, it is drawn from the
 other rows, to try out the codebook before everything is labelled: a hundred rows are enough, and
-they must have labels and a split. The pilot's files are in SHEETS_DIR/pilot.
+they must have labels and a split. The pilot's files are in SHEETS_DIR/pilot; once prompt.txt and
+the labels are others, a pilot of that codebook is in SHEETS_DIR/pilot_2, and so on. Rows that
+people coded before (`coded_by` is human) have no silver label to check, and are not drawn.
 
 Reads   LABELED_FILE (from jsonl_to_csv.py), TEST_FILE (from split_dataset.py), PROMPT_FILE
         EXCLUDE: the sample.csv files of earlier samples, where there are
@@ -14,10 +16,11 @@ Run     python human_sample.py
 """
 
 from glob import glob
+from pathlib import Path
 
 from pipeline.common.cli import at_least_one, parse_settings, run
 from pipeline.common.codebook import read_codebook
-from pipeline.people.record import SAMPLE_FILE
+from pipeline.people.record import PILOTS, SAMPLE_FILE
 from pipeline.people.sample import (
     coder_names,
     draw_sample,
@@ -26,6 +29,7 @@ from pipeline.people.sample import (
     rows_to_draw_from,
     sample_folder,
     sample_record,
+    say_drawn_again,
     write_sample,
 )
 
@@ -49,19 +53,26 @@ def main(argv: list[str] | None = None) -> None:
     at_least_one(vars(args), "sample_size")
     codebook = read_codebook(args.prompt_file)
     coders = coder_names(args.coders)
-    refuse_drawn(args.sheets_dir, args.pilot, coders)
+    folder = sample_folder(args.sheets_dir, args.pilot, codebook)
+    refuse_drawn(folder, coders)
     rows, held_out = read_population(args.labeled_file, args.test_file, codebook)
-    other = sample_folder(args.sheets_dir, not args.pilot) / SAMPLE_FILE
-    earlier = [*sorted(glob(args.exclude, recursive=True)), other]
-    pool = rows_to_draw_from(rows, held_out, args.pilot, earlier, codebook)
-    drawn = draw_sample(pool, codebook, args.sample_size, args.min_per_class, args.seed)
+    earlier = earlier_samples(args.exclude, args.sheets_dir)
+    floor = args.min_per_class
+    pool, before = rows_to_draw_from(rows, held_out, args.pilot, earlier, codebook, floor)
+    drawn = draw_sample(pool, codebook, args.sample_size, floor, args.seed)
+    say_drawn_again(drawn, before)
     record = sample_record(drawn, rows, held_out, coders, codebook, vars(args))
-    folder = sample_folder(args.sheets_dir, args.pilot)
     write_sample(drawn, record, codebook, folder)
     print(
         f"next: have {', '.join(f'{folder / coder}.xlsx' for coder in coders)} coded, then run "
         f"human_check.py{' --pilot' * args.pilot}"
     )
+
+
+def earlier_samples(exclude: str, sheets_dir: str) -> list[Path]:
+    """Return the sample.csv files that the pattern `exclude` finds, and those in `sheets_dir`."""
+    files = {Path(file) for file in glob(exclude, recursive=True)}
+    return sorted(files | {Path(sheets_dir) / SAMPLE_FILE, *Path(sheets_dir).glob(PILOTS)})
 
 
 if __name__ == "__main__":

@@ -3,9 +3,15 @@
 audit.xlsx lists them for people to look at, the most doubtful first. Where a label is wrong, choose
 the right class in `corrected`, and leave the cell empty where it is right. Then run
 jsonl_to_csv.py --corrections ./results/audit/audit.xlsx, which puts the corrected classes into the
-labels, and split_dataset.py after it. audit.json is for the page of write_report.py.
+labels, and split_dataset.py again, which leaves each row in its split. audit.json is for the page
+of write_report.py.
+
+Only rows of train.csv and validation.csv are looked at: labels of test rows that were corrected
+where a model disputes them would favour that model. Rows that people coded help to find the wrong
+labels of others, and are not listed.
 
 Reads   LABELED_FILE (from jsonl_to_csv.py), PROMPT_FILE, MODEL_PATH (an encoder)
+        SPLITS_DIR/train.csv, validation.csv, test.csv (from split_dataset.py)
         with --audit-method tune also TUNED_PATH/training.json (from bert_tune.py)
 Writes  AUDIT_DIR/audit.xlsx, audit.json
 Run     python label_audit.py
@@ -21,6 +27,7 @@ from pipeline.models.folder import check_model_folder, refuse_tuned
 # ---------------------------------------------------------------------------------------------
 STUDY = "."  # the folder of a study: all default paths but those of models lie in it
 LABELED_FILE = "./pre_process/purged_labeled_v2.csv"  # the data set: custom_id, message, class
+SPLITS_DIR = "./pre_process/evaluation"  # the splits, of which test is left out; empty = all rows
 PROMPT_FILE = "./prompt.txt"  # the codebook
 MODEL_PATH = "./bert-base-chinese"  # an encoder's folder
 AUDIT_METHOD = "probe"  # "tune" = fine-tune BERT once a fold, as TUNED_PATH was
@@ -43,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     at_least_one(vars(args), "batch_size")
     codebook = read_codebook(args.prompt_file)
     refuse_tuned(check_model_folder(args.model_path, "encoder"))
-    rows = read_messages(args.labeled_file, "jsonl_to_csv.py", codebook, labelled=True)
+    labelled = read_messages(args.labeled_file, "jsonl_to_csv.py", codebook, labelled=True)
 
     from pipeline.audit import suspects
     from pipeline.audit.near_duplicates import near_duplicates
@@ -51,16 +58,16 @@ def main(argv: list[str] | None = None) -> None:
 
     folder = Path(args.audit_dir)
     suspects.check_folder(folder)
+    rows = suspects.rows_to_audit(labelled, args.splits_dir)
     groups = near_duplicates(rows["message"].tolist(), args.similarity)
     suspects.refuse_few_messages(args.labeled_file, rows, groups, args.folds, codebook)
     folds = split_folds(rows["class"].to_numpy(), groups, args.folds, args.seed)
-    common = (args.model_path, rows, folds, codebook, args.batch_size)
-    if args.audit_method == "probe":
-        probabilities, method = probe_probabilities(*common, args.max_length)
-    else:
-        probabilities, method = tuned_probabilities(*common, args.tuned_path, args.seed)
+    probe = args.audit_method == "probe"
+    of_rows = probe_probabilities if probe else tuned_probabilities
+    own = (args.max_length,) if probe else (args.tuned_path, args.seed)
+    probabilities, method = of_rows(args.model_path, rows, folds, codebook, args.batch_size, *own)
     found = suspects.find_suspects(rows, probabilities, groups)
-    record = suspects.audit_record(found, codebook, method, args.model_path, args.folds, vars(args))
+    record = suspects.audit_record(found, codebook, method, len(labelled), vars(args))
     suspects.write_audit(found, record, codebook, folder)
 
 

@@ -1,6 +1,10 @@
 """Step 3b: split the labelled rows into train, validation and test, 70/10/20, stratified by class.
 
+Run again with the same codebook, seed and sizes, it leaves every row in its split, whatever its
+label is by now, and draws only rows that are new: a test row stays one.
+
 Reads   INPUT_FILE (from jsonl_to_csv.py, or any CSV with custom_id, message, class)
+        OUTPUT_DIR/train.csv, validation.csv, test.csv, splits.json, where there are
         HUMAN_SAMPLES/sample.csv and pilot/sample.csv, where there are (from human_sample.py)
 Writes  OUTPUT_DIR/train.csv, validation.csv, test.csv, splits.json
 Run     python split_dataset.py
@@ -10,12 +14,18 @@ import math
 from pathlib import Path
 
 import pandas as pd
-from sklearn.model_selection import train_test_split
 
 from pipeline.common.cli import UserError, parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import JsonObject, check_outputs, write_csv, write_json
 from pipeline.common.rows import read_messages
+from pipeline.common.splits import (
+    RECORD,
+    SPLITS,
+    add_new_rows,
+    draw_splits,
+    kept_splits,
+)
 from pipeline.people.held_out import keep_samples
 
 # ---------------------------------------------------------------------------------------------
@@ -30,7 +40,7 @@ GROUP_DUPLICATES = False  # keep rows with the same message in one split
 SEED = 42  # the same seed gives the same split
 # ---------------------------------------------------------------------------------------------
 
-SPLITS = ("train", "validation", "test")
+DRAWN_WITH = ("seed", "test_size", "validation_size", "group_duplicates")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -40,19 +50,21 @@ def main(argv: list[str] | None = None) -> None:
     pool = rows.drop_duplicates("message") if args.group_duplicates else rows
     smallest = smallest_share(args.test_size, args.validation_size)
     refuse_small_classes(args.input_file, pool, codebook, smallest)
-    paths = {name: Path(args.output_dir) / f"{name}.csv" for name in SPLITS}
-    record_file = Path(args.output_dir) / "splits.json"
-    check_outputs([*paths.values(), record_file], inputs=[args.input_file])
+    folder = Path(args.output_dir)
+    outputs = [*(folder / f"{name}.csv" for name in SPLITS), folder / RECORD]
+    check_outputs(outputs, inputs=[args.input_file])
 
-    splits = split(pool, args.test_size, args.validation_size, args.seed)
+    drawn_with = {name: getattr(args, name) for name in DRAWN_WITH}
+    drawn_with["codebook_sha256"] = codebook.sha256
+    splits, before = splits_of(pool, folder, drawn_with)
     splits, exchanged = keep_samples(splits, args.human_samples, args.group_duplicates, args.seed)
     if args.group_duplicates:
         splits = with_duplicates(splits, rows)
     for name, part in splits.items():
-        write_csv(part, paths[name])
-    settings = {name: getattr(args, name) for name in ("input_file", "seed", "group_duplicates")}
-    record = describe_splits(splits, rows, codebook) | settings | {"exchanged": exchanged}
-    write_json(record, record_file)
+        write_csv(part, folder / f"{name}.csv")
+    settings = drawn_with | {"input_file": args.input_file, "exchanged": before + exchanged}
+    record = describe_splits(splits, rows) | settings
+    write_json(record, folder / RECORD)
     print_shares(splits, record["shared_messages"], codebook)
 
 
@@ -79,20 +91,15 @@ def refuse_small_classes(
             )
 
 
-def split(
-    rows: pd.DataFrame, test_size: float, validation_size: float, seed: int
-) -> dict[str, pd.DataFrame]:
-    """Return the report's splits: the test rows first, then the validation rows from the rest."""
-    rest, test = train_test_split(
-        rows, test_size=test_size, stratify=rows["class"], random_state=seed
-    )
-    train, validation = train_test_split(
-        rest,
-        test_size=validation_size / (1 - test_size),
-        stratify=rest["class"],
-        random_state=seed,
-    )
-    return dict(zip(SPLITS, (train, validation, test), strict=True))
+def splits_of(
+    pool: pd.DataFrame, folder: Path, drawn_with: JsonObject
+) -> tuple[dict[str, pd.DataFrame], int]:
+    """Return the splits, kept or drawn, and how many rows earlier runs exchanged in them."""
+    draw = {name: drawn_with[name] for name in ("test_size", "validation_size", "seed")}
+    if kept := kept_splits(pool, folder, drawn_with):
+        splits, exchanged = kept
+        return add_new_rows(splits, pool, **draw), exchanged
+    return draw_splits(pool, **draw), 0
 
 
 def with_duplicates(splits: dict[str, pd.DataFrame], rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -100,15 +107,12 @@ def with_duplicates(splits: dict[str, pd.DataFrame], rows: pd.DataFrame) -> dict
     return {name: rows[rows["message"].isin(part["message"])] for name, part in splits.items()}
 
 
-def describe_splits(
-    splits: dict[str, pd.DataFrame], rows: pd.DataFrame, codebook: Codebook
-) -> JsonObject:
+def describe_splits(splits: dict[str, pd.DataFrame], rows: pd.DataFrame) -> JsonObject:
     """Return the splits' sizes, and how many messages stand in more than one."""
     messages = pd.concat([part["message"].drop_duplicates() for part in splits.values()])
     return {name: len(part) for name, part in splits.items()} | {
         "rows": len(rows),
         "shared_messages": messages[messages.duplicated()].nunique(),
-        "codebook_sha256": codebook.sha256,
     }
 
 

@@ -1,7 +1,7 @@
 # A study: which step makes which file from which, once, for your own data and for the demo.
 #
 #   make prepare STUDY=studies/gender SHEET=comments.xlsx TEXT=comment
-#   make label | audit | split | train | sample | report | status   STUDY=studies/gender
+#   make label | split | audit | train | sample | report | status   STUDY=studies/gender
 #
 # Each target goes as far as it can and says what it waits for. The commands are printed as they
 # run; each can be given by hand. What was paid for, typed by people or trained is made once: it
@@ -133,12 +133,12 @@ retry:  ## send the comments that got no label once more
 pilot: $(PILOT)  ## draw a hundred labelled rows to try the codebook on; again, once they are coded: score them
 	+@if $(coded) $(<D); then $(AGAIN) $(PILOT_CHECK); fi
 
+split: $(SPLITS)  ## divide the labelled rows into train, validation and test
+	@$(if $(and $(TRAINED),$(call newer,$(LABELS),$(SPLITS))),echo "the split stays as it was: $(KEPT_SPLIT)")
+
 audit: $(if $(BERT),$(AUDIT),bert-base-chinese/config.json)  ## look for labels that are probably wrong
 	@echo "next: fill in the column corrected of $(P)results/audit/audit.xlsx where a label is wrong,"
 	@echo "save it, then make split STUDY=$(STUDY)"
-
-split: $(SPLITS)  ## divide the labelled rows into train, validation and test
-	@$(if $(and $(TRAINED),$(call newer,$(LABELS),$(SPLITS))),echo "the split stays as it was: $(KEPT_SPLIT)")
 
 train: $(if $(LLMS)$(BERT),$(RUNS),Qwen2.5-3B/config.json)  ## score the models, fine-tune them, score them again
 
@@ -196,13 +196,14 @@ $(ANSWERS):
 $(eval $(call step,label,$(LABELS),$(if $(ALL_CODED),,$(ANSWERS)) $(CORRECTIONS) $(SIMPLE),,\
 	jsonl_to_csv.py $(study) $(if $(MORE_ANSWERS),--answers-file $(subst $(space),$(comma),$(strip $(ANSWER_FILES)))) \
 	$(if $(CORRECTIONS),--corrections $(CORRECTIONS)) $(LABEL_OPTIONS)))
-ifneq ($(BERT),)
-$(eval $(call step,audit,$(AUDIT),,$(LABELS) $(BERT)/config.json,\
-	label_audit.py $(study) --model-path $(BERT) $(AUDIT_OPTIONS)))
-endif
 # Once a model is trained the split stays as it was: new test rows might be rows that it has learned.
 $(eval $(call step,split,$(SPLITS),$(if $(TRAINED),,$(LABELS)),$(LABELS),\
 	split_dataset.py $(study) $(SPLIT_OPTIONS)))
+# The audit looks at no test rows. Its corrections leave each row in its split.
+ifneq ($(BERT),)
+$(eval $(call step,audit,$(AUDIT),,$(SPLITS) $(BERT)/config.json,\
+	label_audit.py $(study) --model-path $(BERT) $(AUDIT_OPTIONS)))
+endif
 
 # The steps of a causal LM: its folder, name and adapter's folder.
 define llm

@@ -18,7 +18,10 @@ import label_audit
 import split_dataset
 from pipeline.audit.near_duplicates import near_duplicates, plain
 from pipeline.common.cli import UserError
+from pipeline.common.codebook import read_codebook
 from pipeline.common.files import write_csv
+from pipeline.labelling.corrections import read_corrections, write_corrections
+from pipeline.sheets.coding import write_sheet
 from pre_process.sample.coders import fill_in
 from pre_process.sample.comments import generate_comments
 
@@ -42,7 +45,9 @@ def flipped(tiny_bert):
 
 
 def audit(tiny_bert, *more):
-    label_audit.main(["--model-path", tiny_bert, "--max-length", "64", *more])
+    """Audit all rows, if `more` names no splits; return audit.json and the sheet's rows."""
+    everything = ["--splits-dir", ""] * ("--splits-dir" not in more)
+    label_audit.main(["--model-path", tiny_bert, "--max-length", "64", *everything, *more])
     return json.loads(Path("results/audit/audit.json").read_bytes()), cells(SHEET)
 
 
@@ -92,6 +97,62 @@ def test_bert_can_be_tuned_once_a_fold_with_the_settings_of_the_tuned_model(flip
     for row in result["top"]:
         assert row["p_suggested"] >= row["p_class"]
         assert row["suggested"] != row["class"]
+
+
+def split_again():
+    """Split the labelled rows; return the names of the splits' rows."""
+    split_dataset.main([])
+    return {
+        name: set(pd.read_csv(f"pre_process/evaluation/{name}.csv")["custom_id"])
+        for name in ("train", "validation", "test")
+    }
+
+
+SPLITS = ["--splits-dir", "./pre_process/evaluation"]
+
+
+def test_no_test_row_is_listed_and_each_row_stays_in_its_split_once_labels_are_corrected(
+    flipped, tiny_bert, capsys
+):
+    with pytest.raises(UserError, match="has no splits of these rows: run split_dataset.py first"):
+        audit(tiny_bert, *SPLITS)
+    before = split_again()
+    result, rows = audit(tiny_bert, *SPLITS)
+    listed = {row["custom_id"] for row in rows}
+    assert listed and listed <= before["train"] | before["validation"]
+    assert (result["rows"], result["labelled"]) == (302 - len(before["test"]), 302)
+    assert f"left out {len(before['test'])} test rows" in capsys.readouterr().out
+    table = pd.read_csv("pre_process/purged_labeled_v2.csv")
+    wrong = table["custom_id"].isin(listed)
+    table.loc[wrong, "class"] = (table.loc[wrong, "class"] + 1) % 4
+    write_csv(table, "pre_process/purged_labeled_v2.csv")
+    assert split_again() == before
+
+
+def test_rows_that_are_not_split_yet_may_become_test_rows_and_are_left_out(
+    flipped, tiny_bert, capsys
+):
+    table = pd.read_csv("pre_process/purged_labeled_v2.csv")
+    write_csv(table[:200], "pre_process/purged_labeled_v2.csv")
+    before = split_again()
+    write_csv(table, "pre_process/purged_labeled_v2.csv")
+    _, rows = audit(tiny_bert, *SPLITS)
+    assert "left out 102 rows that are in no split" in capsys.readouterr().out
+    assert {row["custom_id"] for row in rows} <= before["train"] | before["validation"]
+
+
+def test_what_people_coded_is_no_suspect_and_helps_to_find_those(flipped, tiny_bert):
+    table = pd.read_csv("pre_process/purged_labeled_v2.csv")
+    everything, listed = audit(tiny_bert)
+    human = {row["custom_id"] for row in listed[::2]} | {"row-300"}
+    table["coded_by"] = np.where(table["custom_id"].isin(human), "human", "")
+    write_csv(table, "pre_process/purged_labeled_v2.csv")
+    result, rows = audit(tiny_bert)
+    names = [row["custom_id"] for row in rows]
+    assert not human & set(names)
+    assert set(names) == {row["custom_id"] for row in listed} - human
+    assert "row-301" in names, "a silver label that differs from people's in a near-duplicate"
+    assert result["rows"] == everything["rows"] - len(human)
 
 
 def test_an_audit_never_overwrites_what_people_filled_in(flipped, tiny_bert):
@@ -262,14 +323,156 @@ def test_corrections_of_other_data_are_refused(answered, row, message):
     assert not Path("pre_process/corrections.csv").exists()
 
 
-def test_kept_corrections_of_other_data_or_another_codebook_are_refused(answered):
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "评论 2",
+            "其他",
+            "1 corrections in ./pre_process/corrections.csv are of comments that are",
+        ),
+        ('"2","', '"2","0', "1 corrections in ./pre_process/corrections.csv are for another"),
+    ],
+)
+def test_kept_corrections_of_other_data_or_another_codebook_wait(answered, capsys, old, new, said):
     corrections(("row-2", "评论 2", 2))
     path = Path("pre_process/corrections.csv")
-    text = path.read_text(encoding="utf-8")
-    for old, new, what in (("评论 2", "其他", "data"), ('"2","', '"2","0', "codebook")):
-        path.write_text(text.replace(old, new), encoding="utf-8")
-        with pytest.raises(UserError, match=f"row 2: the corrections are those of other {what}"):
-            jsonl_to_csv.main([])
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    jsonl_to_csv.main([])
+    assert said in capsys.readouterr().out
+    assert pd.read_csv("pre_process/labeled_v2.csv")["class"].tolist() == [1, 1, 1, 1, 1, -1]
+    corrections(("row-3", "评论 3", 0))
+    kept = pd.read_csv(path)
+    assert kept["custom_id"].tolist() == ["row-2", "row-3"]
+    assert new.strip('",') in path.read_text(encoding="utf-8")
+
+
+COMMENTS = pd.DataFrame(
+    {
+        "custom_id": [f"row-{n}" for n in range(2, 12)],
+        "message": [f"评论 {n}" for n in range(2, 12)],
+    }
+)
+
+
+def moved(rows, *messages):
+    """Return rows after some were deleted in the sheet, the title row too, and the rest sorted."""
+    left = rows[~rows["message"].isin(messages)][::-1]
+    return left.assign(custom_id=[f"row-{n}" for n in range(1, len(left) + 1)])
+
+
+def audit_sheet(codebook, path="audited.xlsx"):
+    """Write an audit's sheet in which people corrected rows 3 (gone later), 5 and 9."""
+    write_sheet(COMMENTS.assign(corrected=""), codebook, "corrected", path)
+    given = {"row-3": "Positive", "row-5": "Negative", "row-9": "3"}
+    fill_in(Path(path), "corrected", lambda row: given.get(row, ""))
+    return path
+
+
+def by_message(corrections, rows):
+    return {rows.set_index("custom_id")["message"][row]: k for row, k in corrections.items()}
+
+
+def test_corrections_follow_their_comments_through_a_sorted_and_shortened_sheet(codebook, capsys):
+    sheet = audit_sheet(codebook)
+    found = read_corrections(sheet, "kept.csv", COMMENTS, codebook)
+    assert found == {"row-3": 0, "row-5": 2, "row-9": 3}
+    write_corrections(found, COMMENTS, "kept.csv", codebook)
+    now = moved(COMMENTS, "评论 3", "评论 4", "评论 8")
+    for sources in ((sheet, "none.csv"), ("", "kept.csv"), (sheet, "kept.csv")):
+        capsys.readouterr()
+        found = read_corrections(*sources, now, codebook)
+        assert by_message(found, now) == {"评论 5": 2, "评论 9": 3}
+        said = f"1 corrections in {next(filter(None, sources))} are of comments that are not among"
+        assert said in capsys.readouterr().out.replace("none.csv", sheet)
+    write_corrections(found, now, "kept.csv", codebook)
+    kept = pd.read_csv("kept.csv").set_index("message")["class"]
+    assert kept.to_dict() == {"评论 3": 0, "评论 5": 2, "评论 9": 3}
+    assert read_corrections("", "kept.csv", COMMENTS, codebook) == {
+        "row-3": 0,
+        "row-5": 2,
+        "row-9": 3,
+    }
+
+
+def test_a_correction_is_never_given_to_another_comment_with_the_same_id(codebook):
+    sheet = audit_sheet(codebook)
+    other = COMMENTS.assign(message=[f"别的 {n}" for n in range(10)])
+    assert read_corrections(sheet, "kept.csv", other, codebook) == {}
+
+
+def test_equal_comments_keep_a_correction_each(codebook):
+    same = COMMENTS.assign(message="哈哈")
+    write_sheet(same.head(3).assign(corrected="1"), codebook, "corrected", "same.xlsx")
+    now = same[5:].reset_index(drop=True)
+    found = read_corrections("same.xlsx", "kept.csv", now, codebook)
+    assert found == {"row-7": 1, "row-8": 1, "row-9": 1}
+
+
+def test_a_column_that_was_sorted_alone_is_told_from_rows_that_moved(codebook):
+    sheet = audit_sheet(codebook)
+    now = moved(COMMENTS, "评论 3")
+    for column in "AB":
+        book = openpyxl.load_workbook(sheet)
+        cells = book["comments"][column][1:]
+        for cell, text in zip(cells, [cell.value for cell in cells][::-1], strict=True):
+            cell.value = text
+        book.save("alone.xlsx")
+        for rows in (now, COMMENTS):
+            with pytest.raises(UserError, match="row 2: the comment is not that of row-"):
+                read_corrections("alone.xlsx", "kept.csv", rows, codebook)
+    book = openpyxl.load_workbook(sheet)
+    table = [[cell.value for cell in cells] for cells in book["comments"].iter_rows(min_row=2)]
+    for number, values in enumerate(reversed(table), start=2):
+        for column, value in enumerate(values, start=1):
+            book["comments"].cell(number, column).value = value
+    book["comments"].delete_rows(3, 2)
+    book.save("sorted.xlsx")
+    found = read_corrections("sorted.xlsx", "kept.csv", now, codebook)
+    assert by_message(found, now) == {"评论 5": 2}, "row 9 was deleted in the sheet, row 3 is gone"
+
+
+def other_codebook(text="[0] Sexist: belittles.\n[1] Not sexist: all else.\n[2] Unclear: none.\n"):
+    Path("prompt.txt").write_text(text, encoding="utf-8")
+    return read_codebook("prompt.txt")
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_a_sheet_of_another_codebook_is_refused_though_its_numbers_are_classes(codebook, hidden):
+    two = other_codebook("[0] Sexist: belittles.\n[1] Not sexist: all else.")
+    write_sheet(COMMENTS.assign(corrected="1"), two, "corrected", "two.xlsx")
+    if not hidden:
+        book = openpyxl.load_workbook("two.xlsx")
+        del book["as written"]
+        book.save("two.xlsx")
+    assert len(read_corrections("two.xlsx", "kept.csv", COMMENTS, two)) == 10
+    with pytest.raises(UserError) as error:
+        read_corrections("two.xlsx", "kept.csv", COMMENTS, codebook)
+    assert str(error.value) == (
+        "two.xlsx was made with another codebook than prompt.txt: give --prompt-file that one, or "
+        "make a new sheet with the codebook of now"
+    )
+
+
+def test_the_same_codebook_is_known_by_a_sheet_that_a_program_saved_or_people_wrote_into(codebook):
+    path = audit_sheet(codebook)
+    book = openpyxl.load_workbook(path)
+    for row in book["codebook"].iter_rows():
+        row[0].value = f"{row[0].value or ''} ".replace(" ", "\u00a0 ")
+    book.save(path)
+    assert len(read_corrections(path, "kept.csv", COMMENTS, codebook)) == 3
+    del book["as written"]
+    book.save("without.xlsx")
+    assert len(read_corrections("without.xlsx", "kept.csv", COMMENTS, codebook)) == 3
+    book = openpyxl.load_workbook(path)
+    book["codebook"]["A7"] = "Ann: this class is for quotations too"
+    book.save(path)
+    assert len(read_corrections(path, "kept.csv", COMMENTS, codebook)) == 3
+    del book["codebook"], book["as written"]
+    book.save("bare.xlsx")
+    assert len(read_corrections("bare.xlsx", "kept.csv", COMMENTS, codebook)) == 3
+    COMMENTS.assign(corrected="2").to_csv("sheet.csv", index=False, encoding="utf-8-sig")
+    assert len(read_corrections("sheet.csv", "kept.csv", COMMENTS, codebook)) == 10
 
 
 def test_a_kept_correction_that_is_no_class_is_refused(answered):

@@ -11,6 +11,8 @@ from cleanlab.filter import find_label_issues
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import check_outputs, write_json
+from pipeline.common.rows import coded_by_people, find_rows
+from pipeline.common.splits import read_splits
 from pipeline.sheets.coding import is_filled_in, write_sheet
 
 SHEET_FILE, RECORD_FILE = "audit.xlsx", "audit.json"
@@ -22,8 +24,9 @@ class Suspects:
     """What an audit found among rows of which each has a label and a group of near-duplicates.
 
     `probabilities` (rows, classes) are the classes' by the comments' text; `improbable` are the
-    places of rows whose label these contradict, the most improbable first; `groups` (rows,) are the
-    groups' numbers, `disputed` (rows,) whether a row's group has several labels.
+    places of rows whose silver label these contradict, the most improbable first; `groups` (rows,)
+    are the groups' numbers, `disputed` (rows,) whether a row has a silver label and its group has
+    several labels.
     """
 
     rows: pd.DataFrame
@@ -33,18 +36,49 @@ class Suspects:
     disputed: np.ndarray
 
 
+def rows_to_audit(rows: pd.DataFrame, splits_dir: str) -> pd.DataFrame:
+    """Return those of the labelled rows that are split and no test rows; say what is left out.
+
+    An audit of test rows would correct only those labels of theirs that a model disputes, and so
+    favour that model in the comparison. With an empty `splits_dir` all rows are returned. Raises
+    UserError where there are no splits, or other rows are in them.
+    """
+    if not splits_dir:
+        print("auditing all rows: do not compare models on test rows that were corrected by it")
+        return rows
+    splits = read_splits(splits_dir)
+    places = find_rows(splits, rows) if splits is not None else np.array([], int)
+    if not (places >= 0).any():
+        raise UserError(
+            f"{splits_dir} has no splits of these rows: run split_dataset.py first, or give "
+            "--splits-dir '' to audit all rows, also those that models will be tested on"
+        )
+    test = (splits["split"] == "test").to_numpy()
+    unsplit = len(rows) - (places >= 0).sum()
+    print(f"  left out {(test & (places >= 0)).sum():,} test rows: human_check.py is for those")
+    if unsplit:
+        print(
+            f"  left out {unsplit:,} rows that are in no split, since they may become test rows: "
+            "run split_dataset.py first to have them audited"
+        )
+    return rows.iloc[np.sort(places[~test & (places >= 0)])].reset_index(drop=True)
+
+
 def find_suspects(rows: pd.DataFrame, probabilities: np.ndarray, groups: np.ndarray) -> Suspects:
     """Return the labels that class probabilities contradict, and duplicates that disagree.
 
     The probabilities of a row must come from a model that saw neither it nor a near-duplicate of
-    it: confident learning (Northcutt et al. 2021), as cleanlab has it.
+    it: confident learning (Northcutt et al. 2021), as cleanlab has it. Rows that people coded teach
+    these models and count among the duplicates, but their own labels are no suspects.
     """
+    silver = ~coded_by_people(rows)
     labels = rows["class"].to_numpy()
     improbable = find_label_issues(
         labels, probabilities, return_indices_ranked_by="normalized_margin", n_jobs=1
     )
     disputed = pd.Series(labels).groupby(groups).transform("nunique").to_numpy() > 1
-    return Suspects(rows, probabilities, improbable, groups, disputed)
+    improbable = improbable[silver[improbable]]
+    return Suspects(rows, probabilities, improbable, groups, disputed & silver)
 
 
 def refuse_few_messages(
@@ -103,21 +137,20 @@ def audit_table(found: Suspects, codebook: Codebook) -> pd.DataFrame:
 
 
 def audit_record(
-    found: Suspects,
-    codebook: Codebook,
-    method: str,
-    model_path: str,
-    folds: int,
-    settings: dict[str, Any],
+    found: Suspects, codebook: Codebook, method: str, labelled: int, settings: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return the figures of an audit and the most improbable labels, as audit.json has them."""
+    """Return the figures of an audit and the most improbable labels, as audit.json has them.
+
+    `rows` counts those whose silver labels were looked at, of the `labelled` ones.
+    """
     rows, probabilities = found.rows, found.probabilities
     labels, best = rows["class"].to_numpy(), probabilities.argmax(1)
     return {
-        "rows": len(rows),
+        "rows": int((~coded_by_people(rows)).sum()),
+        "labelled": labelled,
         "method": method,
-        "model_path": model_path,
-        "folds": folds,
+        "model_path": settings["model_path"],
+        "folds": settings["folds"],
         "issues": len(found.improbable),
         "near_duplicates": len(np.unique(found.groups[found.disputed])),
         "class_names": list(codebook.names),

@@ -1,4 +1,4 @@
-"""What every step uses: command line, files, codebook, replies, rows, and the machine.
+"""What every step uses: command line, files, codebook, replies, rows, splits, the machine.
 
 A setting becomes an option in cli.py; columns are checked in files.py; a form of reply that counts
 as a class is recognised in replies.py.

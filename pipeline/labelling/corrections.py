@@ -7,9 +7,13 @@ import pandas as pd
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook, parse_label
-from pipeline.common.files import clean_text, read_csv, write_csv
+from pipeline.common.files import read_csv, write_csv
+from pipeline.common.rows import find_rows
+from pipeline.labelling.labels import HUMAN
 from pipeline.labelling.outcomes import Outcome
-from pipeline.sheets.coding import read_filled_in, without_space
+from pipeline.sheets.coding import read_filled_in
+
+COLUMNS = ["custom_id", "message", "class", "codebook_sha256"]
 
 
 def read_corrections(
@@ -17,57 +21,78 @@ def read_corrections(
 ) -> dict[str, int]:
     """Return custom_id -> class of all corrections: those of `kept`, and of `sheet` if it is given.
 
-    `kept` is what `write_corrections` wrote in earlier runs. Raises UserError where either belongs
-    to other data or another codebook.
+    `rows` (custom_id, message) are the rows as they are now: a row that moved keeps its correction,
+    and that of a row that is gone waits where it stands. `kept` is what `write_corrections` wrote
+    in earlier runs; those for another codebook wait there too. Raises UserError where a cell is no
+    class, and where the sheet belongs to other data or another codebook.
     """
-    messages = dict(zip(rows["custom_id"], rows["message"], strict=True))
     corrections: dict[str, int] = {}
     if Path(kept).is_file():
-        columns = ["custom_id", "message", "class", "codebook_sha256"]
-        for row, line in read_csv(kept, columns, "jsonl_to_csv.py").iterrows():
-            message = messages.get(line["custom_id"], "")
-            same = without_space(message) == without_space(line["message"])
-            if not same or line["codebook_sha256"] != codebook.sha256:
-                what = "codebook" if same else "data"
-                raise UserError(
-                    f"{kept}, row {row}: the corrections are those of other {what}: move the file "
-                    "away, or give another --corrections-file"
-                )
-            label = parse_label(line["class"], codebook)
+        table = read_kept(kept, rows, codebook)
+        for row, text in table["class"][table["same"]].items():
+            label = parse_label(text, codebook)
             if label is None or label < 0:
                 raise UserError(
-                    f"{kept}, row {row}: {line['class']!r} is no class ({codebook.choices}): "
-                    "correct the cell"
+                    f"{kept}, row {row}: {text!r} is no class ({codebook.choices}): correct the "
+                    "cell"
                 )
-            corrections[line["custom_id"]] = label
+            table.loc[row, "label"] = label
+        corrections |= take(table[table["same"]], rows, kept)
+        if others := int((~table["same"]).sum()):
+            print(f"  {others:,} corrections in {kept} are for another codebook, and wait there")
     if sheet:
-        cure = "run label_audit.py first"
-        filled_in = read_filled_in(sheet, codebook, "corrected", messages, cure)
-        corrections |= {row: label for row, label in filled_in.items() if label >= 0}
+        filled = read_filled_in(sheet, codebook, "corrected", rows, "run label_audit.py first")
+        corrections |= take(filled[filled["label"] >= 0], rows, sheet)
     return corrections
 
 
+def read_kept(path: str, rows: pd.DataFrame, codebook: Codebook) -> pd.DataFrame:
+    """Return the lines of a file of corrections, with where their rows are now.
+
+    `place` is that among `rows`, -1 where the row is gone; `same` is whether a line is for this
+    codebook, and `label` is to be filled in.
+    """
+    table = read_csv(path, COLUMNS, "jsonl_to_csv.py")[COLUMNS]
+    same = table["codebook_sha256"] == codebook.sha256
+    table = table.assign(same=same, label=-1, place=-1)
+    table.loc[same, "place"] = find_rows(table[same], rows)
+    return table
+
+
+def take(table: pd.DataFrame, rows: pd.DataFrame, path: str) -> dict[str, int]:
+    """Return custom_id -> class of corrections whose rows are there; say how many are not."""
+    there = table[table["place"] >= 0]
+    if gone := len(table) - len(there):
+        print(
+            f"  {gone:,} corrections in {path} are of comments that are not among the rows now: "
+            "they wait there, and are given to no other comment"
+        )
+    ids = rows["custom_id"].iloc[there["place"]]
+    return dict(zip(ids, there["label"].tolist(), strict=True))
+
+
 def apply_corrections(labels: dict[str, Outcome], corrections: Mapping[str, int]) -> int:
-    """Put the corrected classes into `labels`; return how many rows got another label by that."""
+    """Put the corrected classes into `labels`; return how many rows got another label by that.
+
+    Rows that people coded in the spreadsheet keep their class.
+    """
     changed = 0
     for custom_id, label in corrections.items():
-        if labels[custom_id].label != label:
+        if labels[custom_id].form != HUMAN and labels[custom_id].label != label:
             labels[custom_id] = Outcome(label, "corrected", "")
             changed += 1
     return changed
 
 
 def write_corrections(
-    corrections: Mapping[str, int],
-    rows: pd.DataFrame,
-    path: str,
-    codebook: Codebook,
+    corrections: Mapping[str, int], rows: pd.DataFrame, path: str, codebook: Codebook
 ) -> None:
-    """Write all corrections, so that the next run has them again."""
-    messages = dict(zip(rows["custom_id"], rows["message"], strict=True))
-    table = [
-        (custom_id, clean_text(messages[custom_id]), label, codebook.sha256)
-        for custom_id, label in corrections.items()
-    ]
-    columns = ["custom_id", "message", "class", "codebook_sha256"]
-    write_csv(pd.DataFrame(table, columns=columns), path)
+    """Write all corrections, so that the next run has them again; those that wait stay there."""
+    now = rows[rows["custom_id"].isin(list(corrections))]
+    lines = now[["custom_id", "message"]].assign(
+        **{"class": now["custom_id"].map(corrections), "codebook_sha256": codebook.sha256}
+    )
+    if Path(path).is_file():
+        kept = read_kept(path, rows, codebook)
+        lines = pd.concat([kept[kept["place"] < 0][COLUMNS], lines])
+    write_csv(lines, path)

@@ -1,6 +1,5 @@
 """What people coded in their sheets, and which label that gives a row."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ import pandas as pd
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
-from pipeline.people.record import ADJUDICATION_FILE
+from pipeline.people.record import ADJUDICATION_FILE, SAMPLE_FILE
 from pipeline.sheets.coding import read_filled_in, update_sheet
 
 
@@ -20,17 +19,35 @@ def read_codes(
     Labels are 0..k-1, -1 for a blank or a row that a coder removed. Raises UserError for a sheet
     that nobody coded.
     """
-    messages = dict(zip(sample["custom_id"], sample["message"], strict=True))
     columns = {}
     for coder in coders:
         path, cure = folder / f"{coder}.xlsx", f"put back the sheet of coder {coder}"
-        labels = read_filled_in(path, codebook, "class", messages, cure)
-        if max(labels.values(), default=-1) < 0:
+        labels, _ = read_labels(path, "class", sample, codebook, cure)
+        if labels.max() < 0:
             others = [file.name for file in sorted(folder.glob(f"{coder}*")) if file != path]
             beside = f" (there is also {', '.join(others)})" * bool(others)
             raise UserError(f"{path}: no row is coded: put the coded sheet in its place{beside}")
-        columns[coder] = [labels.get(custom_id, -1) for custom_id in messages]
+        columns[coder] = labels
     return pd.DataFrame(columns, index=sample["custom_id"])
+
+
+def read_labels(
+    path: Path, column: str, sample: pd.DataFrame, codebook: Codebook, cure: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a sheet's labels of the sampled rows (-1 = none), and which of these it has.
+
+    Raises UserError for a row that is none of the sample's; see `read_filled_in` for others.
+    """
+    filled = read_filled_in(path, codebook, column, sample, cure)
+    strange = filled.index[filled["place"] < 0]
+    if len(strange):
+        raise UserError(
+            f"{path}, row {strange[0]}: the comment is none of {SAMPLE_FILE} beside it: put back "
+            "the sheet of this sample"
+        )
+    labels, there = np.full(len(sample), -1), np.zeros(len(sample), bool)
+    labels[filled["place"]], there[filled["place"]] = filled["label"], True
+    return labels, there
 
 
 def adjudicate(
@@ -40,13 +57,13 @@ def adjudicate(
 
     What people wrote into that sheet stays, and its rows too. See `final_labels` for the result.
     """
-    path, adjudicated = folder / ADJUDICATION_FILE, {}
+    path = folder / ADJUDICATION_FILE
+    adjudicated, there = np.full(len(sample), -1), np.zeros(len(sample), bool)
     if path.is_file():
-        messages = dict(zip(sample["custom_id"], sample["message"], strict=True))
         cure = "remove it, and run human_check.py again"
-        adjudicated = read_filled_in(path, codebook, "adjudicated", messages, cure)
+        adjudicated, there = read_labels(path, "adjudicated", sample, codebook, cure)
     final = final_labels(codes, adjudicated, len(codebook.names))
-    in_sheet = (final["disputed"] | final.index.isin(list(adjudicated))).to_numpy()
+    in_sheet = final["disputed"].to_numpy() | there
     if in_sheet.any():
         names = [*codebook.names, ""]  # [-1] is a blank
         table = sample[["custom_id", "message"]]
@@ -56,24 +73,21 @@ def adjudicate(
     return final
 
 
-def final_labels(
-    codes: pd.DataFrame, adjudicated: Mapping[str, int], num_labels: int
-) -> pd.DataFrame:
+def final_labels(codes: pd.DataFrame, adjudicated: np.ndarray, num_labels: int) -> pd.DataFrame:
     """Return each row's label (index custom_id), and how it came about.
 
-    `label` is the adjudicated one, else the one that most coders gave, -1 where they are tied or
-    nobody coded. `adjudicated` is -1 where nobody decided. `disputed` is whether coders gave the
-    row different labels.
+    `adjudicated` (rows,) is what people decided, -1 where nobody did. In the result, `label` is the
+    adjudicated one, else the one that most coders gave, -1 where they are tied or nobody coded.
+    `disputed` is whether coders gave the row different labels.
     """
     counts = np.stack([(codes == k).sum(axis=1) for k in range(num_labels)], axis=1)
     most = counts.max(1, keepdims=True)
     majority = (most[:, 0] > 0) & ((counts == most).sum(1) == 1)
-    decided = np.array([adjudicated.get(custom_id, -1) for custom_id in codes.index])
     label = np.where(majority, counts.argmax(1), -1)
     return pd.DataFrame(
         {
-            "label": np.where(decided >= 0, decided, label),
-            "adjudicated": decided,
+            "label": np.where(adjudicated >= 0, adjudicated, label),
+            "adjudicated": adjudicated,
             "disputed": (counts > 0).sum(1) > 1,
         },
         index=codes.index,

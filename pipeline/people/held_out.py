@@ -9,35 +9,33 @@ import pandas as pd
 
 from pipeline.common.cli import UserError
 from pipeline.common.files import read_csv
-from pipeline.people.record import SAMPLE_FILE
+from pipeline.common.rows import find_rows, without_space
+from pipeline.people.record import PILOTS, SAMPLE_FILE
 
 
-def in_samples(
-    rows: pd.DataFrame,
-    files: Iterable[str | Path],
-    by: tuple[str, ...] = ("custom_id", "message"),
-) -> np.ndarray:
+def in_samples(rows: pd.DataFrame, files: Iterable[str | Path]) -> np.ndarray:
     """Return which rows stand in any of some sample.csv files, a bool (rows,).
 
-    A row is known by id and message, since rows of another data set have the same ids. Files that
-    are not there are passed over.
+    Rows that moved since are known by their message, see `find_rows`; those of another data set,
+    which may have the same ids, are not. Files that are not there are passed over.
     """
-    return among(rows, sampled(files, by), by)
+    found = np.zeros(len(rows), bool)
+    for sample in read_samples(files):
+        places = find_rows(sample, rows)
+        found[places[places >= 0]] = True
+    return found
 
 
-def sampled(files: Iterable[str | Path], by: tuple[str, ...]) -> set[tuple[str, ...]]:
-    """Return what the rows of sample.csv files are known by."""
-    known: set[tuple[str, ...]] = set()
-    for file in filter(Path.is_file, map(Path, files)):
-        sample = read_csv(file, ["custom_id", "message"], "human_sample.py")
-        known |= set(sample[list(by)].itertuples(index=False, name=None))
-    return known
+def read_samples(files: Iterable[str | Path]) -> list[pd.DataFrame]:
+    """Return the rows of those sample.csv files that are there."""
+    there = [file for file in map(Path, files) if file.is_file()]
+    return [read_csv(file, ["custom_id", "message"], "human_sample.py") for file in there]
 
 
-def among(rows: pd.DataFrame, known: set[tuple[str, ...]], by: tuple[str, ...]) -> np.ndarray:
-    """Return which rows are known, a bool (rows,)."""
-    keys = rows[list(by)].itertuples(index=False, name=None)
-    return np.array([key in known for key in keys], dtype=bool)
+def with_messages_of(rows: pd.DataFrame, files: Iterable[str | Path]) -> np.ndarray:
+    """Return which rows have the message of any row of some sample.csv files, a bool (rows,)."""
+    known = {without_space(text) for sample in read_samples(files) for text in sample["message"]}
+    return np.array([without_space(text) in known for text in rows["message"]], bool)
 
 
 def keep_samples(
@@ -48,20 +46,22 @@ def keep_samples(
     What people coded before a new split must not become what models learn from. Pilots' rows leave
     test, since the codebook was refined on them. A row moves in exchange for one of its class.
     `folders` is a pattern of the folders that human_sample.py draws into; `by_message` knows rows
-    by their message alone.
+    by their message alone. The index of the splits is that of the rows that were split.
     """
-    by = ("message",) if by_message else ("custom_id", "message")
     found = [Path(folder) for folder in sorted(glob(folders))]
-    samples = sampled([folder / SAMPLE_FILE for folder in found], by)
-    pilots = sampled([folder / "pilot" / SAMPLE_FILE for folder in found], by)
+    pilot_files = [file for folder in found for file in sorted(folder.glob(PILOTS))]
+    rows = pd.concat(splits.values()).sort_index()
+    known = with_messages_of if by_message else in_samples
+    samples = rows.index[known(rows, [folder / SAMPLE_FILE for folder in found])]
+    pilots = rows.index[known(rows, pilot_files)]
     splits, exchanged = dict(splits), 0
     for source, target, moving in (
         ("train", "test", samples),
         ("validation", "test", samples),
-        ("test", "train", pilots - samples),
+        ("test", "train", pilots.difference(samples)),
     ):
-        leave = among(splits[source], moving, by)
-        free = ~among(splits[target], samples | pilots, by)
+        leave = splits[source].index.isin(moving)
+        free = ~splits[target].index.isin(samples.union(pilots))
         splits[source], splits[target] = exchange(splits[source], splits[target], leave, free, seed)
         exchanged += int(leave.sum())
         if leave.any():

@@ -7,7 +7,9 @@ from typing import Any
 from pipeline.common.records import read_record, write_record
 
 SAMPLE_FILE, RECORD_FILE = "sample.csv", "sample.json"
-ADJUDICATION_FILE = "adjudication.xlsx"
+ADJUDICATION_FILE, HUMAN_LABELS_FILE = "adjudication.xlsx", "human_labels.csv"
+PILOT = "pilot"  # the first pilot's folder; those of refined codebooks are pilot_2, pilot_3, ...
+PILOTS = f"{PILOT}*/{SAMPLE_FILE}"
 
 Interval = list[float]  # of 95 %: the lower and the upper end
 SCORE_AGAIN = "run human_check.py again, which reads only the coded sheets"
@@ -15,13 +17,18 @@ SCORE_AGAIN = "run human_check.py again, which reads only the coded sheets"
 
 @dataclass(frozen=True)
 class Stratum:
-    """The rows of one silver class; `coded` counts the drawn rows that have a human label."""
+    """The rows of one silver class; `coded` counts the drawn rows that have a human label.
+
+    `by_people` counts the labelled rows to which people gave the class before: they have no silver
+    label, and are no part of `population`.
+    """
 
     name: str
     population: int
     drawn: int
     inclusion_probability: float
     coded: int = 0
+    by_people: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,11 @@ class Sample:
     def seed(self) -> int:
         """The seed of the draw."""
         return self.settings["seed"]
+
+    @property
+    def by_people(self) -> int:
+        """How many of the labelled rows people had coded before, so that none was drawn."""
+        return sum(stratum.by_people for stratum in self.strata)
 
     @property
     def min_per_class(self) -> int:
@@ -123,7 +135,10 @@ class SilverQuality:
 
 @dataclass(frozen=True)
 class Share:
-    """A class's share of the data set: by silver labels, and corrected for their errors."""
+    """A class's share of the labelled rows: by silver labels, and corrected for their errors.
+
+    Rows that people had coded before count with their class in both.
+    """
 
     name: str
     naive: float

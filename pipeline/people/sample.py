@@ -2,7 +2,8 @@
 
 import datetime
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,40 @@ from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import check_outputs, write_csv
 from pipeline.common.records import read_record, write_record
-from pipeline.common.rows import read_messages
+from pipeline.common.rows import coded_by_people, find_rows, read_messages
 from pipeline.people.held_out import in_samples
 from pipeline.people.intervals import FEWEST
-from pipeline.people.record import ADJUDICATION_FILE, RECORD_FILE, SAMPLE_FILE, Sample, Stratum
+from pipeline.people.record import (
+    ADJUDICATION_FILE,
+    PILOT,
+    RECORD_FILE,
+    SAMPLE_FILE,
+    Sample,
+    Stratum,
+)
 from pipeline.sheets.coding import is_filled_in, write_sheet
 
 RESERVED = ("custom_id", "message", "adjudicated", "adjudication", "sample", "pilot")
 
 
-def sample_folder(sheets_dir: str, pilot: bool) -> Path:
-    """Return the folder of a sample and its sheets; the pilot's is inside the main sample's."""
-    return Path(sheets_dir) / ("pilot" if pilot else "")
+def sample_folder(sheets_dir: str, pilot: bool, codebook: Codebook) -> Path:
+    """Return the folder of a sample and its sheets; a pilot's is inside the main sample's.
+
+    Each codebook has a pilot of its own: the first folder of `pilot`, `pilot_2`, ... whose sample
+    was drawn with this codebook, or in which none was drawn yet.
+    """
+    if not pilot:
+        return Path(sheets_dir)
+    for number in count(1):
+        folder = Path(sheets_dir) / (PILOT if number == 1 else f"{PILOT}_{number}")
+        record = folder / RECORD_FILE
+        if not record.is_file() or codebook_of(record) == codebook.sha256:
+            return folder
+
+
+def codebook_of(record: Path) -> str:
+    """Return the hash of the codebook that a sample was drawn with, from its sample.json."""
+    return read_record(record, Sample, "put back the file as it was").codebook_sha256
 
 
 def coder_names(text: str) -> list[str]:
@@ -45,17 +68,17 @@ def coder_names(text: str) -> list[str]:
     return coders
 
 
-def refuse_drawn(sheets_dir: str, pilot: bool, coders: list[str]) -> None:
-    """Stop where such a sample is in `sheets_dir` already: people may have coded it.
+def refuse_drawn(folder: Path, coders: list[str]) -> None:
+    """Stop where a sample is in a folder already: people may have coded it.
 
     SAMPLE_FILE is written last: without it, sheets that nobody coded are those of a draw that was
     interrupted.
     """
-    folder = sample_folder(sheets_dir, pilot)
     sheets = [folder / f"{coder}.xlsx" for coder in coders]
     files = [folder / SAMPLE_FILE, folder / ADJUDICATION_FILE]
     files += [sheet for sheet in sheets if sheet.exists() and is_filled_in(sheet, "class")]
     if there := [file for file in files if file.exists()]:
+        sheets_dir = folder.parent if folder.name.startswith(PILOT) else folder
         raise UserError(
             f"{there[0]} is there already, perhaps with people's work: have that sample coded, or "
             f"give another --sheets-dir, such as {sheets_dir}_2"
@@ -68,9 +91,17 @@ def read_population(
     """Return the labelled rows, and which of them are held out for tests, a bool (rows,).
 
     With an empty `test_file` no row is. Raises UserError where the test rows are not among the
-    labelled ones, with the same class.
+    labelled ones, with the same class, and where people coded all rows.
     """
     rows = read_messages(labeled_file, "jsonl_to_csv.py", codebook, labelled=True)
+    people = int(coded_by_people(rows).sum())
+    if people == len(rows):
+        raise UserError(
+            f"{labeled_file}: people coded all of its {people:,} rows: there is no silver label to "
+            "check, and no sample to draw"
+        )
+    if people:
+        print(f"  left out {people:,} rows that people coded before: they have no silver label")
     if not test_file:
         print("drawing from all rows: models that learn from them cannot be tested on the sample")
         return rows, np.zeros(len(rows), bool)
@@ -80,46 +111,83 @@ def read_population(
             "from all rows, also those that models learn from"
         )
     test = read_messages(test_file, "split_dataset.py", codebook, labelled=True)
-    known = dict(zip(rows["custom_id"], rows["class"], strict=True))
-    for custom_id, label in zip(test["custom_id"], test["class"], strict=True):
-        if known.get(custom_id) != label:
+    places = find_rows(test, rows)
+    labels = rows["class"].to_numpy()[places]
+    for custom_id, label, place, now in zip(
+        test["custom_id"], test["class"], places, labels, strict=True
+    ):
+        if place < 0 or label != now:
             raise UserError(
                 f"{test_file}: {custom_id} has class {label}, and in {labeled_file} "
-                f"{known.get(custom_id, 'it is not there')}: run split_dataset.py again"
+                f"{now if place >= 0 else 'it is not there'}: run split_dataset.py again"
             )
-    return rows, rows["custom_id"].isin(test["custom_id"]).to_numpy()
+    held_out = np.zeros(len(rows), bool)
+    held_out[places] = True
+    return rows, held_out
 
 
 def rows_to_draw_from(
     rows: pd.DataFrame,
     held_out: np.ndarray,
     pilot: bool,
-    earlier: Iterable[str | Path],
+    earlier: Sequence[str | Path],
     codebook: Codebook,
-) -> pd.DataFrame:
-    """Return the rows that a sample, or a pilot, may be drawn from.
+    floor: int,
+) -> tuple[pd.DataFrame, pd.Index]:
+    """Return the rows that a sample, or a pilot, may be drawn from, and which are drawn again.
 
     The sample comes from the held-out rows. These are a random part of each class, so that a row's
     chance to be drawn is that of a draw from all of the class. The pilot comes from the other rows,
-    so that no row that a codebook is refined on tests anything. `earlier` are the sample.csv files
-    whose rows are not drawn again. Raises UserError where too few rows of a class are left for an
-    interval.
+    so that no row that a codebook is refined on tests anything. Rows that people coded before have
+    no silver label, and are in neither.
+
+    `earlier` are the sample.csv files whose rows are not drawn again. But where this leaves fewer
+    than `floor` rows of a class, all its rows of samples of the same kind (pilots for a pilot) that
+    were drawn with another codebook may be drawn too: the second result. Raises UserError where too
+    few rows of a class are left for an interval.
     """
     where, cure = "", "earlier samples hold them: label more"
-    eligible = np.ones(len(rows), bool)
+    silver = ~coded_by_people(rows)
+    eligible = silver
     if held_out.any():
-        eligible = ~held_out if pilot else held_out
+        eligible = silver & (~held_out if pilot else held_out)
         where = " outside the test rows" if pilot else " among the test rows"
         cure = f"split with another --seed or a {'smaller' if pilot else 'larger'} --test-size"
-    left = rows[eligible & ~in_samples(rows, earlier)]
+    of_another = [file for file in earlier if drawn_again(Path(file), pilot, codebook)]
+    possible = eligible & ~in_samples(rows, [file for file in earlier if file not in of_another])
+    before = possible & in_samples(rows, of_another)
+    left = possible & ~before
     for k, name in enumerate(codebook.names):
-        there, remaining = int((rows["class"] == k).sum()), int((left["class"] == k).sum())
+        of_class = (rows["class"] == k).to_numpy()
+        if (left & of_class).sum() < min(floor, (possible & of_class).sum()):
+            left |= possible & of_class
+        there, remaining = int((silver & of_class).sum()), int((left & of_class).sum())
         if remaining < min(FEWEST, there):
             raise UserError(
                 f"class {name} has {there:,} rows and {'one' if remaining else 'none'} of them is "
                 f"left to draw{where}: {cure}, or merge the class with another"
             )
-    return left
+    return rows[left], rows.index[left & before]
+
+
+def drawn_again(file: Path, pilot: bool, codebook: Codebook) -> bool:
+    """Return whether the rows of a sample.csv may be drawn again where others are too few.
+
+    They may for a sample of the same kind with another codebook. Pilots' rows never become test
+    rows, since a codebook was refined on them.
+    """
+    record = file.with_name(RECORD_FILE)
+    same_kind = file.parent.name.startswith(PILOT) == pilot
+    return same_kind and record.is_file() and codebook_of(record) != codebook.sha256
+
+
+def say_drawn_again(drawn: pd.DataFrame, before: pd.Index) -> None:
+    """Say how many rows people coded before, with another codebook."""
+    if again := int(drawn.index.isin(before).sum()):
+        print(
+            f"{again:,} of the {len(drawn):,} rows were coded before, with another codebook: of "
+            "their classes too few others are left"
+        )
 
 
 def write_sample(rows: pd.DataFrame, record: Sample, codebook: Codebook, folder: Path) -> None:
@@ -150,19 +218,22 @@ def sample_record(
     settings: dict[str, Any],
 ) -> Sample:
     """Return the record of rows that were just drawn from the labelled `rows`."""
-    sizes, sampled = (frame["class"].value_counts() for frame in (rows, drawn))
+    people = coded_by_people(rows)
+    parts = (rows[~people], drawn, rows[people])
+    sizes, sampled, by_people = (frame["class"].value_counts() for frame in parts)
     strata = [
         Stratum(
             name=name,
             population=int(sizes.get(k, 0)),
             drawn=int(sampled.get(k, 0)),
             inclusion_probability=float(sampled.get(k, 0) / max(sizes.get(k, 0), 1)),
+            by_people=int(by_people.get(k, 0)),
         )
         for k, name in enumerate(codebook.names)
     ]
     return Sample(
         population=len(rows),
-        held_out=int(held_out.sum()),
+        held_out=int((held_out & ~people).sum()),
         drawn=len(drawn),
         date=datetime.date.today().isoformat(),
         coders=coders,
@@ -174,9 +245,12 @@ def sample_record(
 
 def read_sample(folder: Path, codebook: Codebook) -> tuple[Sample, pd.DataFrame]:
     """Return the record of a drawn sample and its rows, `class` being the silver label."""
-    cure = f"run human_sample.py {'--pilot ' * (folder.name == 'pilot')}first"
-    if (folder / "pilot" / RECORD_FILE).is_file():
+    pilot = folder.name.startswith(PILOT)
+    cure = f"run human_sample.py {'--pilot ' * pilot}first"
+    if (folder / PILOT / RECORD_FILE).is_file():
         cure += ", or give --pilot to score the pilot"
+    if pilot and folder.name != PILOT:
+        cure += ", or give --prompt-file the codebook of an earlier pilot"
     record = read_record(folder / RECORD_FILE, Sample, cure)
     if record.codebook_sha256 != codebook.sha256:
         raise UserError(

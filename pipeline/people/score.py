@@ -10,8 +10,8 @@ import pandas as pd
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.records import to_record
-from pipeline.common.rows import read_messages
-from pipeline.evaluation.metrics import confusion
+from pipeline.common.rows import find_rows, read_messages
+from pipeline.evaluation.metrics import confusion, wilson_interval
 from pipeline.people.agreement import agreement
 from pipeline.people.intervals import FEWEST
 from pipeline.people.label_quality import label_quality
@@ -66,6 +66,7 @@ def score_sample(
     counts = counts[:, :-1]  # people give no invalid answer
     sizes = np.array([stratum.population for stratum in sample.strata])
     quality = label_quality(counts, sizes, names)
+    known = np.array([stratum.by_people for stratum in sample.strata])
     blank = (codes < 0).sum()
     without, disputed = final["label"] < 0, final["disputed"]
     return HumanCheck(
@@ -79,17 +80,46 @@ def score_sample(
         undecided=int((without & disputed).sum()),
         uncoded=int((without & ~disputed).sum()),
         silver=to_record(quality["silver"], SilverQuality),
-        shares=to_record(quality["shares"], list[Share]),
+        shares=to_record(shares_of_all(quality["shares"], sizes, known), list[Share]),
         settings=settings,
     )
+
+
+def shares_of_all(shares: list[dict], sizes: np.ndarray, known: np.ndarray) -> list[dict]:
+    """Return the shares of the classes among all labelled rows, of which people coded some before.
+
+    `shares` are those of the rows with a silver label, `sizes` (k,) of each class; `known` (k,)
+    counts the rows that people coded. Their classes are certain: a share of all rows is linear in
+    that of the silver rows, and so are the ends of its interval.
+    """
+    if not known.any():
+        return shares
+    silver, total = sizes.sum(), (sizes + known).sum()
+
+    def of_all(share: float, k: int) -> float:
+        return float((share * silver + known[k]) / total)
+
+    return [
+        {
+            "name": one["name"],
+            "naive": float((sizes[k] + known[k]) / total),
+            "naive_ci95": wilson_interval(sizes[k] + known[k], total),
+            "corrected": of_all(one["corrected"], k),
+            "corrected_ci95": [of_all(end, k) for end in one["corrected_ci95"]],
+        }
+        for k, one in enumerate(shares)
+    ]
+
+
+def human_labels(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the coded rows with their final class by people."""
+    return rows[["custom_id", "message"]].assign(**{"class": rows["human"]})
 
 
 def human_test_rows(rows: pd.DataFrame, strata: list[Stratum]) -> pd.DataFrame:
     """Return the coded rows as a test set: each stands for `weight` rows of the data set."""
     weights = {k: one.population / max(one.coded, 1) for k, one in enumerate(strata)}
-    return rows[["custom_id", "message"]].assign(
-        **{"class": rows["human"], "coded_by": "human", "weight": rows["class"].map(weights)}
-    )
+    return human_labels(rows).assign(coded_by="human", weight=rows["class"].map(weights))
 
 
 def silver_errors(rows: pd.DataFrame, codebook: Codebook) -> pd.DataFrame:
@@ -102,12 +132,18 @@ def silver_errors(rows: pd.DataFrame, codebook: Codebook) -> pd.DataFrame:
 
 
 def warn_of_new_labels(path: str, sample: pd.DataFrame, codebook: Codebook) -> None:
-    """Say so where the labels are no longer those that were drawn."""
+    """Say so where the labels are no longer those that were drawn, or rows have none by now."""
     if not Path(path).is_file():
         return
     now = read_messages(path, "jsonl_to_csv.py", codebook)
-    labels = sample["custom_id"].map(dict(zip(now["custom_id"], now["class"], strict=True)))
-    if changed := int((labels != sample["class"]).sum()):
+    places = find_rows(sample, now)
+    if gone := int((places < 0).sum()):
+        print(
+            f"{gone:,} rows of the sample are not in {path} by now: the figures are those of the "
+            "rows as they were drawn"
+        )
+    labels = now["class"].to_numpy()[places]
+    if changed := int(((labels != sample["class"]) & (places >= 0)).sum()):
         print(
             f"{changed:,} rows of the sample have another label in {path} by now: the figures are "
             "those of the labels as they were drawn"

@@ -13,22 +13,26 @@ def human_report(check: HumanCheck) -> str:
         f"  {coder.name}: {coder.coded:,} rows coded, {coder.blank:,} blank\n"
         for coder in check.coders
     )
+    people = sample.by_people
+    population = "rows with a silver label" if people else "labelled rows"
+    counted = f", {people:,} of which people coded before" * bool(people)
     matrix = [[*counts, 0] for counts in silver.confusion_matrix]  # people give no invalid answer
     return (
-        f"Sample: {sample.drawn:,} of {sample.population:,} labelled rows, stratified by silver "
-        f"class, drawn {sample.date} with seed {sample.seed}\n"
+        f"Sample: {sample.drawn:,} of {sample.population - people:,} {population}, stratified by "
+        f"silver class, drawn {sample.date} with seed {sample.seed}\n"
         f"{coders}"
         f"Coders disagree on {check.disagreements:,} rows; {check.adjudicated:,} rows are "
         f"adjudicated, {check.undecided:,} undecided, {check.uncoded:,} uncoded\n\n"
         f"{agreement_text(check.agreement)}"
         f"Silver labels against the human ones, the {silver.rows:,} rows as they were drawn:\n\n"
         f"{report_table(matrix, check.class_names)}\n"
-        "Weighted to the data set, with 95 % intervals:\n"
+        f"Weighted to the {'rows with a silver label' if people else 'data set'}, with 95 % "
+        "intervals:\n"
         f"{figure('Accuracy', silver.accuracy, silver.accuracy_ci95)}"
         f"{figure('Macro F1', silver.macro_f1, silver.macro_f1_ci95)}"
         f"{figure(KAPPA, silver.cohen_kappa, silver.cohen_kappa_ci95)}"
         f"{classes_text(silver.classes)}\n"
-        "Share of each class among all labelled rows, with 95 % intervals:\n"
+        f"Share of each class among all labelled rows{counted}, with 95 % intervals:\n"
         f"{shares_text(check.shares)}"
         f"{left_out(check)}"
     )

@@ -76,6 +76,12 @@ def sample_sentences(sample: Sample) -> list[str]:
         map(vars, sample.strata),
         "{name} {drawn:,} for {population:,} (inclusion probability {inclusion_probability:.4f})",
     )
+    of_people = fill_all_of(map(vars, sample.strata), "{name} {by_people:,}")
+    coded_before = [
+        f"{as_text(sample.by_people, 'row of these was|rows of these were')} coded by people "
+        f"before ({joined(of_people)}), and could not be drawn: the shares of the classes count "
+        "them with that class; the other figures are those of the rows with a silver label."
+    ]
     return [
         f"A sample of {as_text(sample.drawn, 'row|rows')} was drawn at random "
         f"(seed {sample.seed}), stratified by silver label, from {source}.",
@@ -84,6 +90,7 @@ def sample_sentences(sample: Sample) -> list[str]:
         f"It was drawn on {sample.date}.",
         f"It stands for {as_text(sample.population, 'labelled row|labelled rows')}: "
         f"{joined(strata)}.",
+        *coded_before * bool(sample.by_people),
     ]
 
 
@@ -119,4 +126,9 @@ def audit_sentences(audit: dict) -> tuple[list[str], list[str]]:
         "The class probabilities of a row are those of {method}, cross-validated in "
         "{folds:fold|folds}.",
     )
+    if audit.get("settings", {}).get("splits_dir"):
+        text.append(
+            "Test rows were left out, since labels that are corrected where a model disputes them "
+            "would favour that model."
+        )
     return text, []

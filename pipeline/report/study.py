@@ -86,13 +86,14 @@ def inconsistencies(study: Study) -> list[str]:
     ]
     population = check.sample.population if check else None
     labelled = study.labels.get("labelled")
+    audited = study.audit.get("labelled", study.audit.get("rows"))
     found += [
         f"{name} is of {as_text(rows, 'labelled row|labelled rows')}, and jsonl_to_csv.py has by "
         f"now labelled {as_text(labelled, 'row|rows')}: {cure}."
         for name, rows, cure in (
             ("The split", study.splits.get("rows"), "run split_dataset.py and what follows again"),
             ("The human check", population, "its figures are those of older labels"),
-            ("The label audit", study.audit.get("rows"), "run label_audit.py again"),
+            ("The label audit", audited, "run label_audit.py again"),
         )
         if None not in (rows, labelled) and rows != labelled
     ]

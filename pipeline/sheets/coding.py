@@ -1,6 +1,7 @@
 """Spreadsheets for people to code in, and what they coded read back."""
 
-from collections.abc import Mapping
+import hashlib
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import pandas as pd
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook, parse_label
 from pipeline.common.files import clean_text, replacing
+from pipeline.common.rows import find_rows, without_space
 from pipeline.sheets.reading import cell_text, find_column, read_sheet
 
+WRITTEN = "as written"  # a hidden page: the codebook's hash, and each row's id and message's hash
 LONGEST_CELL = 32_767  # characters; Excel's limit
 WIDE, NARROW = 80, 18  # characters
 
@@ -18,8 +21,9 @@ WIDE, NARROW = 80, 18  # characters
 def write_sheet(frame: pd.DataFrame, codebook: Codebook, fill_in: str, path: str | Path) -> None:
     """Write an .xlsx with a row per comment, and a drop-down of the class names in `fill_in`.
 
-    `fill_in` may be "" for none. The codebook is on a second sheet. Text is stored as text, also
-    where it looks like a formula. Raises UserError for a text that no cell can hold.
+    `fill_in` may be "" for none. The codebook is on a second sheet; a hidden one ties the rows to
+    their comments. Text is stored as text, also where it looks like a formula. Raises UserError for
+    a text that no cell can hold.
     """
     from openpyxl import Workbook
 
@@ -29,6 +33,8 @@ def write_sheet(frame: pd.DataFrame, codebook: Codebook, fill_in: str, path: str
     _write_codebook(book.create_sheet("codebook"), codebook)
     if fill_in and len(frame):
         _add_drop_down(book.active, codebook, frame.columns.get_loc(fill_in) + 1, len(frame) + 1)
+    if fill_in:
+        _write_ties(book.create_sheet(WRITTEN), frame, codebook)
     _save(book, path)
     print(f"wrote {path}: {len(frame):,} rows")
 
@@ -56,19 +62,36 @@ def _write_codebook(sheet: Any, codebook: Codebook) -> None:
     """Write the class names, which the drop-downs refer to, and the codebook below them."""
     from openpyxl.styles import Alignment, Font
 
-    lines = ["class", *codebook.names, "", *codebook.text.splitlines()]
-    for row, line in enumerate(lines, start=1):
+    for row, line in enumerate(_codebook_lines(codebook), start=1):
         cell = sheet.cell(row, 1, line)
         cell.data_type, cell.alignment = "s", Alignment(wrap_text=True, vertical="top")
     sheet["A1"].font = Font(bold=True)
     sheet.column_dimensions["A"].width = WIDE
 
 
+def _codebook_lines(codebook: Codebook) -> list[str]:
+    return ["class", *codebook.names, "", *codebook.text.splitlines()]
+
+
+def _write_ties(sheet: Any, frame: pd.DataFrame, codebook: Codebook) -> None:
+    """Write what shows later that the codebook and the comments are those of now."""
+    ties = zip(frame["custom_id"], map(_tie, frame["message"]), strict=True)
+    for row, pair in enumerate([("codebook", codebook.sha256), ("row", "comment"), *ties], start=1):
+        for column, text in enumerate(pair, start=1):
+            _put(sheet.cell(row, column), text, wrap=False)
+    sheet.sheet_state = "hidden"
+
+
+def _tie(message: str) -> str:
+    """Return what ties a row to its comment: a hash, white space aside."""
+    return hashlib.sha256(without_space(message).encode()).hexdigest()[:16]
+
+
 def update_sheet(frame: pd.DataFrame, codebook: Codebook, fill_in: str, path: Path) -> None:
     """Bring a sheet up to date with `frame`, or write it; what people wrote into it stays.
 
-    Rows are known by custom_id: those of the sheet get the frame's values in all columns but
-    `fill_in`, the others are added below.
+    Its rows that stand in `frame` get the values of all columns but `fill_in`, the others of
+    `frame` are added below. Rows are known by id and message, see `find_rows`.
     """
     from openpyxl import load_workbook
 
@@ -79,14 +102,20 @@ def update_sheet(frame: pd.DataFrame, codebook: Codebook, fill_in: str, path: Pa
     sheet = book.worksheets[0]
     header = next(cells for cells in sheet.iter_rows() if any(cell.value for cell in cells))
     places = {clean_text(cell_text(cell.value or "")): cell.column for cell in header}
-    rows = {}
-    for number in range(header[0].row + 1, sheet.max_row + 1):
-        rows[clean_text(cell_text(sheet.cell(number, places["custom_id"]).value or ""))] = number
-    bottom, changed = sheet.max_row, False
-    for record in frame.to_dict("records"):
-        row = rows.get(record["custom_id"])
-        if row is None:
-            row = bottom = bottom + 1
+    first, bottom = header[0].row + 1, sheet.max_row
+    there = pd.DataFrame(
+        {
+            name: [
+                clean_text(cell_text(sheet.cell(row, places[name]).value or ""))
+                for row in range(first, bottom + 1)
+            ]
+            for name in ("custom_id", "message")
+        }
+    )
+    changed = False
+    for record, place in zip(frame.to_dict("records"), find_rows(frame, there), strict=True):
+        bottom += place < 0
+        row = bottom if place < 0 else first + int(place)
         for name, value in record.items():
             cell = sheet.cell(row, places[name]) if name in places else None
             if cell is not None and name != fill_in and cell_text(cell.value or "") != value:
@@ -95,6 +124,9 @@ def update_sheet(frame: pd.DataFrame, codebook: Codebook, fill_in: str, path: Pa
     if changed:
         sheet.data_validations.dataValidation.clear()
         _add_drop_down(sheet, codebook, places[fill_in], bottom)
+        if WRITTEN in book:
+            del book[WRITTEN]
+        _write_ties(book.create_sheet(WRITTEN), frame, codebook)
         _save(book, path)
         print(f"brought {path} up to date")
 
@@ -134,51 +166,94 @@ def _save(book: Any, path: str | Path) -> None:
 
 
 def read_filled_in(
-    path: str | Path, codebook: Codebook, column: str, messages: Mapping[str, str], cure: str
-) -> dict[str, int]:
-    """Return custom_id -> class of a sheet that people filled in, by number or name, -1 for blank.
+    path: str | Path, codebook: Codebook, column: str, rows: pd.DataFrame, cure: str
+) -> pd.DataFrame:
+    """Return what people filled in: `custom_id`, `message`, `label`, `place` of each of its rows.
 
-    `messages` maps the ids that may stand there to their comments. Raises UserError for a cell that
-    is no class, an id that stands there twice or is another's, and a comment beside the id of
-    another one, as sorting a single column leaves it; with `cure` where there is no file or an
-    empty one.
+    A label is given by number or name, and -1 for a blank; `place` is the row's place among `rows`
+    (custom_id, message) as they are now, -1 where it is gone. The index holds the sheet's row
+    numbers. Raises UserError for a sheet of another codebook, a cell that is no class, an id that
+    stands there twice or is another's, and a comment beside the id of another one, as sorting a
+    single column leaves it; with `cure` where there is no file or an empty one.
     """
     if not Path(path).is_file():
         raise UserError(f"{path} not found: {cure}")
-    header, rows = _read_table(path)
+    header, cells_of = _read_table(path)
     if not header:
         raise UserError(f"{path} is empty: {cure}")
-    for name in ("custom_id", column):
+    for name in ("custom_id", "message", column):
         if header.count(name) > 1:
             raise UserError(f"{path} has two columns {name!r}: remove one")
-    key, value = find_column(path, header, "custom_id"), find_column(path, header, column)
-    text = header.index("message") if "message" in header else -1
-    labels: dict[str, int] = {}
-    for number, cells in rows.items():
-        label = parse_label(cells[value], codebook)
-        if not cells[key] and label == -1:
+    columns = [find_column(path, header, name) for name in ("custom_id", "message", column)]
+    ties = _read_ties(path, codebook)
+    if not ties:
+        ties = dict(zip(rows["custom_id"], map(_tie, rows["message"]), strict=True))
+    table: dict[int, tuple[str, str, int]] = {}
+    for number, cells in cells_of.items():
+        custom_id, message, text = (cells[place] for place in columns)
+        label = parse_label(text, codebook)
+        if not custom_id and label == -1:
             continue  # a remark below the table
         if label is None:
             raise UserError(
-                f"{path}, row {number}: {column} {cells[value]!r} is no class "
-                f"({codebook.choices}): correct the cell"
+                f"{path}, row {number}: {column} {text!r} is no class ({codebook.choices}): "
+                "correct the cell"
             )
-        if cells[key] in labels:
+        table[number] = custom_id, message, label
+    filled = pd.DataFrame.from_dict(table, "index", columns=["custom_id", "message", "label"])
+    _refuse_other_rows(path, filled, ties)
+    return filled.assign(place=find_rows(filled, rows))
+
+
+def _refuse_other_rows(path: str | Path, filled: pd.DataFrame, ties: dict[str, str]) -> None:
+    """Stop where the ids and comments of a sheet are not those that it was written with."""
+    seen: set[str] = set()
+    for row, custom_id, message in filled[["custom_id", "message"]].itertuples(name=None):
+        if custom_id in seen:
             raise UserError(
-                f"{path}, row {number}: custom_id {cells[key]!r} stands there twice: remove a row"
+                f"{path}, row {row}: custom_id {custom_id!r} stands there twice: remove a row"
             )
-        if cells[key] not in messages:
+        if custom_id not in ties:
             raise UserError(
-                f"{path}, row {number}: custom_id {cells[key]!r} is not one of the sheet's: put "
-                "back the id that stood there, or clear the row"
+                f"{path}, row {row}: custom_id {custom_id!r} is not one of the sheet's: put back "
+                "the id that stood there, or clear the row"
             )
-        if text >= 0 and without_space(cells[text]) != without_space(messages[cells[key]]):
+        if _tie(message) != ties[custom_id]:
             raise UserError(
-                f"{path}, row {number}: the comment is not that of {cells[key]}: the sheet belongs "
-                "to other data, or one column was sorted without the others"
+                f"{path}, row {row}: the comment is not that of {custom_id}: the sheet belongs to "
+                "other data, or one column was sorted without the others"
             )
-        labels[cells[key]] = label
-    return labels
+        seen.add(custom_id)
+
+
+def _read_ties(path: str | Path, codebook: Codebook) -> dict[str, str]:
+    """Return custom_id -> `_tie` of its comment as a sheet was written, {} where it does not say.
+
+    Raises UserError where the sheet was written with another codebook: by the hash on its hidden
+    page, or by the text of its codebook page.
+    """
+    pairs = [(cells[0], cells[1]) for cells in _read_page(path, WRITTEN) if len(cells) > 1]
+    text = "".join(without_space(cells[0]) for cells in _read_page(path, "codebook") if cells)
+    same = text in ("", "".join(map(without_space, _codebook_lines(codebook))))
+    if pairs:
+        same |= pairs[0][1] == codebook.sha256
+    if not same:
+        raise UserError(
+            f"{path} was made with another codebook than {codebook.path}: give --prompt-file that "
+            "one, or make a new sheet with the codebook of now"
+        )
+    return dict(pairs[2:])
+
+
+def _read_page(path: str | Path, name: str) -> list[list[str]]:
+    """Return the cells of a workbook's page as text; none where it has no such page."""
+    if not zipfile.is_zipfile(path):
+        return []
+    try:
+        rows = read_sheet(path, name)
+    except UserError:
+        return []
+    return [[clean_text(cell_text(cell)) for cell in cells] for cells in rows.values()]
 
 
 def is_filled_in(path: Path, column: str) -> bool:
@@ -209,8 +284,3 @@ def _read_table(path: str | Path) -> tuple[list[str], dict[int, list[str]]]:
     header = rows.pop(next(iter(rows)))
     blanks = [""] * len(header)
     return header, {number: cells + blanks for number, cells in rows.items()}
-
-
-def without_space(text: str) -> str:
-    """Return a text without its white space, which spreadsheet programs change."""
-    return "".join(clean_text(text).split())
