@@ -27,12 +27,12 @@ from pipeline.common.files import check_outputs, write_json
 from pipeline.common.rows import read_messages
 from pipeline.labelling import label_files as write
 from pipeline.labelling.corrections import apply_corrections, read_corrections, write_corrections
-from pipeline.labelling.ids import label_set, plain_id, request_ids
+from pipeline.labelling.ids import plain_id, request_ids, set_of
 from pipeline.labelling.label_sets import answers_to_read
 from pipeline.labelling.labels import Answers, coded_by_people, decide_labels, match_answers
 from pipeline.labelling.ledger import sent_ids
 from pipeline.labelling.outcomes import read_answers
-from pipeline.labelling.record import count_classes, describe_labels, print_summary
+from pipeline.labelling.record import describe_labels, print_summary
 from pipeline.labelling.requests import Request, read_requests
 from pipeline.labelling.shards import existing_files, request_files, write_shards
 
@@ -62,29 +62,26 @@ MAX_BYTES_PER_FILE = 200_000_000  # OpenAI's limit; SiliconFlow's is 1 GB
 
 
 OUTPUTS = ("unlabeled", "labeled", "purged", "errors", "retry", "confidence", "record")
+INPUTS = ("input_file", "prompt_file", "requests_file", "answers_file", "corrections")
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
     at_least_one(vars(args), "max_requests_per_file", "max_bytes_per_file")
+    outputs = [vars(args)[f"{name}_file"] for name in OUTPUTS]
+    check_outputs(outputs, inputs=[vars(args)[name] for name in INPUTS])
     codebook = read_codebook(args.prompt_file)
     rows = read_messages(args.input_file, "excel_2_csv.py", codebook)
     requests = read_all_requests(args.requests_file, rows, codebook)
-    request = next(iter(requests.values()), None)
-    labels_of = label_set(codebook.text, request.model if request else "")
-    files = answers_to_read(args.answers_file, args.label_sets_dir, labels_of) if request else []
-    outputs = [vars(args)[f"{name}_file"] for name in OUTPUTS]
-    check_outputs(outputs, inputs=[args.input_file, args.requests_file, *files, args.corrections])
-    answers = read_all_answers(files, rows, labels_of, codebook)
+    labels_of = set_of(next(iter(requests), ""))
+    answers = read_all_answers(args.answers_file, args.label_sets_dir, rows, labels_of, codebook)
     sent = sent_ids(args.state_file, labels_of) or list(requests)
     labels = decide_labels(rows, answers, sent, labels_of, args.majority_vote)
-    record = describe_labels(labels, answers, rows, request, codebook, args.majority_vote)
     corrections = read_corrections(args.corrections, args.corrections_file, rows, codebook)
-    record["corrected"] = apply_corrections(labels, corrections)
-    record["classes"] = count_classes(labels, codebook)
-    table = write.labelled_table(rows, labels)
-    write.write_labels(table, args.unlabeled_file, args.labeled_file, args.purged_file)
-    write.write_errors(labels, answers.unmatched, args.errors_file)
+    changed = apply_corrections(labels, corrections)
+    record = describe_labels(labels, answers, rows, requests, codebook, changed, args.majority_vote)
+
+    table = write.write_labels(rows, labels, answers, *outputs[:4])
     retries = write.retry_lines(rows, labels, requests, labels_of, answers, sent)
     write_shards(retries, args.retry_file, args.max_requests_per_file, args.max_bytes_per_file)
     write.write_confidence(labels, codebook.names, args.confidence_file)
@@ -115,13 +112,14 @@ def read_all_requests(path: str, rows: pd.DataFrame, codebook: Codebook) -> dict
 
 
 def read_all_answers(
-    files: list[Path], rows: pd.DataFrame, labels_of: str, codebook: Codebook
+    answers_file: str, label_sets_dir: str, rows: pd.DataFrame, labels_of: str, codebook: Codebook
 ) -> Answers:
-    """Return the answers by row; refuse files in which none belongs to any of the rows."""
+    """Return the answers by row, none without requests; refuse those of which none is a row's."""
+    if not labels_of:
+        return Answers()
+    files = answers_to_read(answers_file, label_sets_dir, labels_of)
     ids = request_ids(labels_of, rows["message"])
     answers = match_answers(tqdm(read_answers(files, codebook), unit="answer"), ids, labels_of)
-    if not files:
-        return answers
     print(f"read {', '.join(map(str, files))}: {answers.total:,} answers")
     if answers.others and not answers.first:
         raise UserError(

@@ -25,6 +25,8 @@ import pytest
 
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import write_csv
+from pipeline.labelling.requests import read_requests
+from pipeline.labelling.shards import request_files
 from pre_process.sample.comments import generate_comments
 from pre_process.sample.provider import Provider, always
 
@@ -168,6 +170,11 @@ def served(model, *options):
     finally:
         server.terminate()
         server.wait()
+
+
+def request_ids_of(path="pre_process/datas/inf_batch_v2.jsonl"):
+    """Return the ids of the requests in a file and its shards, in their order."""
+    return [request.custom_id for request in read_requests(request_files(path))]
 
 
 def answer_line(custom_id, content, finish_reason="stop"):

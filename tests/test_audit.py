@@ -8,7 +8,7 @@ import numpy as np
 import openpyxl
 import pandas as pd
 import pytest
-from conftest import answer_line
+from conftest import answer_line, request_ids_of
 from test_human_check import cells
 
 import batch_infer_gen
@@ -273,7 +273,8 @@ def answered(write_rows):
     rows = [(f"row-{n}", f"评论 {n}", -1) for n in range(2, 8)]
     write_rows("pre_process/datas/simple.csv", rows)
     batch_infer_gen.main([])
-    lines = [answer_line(f"row-{n}", "[1]") for n in range(2, 7)] + [answer_line("row-7", "?")]
+    replies = ["[1]"] * 5 + ["?"]
+    lines = map(answer_line, request_ids_of(), replies)
     Path("pre_process/datas/silver_label_v2.jsonl").write_text("\n".join(lines), encoding="utf-8")
 
 
@@ -299,7 +300,7 @@ def test_corrections_are_read_back_into_the_labels(answered):
     assert len(pd.read_csv("pre_process/purged_labeled_v2.csv")) == 6
     assert Path("pre_process/datas/retry_v2.jsonl").read_text(encoding="utf-8") == ""
     record = json.loads(Path("pre_process/silver_labels.json").read_bytes())
-    assert (record["corrected"], record["labelled"], record["strict"]) == (2, 6, 4)
+    assert (record["corrected"], record["labelled"], record["strict"]) == (2, 6, 5)
 
 
 def test_corrections_stay_in_later_runs_and_later_ones_are_added(answered):

@@ -13,13 +13,15 @@ from conftest import ROOT, answer_line
 from safetensors.numpy import save_file
 
 from pipeline.common.cli import UserError
+from pipeline.labelling.ids import label_set, request_ids
 
 GOOD = '"custom_id","message","class"\n' + "".join(
     f'"row-{n}","评论 {n}","{n % 4}"\n' for n in range(2, 60)
 )
 CODEBOOK = (ROOT / "prompt.txt").read_text(encoding="utf-8").strip()
 TURNS = [{"role": "system", "content": CODEBOOK}, {"role": "user", "content": "u"}]
-REQUEST = {"custom_id": "row-2", "body": {"messages": TURNS}}
+[REQUEST_ID] = request_ids(label_set(CODEBOOK, "m"), ["u"])
+REQUEST = {"custom_id": REQUEST_ID, "body": {"model": "m", "messages": TURNS}}
 QWEN = '{"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}'
 BERT_CLASSIFIER = '{"model_type": "bert", "architectures": ["BertForSequenceClassification"]}'
 FILES = {
@@ -32,7 +34,8 @@ FILES = {
     "no_classes.txt": "Decide.\n",
     "requests.jsonl": json.dumps(REQUEST) + "\n",
     "truncated.jsonl": json.dumps(REQUEST) + '\n{"custom_id": "row-3", "bo',
-    "answers.jsonl": answer_line("row-2", "[1]") + "\n",
+    "changed.jsonl": json.dumps(REQUEST).replace('"u"', '"v"') + "\n",
+    "answers.jsonl": answer_line(REQUEST_ID, "[1]") + "\n",
     "title.csv": "Comments of 2024\nuser,comment\na,b\n",
     "a_file": "here a folder is wanted",
     "pointer/config.json": QWEN,
@@ -97,25 +100,36 @@ CASES = [
     ),
     ("batch_infer_gen", "--input-file rows.csv --max-tokens 0", "at least 1"),
     # step 3
-    ("jsonl_to_csv", "", "inf_batch_v2.jsonl not found: run batch_infer_gen.py first"),
+    ("jsonl_to_csv", "", "simple.csv not found: run excel_2_csv.py first"),
     (
         "jsonl_to_csv",
-        "--requests-file requests.jsonl",
+        "--input-file rows.csv",
+        "inf_batch_v2.jsonl not found: run batch_infer_gen.py first",
+    ),
+    (
+        "jsonl_to_csv",
+        "--input-file rows.csv --requests-file requests.jsonl",
         "silver_label_v2.jsonl not found: run submit_batch.py",
     ),
     (
         "jsonl_to_csv",
-        "--requests-file truncated.jsonl --answers-file answers.jsonl",
+        "--input-file rows.csv --requests-file truncated.jsonl --answers-file answers.jsonl",
         "truncated.jsonl, line 2 is no batch request: run batch_infer_gen.py again",
     ),
     (
         "jsonl_to_csv",
-        "--requests-file requests.jsonl --answers-file empty.csv",
-        "none of its 0 answers belongs to a request",
+        "--input-file rows.csv --requests-file requests.jsonl --answers-file empty.csv",
+        "none of its 0 answers belongs to a row",
     ),
     (
         "jsonl_to_csv",
-        "--requests-file requests.jsonl --answers-file answers.jsonl --errors-file a_file/e.csv",
+        "--input-file rows.csv --requests-file changed.jsonl --answers-file answers.jsonl",
+        "was not made for this model, codebook and comment: the line was changed since",
+    ),
+    (
+        "jsonl_to_csv",
+        "--input-file rows.csv --requests-file requests.jsonl --answers-file answers.jsonl "
+        "--errors-file a_file/e.csv",
         "cannot write a_file/e.csv",
     ),
     # step 3b

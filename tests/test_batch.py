@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import answer_line
+from conftest import answer_line, request_ids_of
 
 import batch_infer_gen
 import jsonl_to_csv
@@ -32,9 +32,7 @@ def requests(write_rows):
 
 def asked(row):
     """Return the id of a row's request."""
-    lines = Path(REQUESTS).read_text(encoding="utf-8").splitlines()
-    ids = [json.loads(line)["custom_id"] for line in lines]
-    return ids[int(row.removeprefix("row-")) - 2] if row in ROWS else row
+    return request_ids_of(REQUESTS)[ROWS.index(row)] if row in ROWS else row
 
 
 ROWS = [f"row-{n}" for n in range(2, 14)]

@@ -3,10 +3,12 @@
 import json
 import math
 
+import pandas as pd
 import pytest
 from conftest import answer_line
 
 from pipeline.common.replies import parse_reply
+from pipeline.labelling.ids import request_ids
 from pipeline.labelling.labels import decide_labels, majority, match_answers, self_agreement
 from pipeline.labelling.logprobs import class_probabilities
 from pipeline.labelling.outcomes import Outcome, outcome_of
@@ -109,15 +111,16 @@ def test_the_majority_of_the_labels_wins_and_a_tie_is_no_label(labels, winner):
 
 
 def test_the_repeats_of_a_row_vote_also_where_its_own_answer_is_missing():
-    lines = [("row-2--repeat-1", 1), ("row-2--repeat-2", 1), ("row-3", 2), ("row-3--repeat-1", 0)]
+    rows = pd.DataFrame({"custom_id": ["a", "b", "c"], "message": ["A", "B", "C"], "class": -1})
+    a, b, c = ids = request_ids("01234567", rows["message"])
+    lines = [(f"{a}--repeat-1", 1), (f"{a}--repeat-2", 1), (b, 2), (f"{b}--repeat-1", 0)]
     answers = match_answers(
-        ((custom_id, outcomes(label)[0]) for custom_id, label in lines),
-        requests := dict.fromkeys(("row-2", "row-3", "row-4")),
+        ((custom_id, outcomes(label)[0]) for custom_id, label in lines), ids, "01234567"
     )
-    labels = decide_labels(answers, requests, majority_vote=False)
-    assert [labels[row].label for row in requests] == [-1, 2, -1]
-    labels = decide_labels(answers, requests, majority_vote=True)
-    assert [(labels[row].label, labels[row].form) for row in requests] == [
+    labels = decide_labels(rows, answers, ids, "01234567", vote=False)
+    assert [labels[row].label for row in "abc"] == [-1, 2, -1]
+    labels = decide_labels(rows, answers, ids, "01234567", vote=True)
+    assert [(labels[row].label, labels[row].form) for row in "abc"] == [
         (1, "strict"),
         (-1, "tie"),
         (-1, "missing"),

@@ -16,8 +16,9 @@ from pre_process.sample.provider import teacher
 
 PATHS = ["--excel-file", "book.xlsx", "--truth-file", "truth.csv"]
 REQUESTS = ["--requests-file", "r.jsonl"]
-ANSWERS = [*REQUESTS, "--answers-file", "a.jsonl"]
-SUBMIT = [*ANSWERS, "--state-file", "state.json", "--poll-seconds", "0.01", "--yes"]
+ANSWERS = [*REQUESTS, "--answers-file", "a.jsonl", "--label-sets-dir", "sets"]
+STATE = ["--state-file", "state.json"]
+SUBMIT = [*ANSWERS, *STATE, "--poll-seconds", "0.01", "--wait-for-rows", "0", "--accept-missing"]
 
 
 def convert():
@@ -76,10 +77,12 @@ def test_the_sheet_has_what_readers_stumble_over(sample, capsys):
 
 def test_the_provider_answers_in_the_batch_format_with_its_faults(sample, serve):
     batch_infer_gen.main(["--input-file", "simple.csv", *REQUESTS])
-    truth = pd.read_csv("truth.csv").set_index("custom_id")["class"].to_dict()
+    truth = pd.read_csv("truth.csv").set_index("message")["class"].to_dict()
     contents = []
     for _ in range(2):
-        submit_batch.main([*SUBMIT, "--base-url", serve(teacher(truth, 4, 0.08)).url])
+        submit_batch.main(
+            [*SUBMIT, "--yes", "--base-url", serve(teacher(truth, 4, 0.08, seed=6)).url]
+        )
         contents.append(Path("a.jsonl").read_bytes())
         Path("a.jsonl").unlink()
         Path("state.json").unlink()
@@ -87,7 +90,8 @@ def test_the_provider_answers_in_the_batch_format_with_its_faults(sample, serve)
     Path("a.jsonl").write_bytes(contents[0])
     names = ("unlabeled", "labeled", "purged", "errors")
     files = [f"--{name}-file={name}.csv" for name in names]
-    jsonl_to_csv.main([*ANSWERS, *files, "--retry-file", "retry.jsonl"])
+    options = ["--input-file", "simple.csv", "--retry-file", "retry.jsonl"]
+    jsonl_to_csv.main([*ANSWERS, *STATE, *files, *options])
     labelled = pd.read_csv("labeled.csv").merge(pd.read_csv("truth.csv"), on="custom_id")
     has_label = labelled["class_x"] >= 0
     assert 0.93 < has_label.mean() < 0.99

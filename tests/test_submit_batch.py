@@ -13,7 +13,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, answer_line, served
+from conftest import ROOT, answer_line, request_ids_of, served
 
 import batch_infer_gen
 import jsonl_to_csv
@@ -22,8 +22,7 @@ from pipeline.common.cli import UserError
 from pipeline.common.files import read_csv
 from pipeline.labelling.ids import label_set, plain_id, request_ids
 from pipeline.labelling.ledger import Ledger
-from pipeline.labelling.requests import read_requests
-from pipeline.labelling.shards import request_files, write_shards
+from pipeline.labelling.shards import write_shards
 from pre_process.sample.provider import always, teacher
 
 KEY = "sk-the-users-own-secret"
@@ -53,8 +52,7 @@ def requests(write_rows):
         rows = [(f"row-{n}", f"评论 {n}", -1) for n in range(2, count + 2)]
         write_rows(DATAS / "simple.csv", rows)
         batch_infer_gen.main(["--max-requests-per-file", "5", *argv])
-        files = request_files(DATAS / "inf_batch_v2.jsonl")
-        return [request.custom_id for request in read_requests(files)]
+        return request_ids_of()
 
     return write
 

@@ -1,6 +1,7 @@
 """Labels that people corrected: read from sheets, kept, and put in the place of silver ones."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -79,7 +80,7 @@ def apply_corrections(labels: dict[str, Outcome], corrections: Mapping[str, int]
     changed = 0
     for custom_id, label in corrections.items():
         if labels[custom_id].form != HUMAN and labels[custom_id].label != label:
-            labels[custom_id] = Outcome(label, "corrected", "")
+            labels[custom_id] = replace(labels[custom_id], label=label)
             changed += 1
     return changed
 

@@ -15,28 +15,33 @@ from pipeline.labelling.outcomes import CONFLICT, NOT_ASKED, TIE, Outcome
 from pipeline.labelling.requests import Request, another_try
 
 
-def labelled_table(rows: pd.DataFrame, labels: Mapping[str, Outcome]) -> pd.DataFrame:
-    """Return custom_id, message and class of every row, -1 for none, and coded_by where given."""
-    columns = [name for name in ("custom_id", "message", "class", "coded_by") if name in rows]
-    classes = [labels[custom_id].label for custom_id in rows["custom_id"]]
-    return rows[columns].assign(**{"class": classes})
-
-
 def write_labels(
-    table: pd.DataFrame,
+    rows: pd.DataFrame,
+    labels: Mapping[str, Outcome],
+    answers: Answers,
     unlabeled_file: str | Path,
     labeled_file: str | Path,
     purged_file: str | Path,
-) -> None:
-    """Write every row without a class, every row with its class or -1, and the labelled rows."""
+    errors_file: str | Path,
+) -> pd.DataFrame:
+    """Write every row without a class, every row with its class or -1, and the labelled rows.
+
+    The last file says why rows have no label, and which answers have no row. Return the second:
+    custom_id, message, class, and coded_by where people coded rows.
+    """
+    columns = [name for name in ("custom_id", "message", "class", "coded_by") if name in rows]
+    classes = [labels[custom_id].label for custom_id in rows["custom_id"]]
+    table = rows[columns].assign(**{"class": classes})
     write_csv(
         table.drop(columns="coded_by", errors="ignore").assign(**{"class": -1}), unlabeled_file
     )
     write_csv(table, labeled_file)
     write_csv(table[table["class"] >= 0], purged_file)
+    _write_errors(labels, answers.unmatched, errors_file)
+    return table
 
 
-def write_errors(
+def _write_errors(
     labels: Mapping[str, Outcome], unmatched: list[tuple[str, str, str]], path: str | Path
 ) -> None:
     """Write custom_id, reason and reply of rows without a label and of answers without a row."""
@@ -105,11 +110,13 @@ def write_label_set(
     codebook: Codebook,
     label_sets_dir: str | Path,
 ) -> None:
-    """Write the labels, the codebook and the record into the folder of the label set.
+    """Write the labels, the codebook and the record into the folder of the label set, if any.
 
-    What stays there when another codebook or teacher is asked. The labels of repeats are in columns
+    They stay there when another codebook or teacher is asked. The labels of repeats are in columns
     `repeat_1`, `repeat_2`, ..., blank where a row was not repeated.
     """
+    if not labels_of:
+        return
     folder = folder_of(label_sets_dir, labels_of, record["requested_model"])
     repeats = [answers.repeats.get(row, {}) for row in request_ids(labels_of, table["message"])]
     for number in range(1, max(map(len, repeats), default=0) + 1):

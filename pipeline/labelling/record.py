@@ -21,18 +21,21 @@ def describe_labels(
     labels: Mapping[str, Outcome],
     answers: Answers,
     rows: pd.DataFrame,
-    request: Request | None,
+    requests: Mapping[str, Request],
     codebook: Codebook,
+    corrected: int,
     majority_vote: bool,
 ) -> JsonObject:
     """Return what a paper says of silver labels: who gave them, when, how many, and why not others.
 
-    `labels` are those of the answers and of people who coded the spreadsheet, before corrections.
-    `request` is any of the requests, None where there are none; the models are those that answered.
+    `labels` are those of the answers and of people, who changed `corrected` of them.
+    The models are those that answered, their settings those of the first request.
     """
     outcomes = labels.values()
     silver = [out for out in outcomes if out.form != HUMAN]
-    body = json.loads(request.line)["body"] if request else {}
+    first = next(iter(requests.values()), None)
+    body = json.loads(first.line)["body"] if first else {}
+    classes = Counter(out.label for out in outcomes)
     models = Counter(out.model for out in silver if out.model)
     reasons = Counter(out.form.split(" line ")[0] for out in silver if out.label < 0)
     dates = [
@@ -57,6 +60,8 @@ def describe_labels(
         "asked_again": again,
         "all_agree": agree,
         "self_agreement": pairs,
+        "classes": {name: classes[k] for k, name in enumerate(codebook.names)},
+        "corrected": corrected,
         "majority_vote": majority_vote,
         "duplicates": answers.duplicates,
         "unmatched": len(answers.unmatched),
@@ -64,12 +69,6 @@ def describe_labels(
         "codebook_sha256": codebook.sha256,
         "class_names": list(codebook.names),
     }
-
-
-def count_classes(labels: Mapping[str, Outcome], codebook: Codebook) -> dict[str, int]:
-    """Return how many rows have each class."""
-    classes = Counter(out.label for out in labels.values())
-    return {name: classes[k] for k, name in enumerate(codebook.names)}
 
 
 def check_of_people(
