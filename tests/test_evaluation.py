@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import cohen_kappa_score, f1_score
 
 from pipeline.common.cli import UserError
+from pipeline.evaluation.folder import results_folder
 from pipeline.evaluation.metrics import (
     cohen_kappa,
     compute_metrics,
@@ -18,7 +19,7 @@ from pipeline.evaluation.metrics import (
     macro_f1,
     wilson_interval,
 )
-from pipeline.evaluation.run import predictions_from, results_folder, save_results
+from pipeline.evaluation.run import predictions_from, save_results
 from pipeline.evaluation.run_text import report_block, report_text
 
 ADAPTERS = {"Qwen2.5-3B": "./qlora_checkpoints", "Qwen2.5-0.5B": "./qlora_checkpoints_0.5B"}
@@ -164,8 +165,10 @@ def test_a_run_leaves_its_predictions_metrics_report_and_picture(codebook):
 
 
 def test_a_run_s_folder_is_called_after_the_model_s():
-    assert results_folder("results/{model}-before", "./models/m/") == Path("results/m-before")
-    assert results_folder("new", "./models/m") == Path("new")
+    before = ("before", "test.csv")
+    named = results_folder("results/{model}-before", "./models/m/", *before)
+    assert named == Path("results/m-before")
+    assert results_folder("new", "./models/m", *before) == Path("new")
 
 
 def test_probabilities_that_are_no_numbers_are_refused(codebook):

@@ -1,8 +1,10 @@
-"""The comparison of models as `summary.md` and `errors.csv` show it."""
+"""Comparisons of models as `summary.md`, `errors.csv` and `comparison.txt` show them."""
 
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
+
+from pipeline.evaluation.run_text import report_block
 
 COLUMNS = {
     "model": "Model",
@@ -204,3 +206,27 @@ def error_table(
             lines += [of_cell | example for example in cell["examples"]]
     columns = ["run", "true", "predicted", "rows", "custom_id", "message", "confidence"]
     return pd.DataFrame(lines, columns=columns)
+
+
+def both_as_text(comparison: dict) -> str:
+    """Return `comparison.txt`: both blocks, the disagreements with their test, and the speeds."""
+    before, after, [pair] = (comparison[key] for key in ("before", "after", "pairs"))
+    low, high = pair["difference_ci95"]
+    weighted = ""
+    if "difference_weighted" in pair:
+        ends = "{:+.4f}, {:+.4f}".format(*pair["difference_weighted_ci95"])
+        weighted = (
+            f"  the difference, weighted       {pair['difference_weighted']:+.4f}  [{ends}]\n"
+        )
+    return (
+        f"{report_block(before)}\n{report_block(after)}\n"
+        f"Measured against: {before['measured_against']}\n"
+        f"On the same {pair['rows']} rows:\n"
+        f"  right only after fine-tuning   {pair['only_second_right']}\n"
+        f"  right only before fine-tuning  {pair['only_first_right']}\n"
+        f"  accuracy, after minus before   {pair['difference']:+.4f}  [{low:+.4f}, {high:+.4f}]\n"
+        f"  McNemar's exact test of it     p = {pair['p_value']:.3g}\n"
+        f"{weighted}"
+        f"Before: {before['method']}; {before['rows_per_second']:.1f} rows/s\n"
+        f"After:  {after['method']}; {after['rows_per_second']:.1f} rows/s\n"
+    )

@@ -12,11 +12,11 @@ import pandas as pd
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
-from pipeline.common.files import check_outputs, clean_text, write_csv, write_json, write_text
+from pipeline.common.files import clean_text, write_csv, write_json, write_text
 from pipeline.evaluation.calibration import expected_calibration_error
 from pipeline.evaluation.metrics import compute_metrics
 from pipeline.evaluation.run_text import report_text
-from pipeline.evaluation.runs import HUMAN, SILVER, score_name, scored_file
+from pipeline.evaluation.runs import HUMAN, SILVER, score_name
 
 
 def predictions_from(probabilities: np.ndarray, codebook: Codebook) -> pd.DataFrame:
@@ -94,9 +94,10 @@ def save_results(
     record: dict,
     seed: int,
 ) -> dict:
-    """Write predictions.csv, metrics.json, report.txt and confusion_matrix.png; return the metrics.
+    """Write confusion_matrix.png, predictions.csv, report.txt and metrics.json; return the metrics.
 
-    The arguments are those of `score_run`; `predictions` has the column `reply` as well.
+    metrics.json is the last one, so that a run that was killed is not taken for a complete one. The
+    arguments are those of `score_run`; `predictions` has the column `reply` as well.
     """
     from pipeline.evaluation.plots import plot_confusion
 
@@ -114,8 +115,8 @@ def save_results(
         table["weight"] = rows["weight"].to_numpy()
     table["reply"] = table["reply"].map(clean_text)
     write_csv(table, folder / "predictions.csv")
-    write_json(metrics, folder / "metrics.json")
     write_text(report_text(metrics), folder / "report.txt")
+    write_json(metrics, folder / "metrics.json")
     print(f"wrote {folder}: report.txt, metrics.json{drawn}\n")
     print(report_text(metrics))
     return metrics
@@ -127,25 +128,6 @@ def label_source(rows: pd.DataFrame) -> str:
     if human.all():
         return HUMAN
     return f"{SILVER} and {HUMAN}" if human.any() else SILVER
-
-
-def results_folder(output_dir: str, model_path: str) -> Path:
-    """Return a run's folder, {model} in `output_dir` being the name of the model's folder."""
-    return Path(output_dir.replace("{model}", Path(model_path).resolve().name))
-
-
-def check_results(folder: Path, rows: pd.DataFrame, test_file: str) -> None:
-    """Stop before any work where the results could not be written, or would replace a scored run.
-
-    Predicting new rows without a class leaves the evaluation of a test set alone.
-    """
-    check_outputs([folder / "metrics.json"])
-    earlier = scored_file(folder)
-    if earlier and (rows["class"] < 0).all():
-        raise UserError(
-            f"{folder} holds the scores on {earlier}, and {test_file} has no class to score: give "
-            "another --output-dir"
-        )
 
 
 def run_record(

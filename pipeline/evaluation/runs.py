@@ -1,4 +1,4 @@
-"""The runs: the only reader of the metrics.json and predictions.csv that evaluation steps leave."""
+"""The runs: the reader of the metrics.json and predictions.csv that evaluation steps leave."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -142,13 +142,6 @@ def run_of(folder: Path, metrics: dict) -> Run:
         weighted=metrics.get("weighted", False),
         metrics=dict.fromkeys(OPTIONAL) | metrics,
     )
-
-
-def scored_file(folder: Path) -> str:
-    """Return the file whose rows the run in a folder was scored on, "" where none was."""
-    file = folder / "metrics.json"
-    metrics = read_json(file, "remove it") if file.is_file() else {}
-    return metrics["test_file"] if "accuracy" in metrics else ""
 
 
 def score_name(label_source: str, test_file: str) -> str:
