@@ -16,7 +16,7 @@ from pipeline.bert.evaluate import predict_after, predict_before
 from pipeline.common.cli import UserError, at_least_one, parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import write_csv, write_json, write_text
-from pipeline.common.rows import read_test_rows
+from pipeline.common.rows import COLUMNS, read_test_rows
 from pipeline.evaluation.comparison import compare_pairs, summary_row, with_holm
 from pipeline.evaluation.comparison_text import both_as_text
 from pipeline.evaluation.folder import PlannedRun, plan_run
@@ -104,9 +104,8 @@ def save_comparison(
     }
     predicted = {f"predicted_{stage}": table["predicted"] for stage, table in predictions.items()}
     comparison = compare(rows, predictions, metrics, seed)
-    write_csv(
-        rows[["custom_id", "message", "class"]].assign(**predicted), folder / "predictions.csv"
-    )
+    asked = rows[[name for name in COLUMNS if name in rows]]
+    write_csv(asked.assign(**predicted), folder / "predictions.csv")
     draw(metrics, codebook, folder / "confusion_difference.png")
     write_json(comparison, folder / "comparison.json")
     write_text(both_as_text(comparison), folder / "comparison.txt")

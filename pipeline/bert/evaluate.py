@@ -6,7 +6,7 @@ import pandas as pd
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import JsonObject, read_json
-from pipeline.common.rows import read_messages
+from pipeline.common.rows import coded_by_people, read_messages
 from pipeline.evaluation.folder import PlannedRun, check_results
 from pipeline.evaluation.run import predictions_from, run_record
 from pipeline.models.folder import (
@@ -60,6 +60,8 @@ def predict_before(
             model_path, train, messages, len(codebook.names), batch_size, max_length
         )
         method = f"a linear probe on frozen features, fitted on {len(train)} rows"
+        if human := int(coded_by_people(train).sum()):
+            method += f", {human} of them coded by people"
     record = _record("before", model_path, method, *outcome, planned.test_file, settings)
     return predictions_from(outcome[0], codebook), record
 

@@ -95,6 +95,13 @@ def read_test_rows(test_file: str, codebook: Codebook, max_test_samples: int) ->
     return rows.head(max_test_samples or len(rows))
 
 
+def coded_by_people(rows: pd.DataFrame) -> pd.Series:
+    """Return which rows have a class that people gave, as the column `coded_by` says."""
+    if "coded_by" not in rows:
+        return pd.Series(False, index=rows.index)
+    return (rows["coded_by"] == "human") & (rows["class"] >= 0)
+
+
 def row_numbers(numbers: list[int]) -> str:
     """Return the first row numbers, as in " (rows 3, 5, 8, ...)"."""
     more = ", ..." if len(numbers) > 5 else ""

@@ -13,10 +13,11 @@ import pandas as pd
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import clean_text, write_csv, write_json, write_text
+from pipeline.common.rows import coded_by_people
 from pipeline.evaluation.calibration import expected_calibration_error
-from pipeline.evaluation.metrics import compute_metrics
+from pipeline.evaluation.metrics import compute_metrics, wilson_interval
 from pipeline.evaluation.run_text import report_text
-from pipeline.evaluation.runs import HUMAN, SILVER, score_name
+from pipeline.evaluation.runs import HUMAN, MIXED, SILVER, mixed_score_name, score_name
 
 
 def predictions_from(probabilities: np.ndarray, codebook: Codebook) -> pd.DataFrame:
@@ -71,11 +72,8 @@ def score_run(
     }
     if not scored.any():
         return metrics
-    source = label_source(rows[scored])
-    metrics |= {
-        "label_source": source,
-        "measured_against": score_name(source, record["test_file"]),
-    }
+    human, right = coded_by_people(rows)[scored].to_numpy(), (true == predicted)[scored]
+    metrics |= source_of_labels(human, right, record["test_file"])
     weights = rows["weight"].to_numpy()[scored] if "weight" in rows else None
     metrics |= compute_metrics(true[scored], predicted[scored], len(codebook.names), seed, weights)
     shares = predictions.filter(regex="^p_").to_numpy(dtype=float)
@@ -111,8 +109,9 @@ def save_results(
         drawn = f", {picture.name}"
     asked = rows[["custom_id", "message", "class"]].reset_index(drop=True)
     table = pd.concat([asked, predictions.drop(columns="form")], axis=1)
-    if "weight" in rows:
-        table["weight"] = rows["weight"].to_numpy()
+    for name in ("coded_by", "weight"):
+        if name in rows:
+            table[name] = rows[name].to_numpy()
     table["reply"] = table["reply"].map(clean_text)
     write_csv(table, folder / "predictions.csv")
     write_text(report_text(metrics), folder / "report.txt")
@@ -122,12 +121,23 @@ def save_results(
     return metrics
 
 
-def label_source(rows: pd.DataFrame) -> str:
-    """Return who gave the rows their class: people where `coded_by` says human, else silver."""
-    human = rows["coded_by"] == "human" if "coded_by" in rows else pd.Series([False])
-    if human.all():
-        return HUMAN
-    return f"{SILVER} and {HUMAN}" if human.any() else SILVER
+def source_of_labels(human: np.ndarray, right: np.ndarray, test_file: str) -> dict:
+    """Return what the scores are measured against, by which rows people coded: (rows,) bools.
+
+    Where they coded some of the rows, the accuracy on these stands apart, each row counting once,
+    with its 95 % interval; `right` (rows,) says which predictions are the row's class.
+    """
+    if human.all() or not human.any():
+        source = HUMAN if human.all() else SILVER
+        return {"label_source": source, "measured_against": score_name(source, test_file)}
+    count, hits = int(human.sum()), int(right[human].sum())
+    return {
+        "label_source": MIXED,
+        "measured_against": mixed_score_name(count, len(human) - count, test_file),
+        "human_rows": count,
+        "accuracy_human_rows": hits / count,
+        "accuracy_human_rows_ci95": wilson_interval(hits, count),
+    }
 
 
 def run_record(
