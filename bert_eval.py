@@ -2,7 +2,8 @@
 
 Reads   MODEL_PATH (an encoder, as git clone leaves it), TEST_FILE, TRAIN_FILE (to fit the
         regression), PROMPT_FILE
-Writes  OUTPUT_DIR/report.txt, metrics.json, predictions.csv, confusion_matrix.png
+Writes  OUTPUT_DIR/report.txt, metrics.json, predictions.csv, confusion_matrix.png; stops where
+        that folder holds another run
 Run     python bert_eval.py   (--untrained-head: a random head instead, which is chance)
 """
 

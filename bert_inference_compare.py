@@ -2,7 +2,8 @@
 
 Reads   MODEL_PATH (the encoder), TUNED_PATH (from bert_tune.py), TRAIN_FILE (to fit the probe that
         stands for "before"), TEST_FILE, PROMPT_FILE
-Writes  OUTPUT_DIR/comparison.txt, comparison.json, predictions.csv, confusion_difference.png
+Writes  OUTPUT_DIR/comparison.txt, comparison.json, predictions.csv, confusion_difference.png;
+        stops where that folder holds another run
 Run     python bert_inference_compare.py
 """
 

@@ -1,7 +1,8 @@
 """Step 10: BERT after fine-tuning.
 
 Reads   TUNED_PATH (from bert_tune.py), TEST_FILE, PROMPT_FILE
-Writes  OUTPUT_DIR/report.txt, metrics.json, predictions.csv, confusion_matrix.png
+Writes  OUTPUT_DIR/report.txt, metrics.json, predictions.csv, confusion_matrix.png; stops where
+        that folder holds another run
 Run     python bert_tune_eval.py
 """
 

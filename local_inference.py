@@ -2,7 +2,8 @@
 
 Reads   MODEL_PATH (a causal LM, as git clone leaves it), TEST_FILE (message; custom_id and class
         where they exist: rows without a class are predicted, not scored), PROMPT_FILE
-Writes  OUTPUT_DIR/report.txt, metrics.json, predictions.csv, confusion_matrix.png
+Writes  OUTPUT_DIR/report.txt, metrics.json, predictions.csv, confusion_matrix.png; stops where
+        that folder holds another run
 Run     python local_inference.py --model-path ./Qwen2.5-3B
 """
 

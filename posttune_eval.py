@@ -1,7 +1,8 @@
 """Step 7: the same as step 5, with the adapter that finetune.py trained.
 
 Reads   MODEL_PATH (the base model), ADAPTER_PATH (from finetune.py), TEST_FILE, PROMPT_FILE
-Writes  OUTPUT_DIR/report.txt, metrics.json, predictions.csv, confusion_matrix.png
+Writes  OUTPUT_DIR/report.txt, metrics.json, predictions.csv, confusion_matrix.png; stops where
+        that folder holds another run
 Run     python posttune_eval.py --model-path ./Qwen2.5-3B
 """
 

@@ -337,11 +337,9 @@ def test_scores_on_labels_of_both_kinds_say_so_and_those_on_people_s_stand_apart
     assert f"The scores are {against}." in text
     assert text.count("accuracy 80.0% [60.0%, 90.0%] on the 20 rows that people coded") == 2
     assert f"What the scores are: {against}." in page
-    assert "deepseek-ai/DeepSeek-V3 gave the silver ones. Right on the rows that people coded:" in (
-        page
-    )
+    assert "deepseek-ai/DeepSeek-V3 gave the silver ones." in page
     title = "qwen after fine-tuning (silver labels and human coders)"
-    assert f"{title} 80.0% [60.0%, 90.0%];" in page
+    assert f"Accuracy on the rows that people coded: {title} 80.0% [60.0%, 90.0%];" in page
     assert "human_scores" not in not_done(study)
 
 

@@ -62,14 +62,13 @@ def results_folder(output_dir: str, model_path: str, stage: str, test_file: str)
     """Return a run's folder: `output_dir`, with the parts in braces filled in.
 
     {model} is the name of the model's folder. {run} is the stage, and for rows of another file than
-    `test.csv` that file's name too: `before-new` for `new.csv`. It is `human` for a fine-tuned
-    model on `human_test.csv`.
+    `test.csv` that file's name too: `before-new` for `new.csv`, `before-human` for `human_test.csv`
+    and, after fine-tuning, just `human`.
     """
-    name = Path(test_file).stem
-    rows = "human" if name == "human_test" else name
-    run = stage if name == "test" else f"{stage}-{rows}"
-    run = {"after-human": "human"}.get(run, run)
-    model = Path(model_path).resolve().name
+    rows, model = Path(test_file).stem, Path(model_path).resolve().name
+    run = stage + {"test": "", "human_test": "-human"}.get(rows, f"-{rows}")
+    if (stage, rows) == ("after", "human_test"):
+        run = "human"
     return Path(output_dir.replace("{model}", model).replace("{run}", run))
 
 
