@@ -115,10 +115,11 @@ def test_a_run_on_human_labels_goes_beside_the_one_on_silver_labels_before_a_mod
     kept = contents("results")
     with pytest.raises(UserError) as error:
         importlib.import_module(script).main([*options.split(), "--test-file", "human_test.csv"])
-    assert str(error.value) == (
-        f"results/{folder} holds another run (another before fine-tuning, all rows of test.csv): "
-        f"{CURE}"
+    [there, planned] = str(error.value).split(" than this one ")
+    assert there == (
+        f"results/{folder} holds another run (another before fine-tuning, all rows of test.csv)"
     )
+    assert planned.endswith(f", all rows of human_test.csv): {CURE}")
     assert contents("results") == kept
 
 
@@ -159,7 +160,18 @@ def test_another_run_is_not_overwritten_and_the_one_that_is_there_is_named(chang
     save_planned("x")
     with pytest.raises(UserError) as error:
         check_results(as_planned(**change), ROWS)
-    assert str(error.value) == f"x holds another run ({there}): {CURE}"
+    assert str(error.value).startswith(f"x holds another run ({there}) than this one (")
+
+
+def test_the_message_names_the_run_that_lies_there_this_one_and_the_cure():
+    save_planned("x")
+    with pytest.raises(UserError) as error:
+        check_results(as_planned(max_test_samples=1000), ROWS)
+    assert str(error.value) == (
+        "x holds another run (m after fine-tuning in ./tuned, all rows of ./test.csv) than this "
+        "one (m after fine-tuning in ./tuned, the first 1,000 rows of ./test.csv): give another "
+        "--output-dir, or move that folder away"
+    )
 
 
 @pytest.mark.parametrize("stage", ["before", "compare"])
@@ -231,7 +243,7 @@ def test_a_comparison_of_two_berts_is_overwritten_by_no_run_and_by_no_other_comp
     for planned in (as_planned("after"), as_planned("compare", trained_path="./tuned_2")):
         with pytest.raises(UserError) as error:
             check_results(planned, ROWS)
-        assert str(error.value) == f"x holds another run ({there}): {CURE}"
+        assert str(error.value).startswith(f"x holds another run ({there}) than this one (")
 
 
 def test_the_comparison_of_all_models_is_no_run():

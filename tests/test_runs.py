@@ -61,6 +61,7 @@ def test_each_run_has_a_title_of_its_own():
     write("b-again", "bert", "b", "after")
     write("b-human", "bert", "b", "after", label_source="human coders")
     write("b-other", "bert", "b", "after", label_source="human coders")
+    write("c-after", "bert", "c", "after", label_source="silver labels and human coders")
     write("a-new", "bert", "b", "after", accuracy=None)
     assert [run.title for run in read_runs("results")] == [
         "b after fine-tuning (a-new)",
@@ -68,6 +69,7 @@ def test_each_run_has_a_title_of_its_own():
         "b after fine-tuning (b-again)",
         "b after fine-tuning (human coders)",
         "b after fine-tuning (human coders, b-other)",
+        "c after fine-tuning",
     ]
 
 

@@ -79,7 +79,6 @@ def check_results(planned: PlannedRun, rows: pd.DataFrame) -> None:
     class leaves the evaluation of a test set alone.
     """
     check_outputs([planned.folder / "metrics.json"])
-    cure = "give another --output-dir, or move that folder away"
     for scored, there in runs_in(planned.folder):
         if scored and (rows["class"] < 0).all():
             raise UserError(
@@ -87,8 +86,10 @@ def check_results(planned: PlannedRun, rows: pd.DataFrame) -> None:
                 "has no class to score: give another --output-dir"
             )
         if not replaces(planned, there):
+            other = ", by another codebook" * (not same_codebook(planned, there))
             raise UserError(
-                f"{planned.folder} holds another run ({described(there, planned)}): {cure}"
+                f"{planned.folder} holds another run ({described(there)}{other}) than this one "
+                f"({described(planned)}): give another --output-dir, or move that folder away"
             )
 
 
@@ -128,17 +129,21 @@ def replaces(planned: PlannedRun, there: PlannedRun) -> bool:
     return (
         paths[0] == paths[1]
         and (planned.stage, planned.random_head) == (there.stage, there.random_head)
-        and there.codebook_sha256 in ("", planned.codebook_sha256)
+        and same_codebook(planned, there)
         and limit >= earlier
     )
 
 
-def described(run: PlannedRun, planned: PlannedRun) -> str:
-    """Return which run it is, for a message on one that is planned."""
+def same_codebook(planned: PlannedRun, there: PlannedRun) -> bool:
+    """Return whether the run that is there has the codebook of a planned one, as far as it says."""
+    return there.codebook_sha256 in ("", planned.codebook_sha256)
+
+
+def described(run: PlannedRun) -> str:
+    """Return which run it is, for a message."""
     rows = f"the first {run.max_test_samples:,}" if run.max_test_samples else "all"
     return (
         f"{Path(run.model_path).name} {STAGES.get(run.stage, '')}"
         f"{f' in {run.trained_path}' * bool(run.trained_path)}"
         f"{' with a random head' * run.random_head}, {rows} rows of {run.test_file}"
-        f"{', by another codebook' * (run.codebook_sha256 not in ('', planned.codebook_sha256))}"
     )

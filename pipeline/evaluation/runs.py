@@ -40,9 +40,9 @@ class Run:
     """One folder of results: what a model predicted for a file of rows, and its scores.
 
     `metrics` is what metrics.json holds, None for a score that it lacks. A run of rows without a
-    class has no scores. `distinction` tells runs of a model at the same stage apart: the labels
-    that the scores are against where they are not silver, the folder's name where that is not
-    enough or there are no scores, else "".
+    class has no scores. `distinction` tells runs of a model at the same stage apart: "human
+    coders" where all labels that the scores are against are theirs, the folder's name where that is
+    not enough or there are no scores, else "".
     """
 
     folder: Path
@@ -161,7 +161,7 @@ def with_distinctions(runs: list[Run]) -> list[Run]:
     """Return the runs, each with a distinction where its title would be another's."""
     found: dict[tuple, Run] = {}
     for run in runs:
-        distinction = run.label_source * (run.label_source != SILVER) if run.scored else run.name
+        distinction = HUMAN * (run.label_source == HUMAN) if run.scored else run.name
         if (run.model, run.stage, distinction) in found:
             distinction = ", ".join(filter(None, (distinction, run.name)))
         found[run.model, run.stage, distinction] = replace(run, distinction=distinction)

@@ -139,10 +139,10 @@ def score_sentence(run: Run, with_source: bool) -> str:
     scores = fill_all(
         run.metrics | {"scaled_by": run.metrics["temperature"] if scaled else None},
         "accuracy {accuracy_all_rows:%} {accuracy_all_rows_ci95:%}",
+        "on the {human_rows:row|rows} that people coded {accuracy_human_rows:%} "
+        "{accuracy_human_rows_ci95:%}",
         "macro F1 {macro_f1:.3f} {macro_f1_ci95:.3f}",
         "kappa {cohen_kappa:.3f} {cohen_kappa_ci95:.3f}",
-        "accuracy {accuracy_human_rows:%} {accuracy_human_rows_ci95:%} on the "
-        "{human_rows:row|rows} that people coded",
         "ECE {ece:.3f}",
         "its probabilities scaled by a temperature of {scaled_by:.3f}, without which ECE would "
         "be {ece_without_temperature:.3f}",
