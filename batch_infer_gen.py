@@ -16,9 +16,8 @@ from tqdm import tqdm
 from pipeline.common.cli import UserError, at_least_one, parse_settings, run
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import check_outputs
-from pipeline.common.rows import read_messages
+from pipeline.common.rows import coded_by_people, read_messages
 from pipeline.labelling.ids import label_set, request_ids
-from pipeline.labelling.labels import coded_by_people
 from pipeline.labelling.price import print_estimate, print_request
 from pipeline.labelling.requests import read_requests, request_line
 from pipeline.labelling.shards import write_shards
@@ -69,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
 def rows_to_ask(rows: pd.DataFrame, ask_coded: bool, equal_once: bool) -> pd.Series:
     """Return which rows are asked, a bool (rows,); print why others are not."""
     human = coded_by_people(rows)
-    asked = human & ask_coded | ~human
+    asked = pd.Series(human & ask_coded | ~human, index=rows.index)
     if human.any():
         what = "are asked all the same" if ask_coded else "are not asked"
         print(f"{human.sum():,} rows that people coded {what}")

@@ -2,10 +2,12 @@
 
 Reads   MODEL_PATH (the encoder), TUNED_PATH (from bert_tune.py), TRAIN_FILE (to fit the probe that
         stands for "before"), TEST_FILE, PROMPT_FILE
-Writes  OUTPUT_DIR/comparison.txt, comparison.json, predictions.csv, confusion_difference.png
+Writes  OUTPUT_DIR/comparison.txt, comparison.json, predictions.csv, confusion_difference.png;
+        stops where that folder holds another run
 Run     python bert_inference_compare.py
 """
 
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +17,11 @@ from pipeline.bert.evaluate import predict_after, predict_before
 from pipeline.common.cli import UserError, at_least_one, parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import write_csv, write_json, write_text
-from pipeline.common.rows import read_test_rows
+from pipeline.common.rows import COLUMNS, read_test_rows
 from pipeline.evaluation.comparison import compare_pairs, summary_row, with_holm
-from pipeline.evaluation.run import results_folder, score_run
-from pipeline.evaluation.run_text import report_block
+from pipeline.evaluation.comparison_text import both_as_text
+from pipeline.evaluation.folder import PlannedRun, plan_run
+from pipeline.evaluation.run import score_run
 from pipeline.evaluation.runs import run_of
 
 # ---------------------------------------------------------------------------------------------
@@ -28,7 +31,7 @@ TUNED_PATH = "./bert_checkpoints/final_model"  # the fine-tuned model's folder
 TRAIN_FILE = "./pre_process/evaluation/train.csv"  # custom_id, message, class
 TEST_FILE = "./pre_process/evaluation/test.csv"  # custom_id, message, class
 PROMPT_FILE = "./prompt.txt"  # the codebook of the training
-OUTPUT_DIR = "./results/{model}-compare"  # {model} = the name of the encoder's folder
+OUTPUT_DIR = "./results/{model}-{run}"  # run: compare, or compare-NAME for rows of NAME.csv
 UNTRAINED_HEAD = False  # "before" is a random head instead of a linear probe
 BATCH_SIZE = 64  # rows
 MAX_LENGTH = 128  # tokens, as in training
@@ -37,7 +40,7 @@ MAX_TEST_SAMPLES = 0  # 0 = all rows
 SEED = 42  # of the random head and the bootstrap intervals
 # ---------------------------------------------------------------------------------------------
 
-SHARED = ("model_path", "test_file", "output_dir", "batch_size", "max_length", "seed")
+SHARED = ("model_path", "batch_size", "max_length", "seed")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -47,17 +50,32 @@ def main(argv: list[str] | None = None) -> None:
     rows = read_test_rows(settings.test_file, codebook, settings.max_test_samples)
     rows = with_class(rows, settings.test_file)
     shared = {name: getattr(settings, name) for name in SHARED} | {"settings": vars(settings)}
-    after = predict_after(codebook, rows, tuned_path=settings.tuned_path, **shared)
+    planned = planned_run(settings, codebook)
+    after = predict_after(codebook, rows, planned, tuned_path=settings.tuned_path, **shared)
     before = predict_before(
         codebook,
         rows,
+        planned,
         train_file=settings.train_file,
         max_train_samples=settings.max_train_samples,
         untrained_head=settings.untrained_head,
         **shared,
     )
-    folder = results_folder(settings.output_dir, settings.model_path)
-    save_comparison(folder, rows, before, after, codebook, settings.seed)
+    save_comparison(planned.folder, rows, before, after, codebook, settings.seed)
+
+
+def planned_run(settings: Namespace, codebook: Codebook) -> PlannedRun:
+    """Return the two runs as one, with its folder."""
+    return plan_run(
+        settings.output_dir,
+        "compare",
+        model_path=settings.model_path,
+        trained_path=settings.tuned_path,
+        random_head=settings.untrained_head,
+        test_file=settings.test_file,
+        max_test_samples=settings.max_test_samples,
+        codebook_sha256=codebook.sha256,
+    )
 
 
 def with_class(rows: pd.DataFrame, test_file: str) -> pd.DataFrame:
@@ -87,12 +105,11 @@ def save_comparison(
     }
     predicted = {f"predicted_{stage}": table["predicted"] for stage, table in predictions.items()}
     comparison = compare(rows, predictions, metrics, seed)
-    write_csv(
-        rows[["custom_id", "message", "class"]].assign(**predicted), folder / "predictions.csv"
-    )
+    asked = rows[[name for name in COLUMNS if name in rows]]
+    write_csv(asked.assign(**predicted), folder / "predictions.csv")
+    draw(metrics, codebook, folder / "confusion_difference.png")
     write_json(comparison, folder / "comparison.json")
     write_text(both_as_text(comparison), folder / "comparison.txt")
-    draw(metrics, codebook, folder / "confusion_difference.png")
     print(f"wrote {folder}: comparison.txt, comparison.json, confusion_difference.png\n")
     print(both_as_text(comparison))
 
@@ -119,30 +136,6 @@ def draw(metrics: dict[str, dict], codebook: Codebook, path: Path) -> None:
     )
     title = f"{metrics['before']['model']}: rows after minus before fine-tuning"
     plot_confusion_difference(before, after, codebook.names, title, path)
-
-
-def both_as_text(comparison: dict) -> str:
-    """Return both blocks, the disagreements with their test, and the speeds."""
-    before, after, [pair] = (comparison[key] for key in ("before", "after", "pairs"))
-    low, high = pair["difference_ci95"]
-    weighted = ""
-    if "difference_weighted" in pair:
-        ends = "{:+.4f}, {:+.4f}".format(*pair["difference_weighted_ci95"])
-        weighted = (
-            f"  the difference, weighted       {pair['difference_weighted']:+.4f}  [{ends}]\n"
-        )
-    return (
-        f"{report_block(before)}\n{report_block(after)}\n"
-        f"Measured against: {before['measured_against']}\n"
-        f"On the same {pair['rows']} rows:\n"
-        f"  right only after fine-tuning   {pair['only_second_right']}\n"
-        f"  right only before fine-tuning  {pair['only_first_right']}\n"
-        f"  accuracy, after minus before   {pair['difference']:+.4f}  [{low:+.4f}, {high:+.4f}]\n"
-        f"  McNemar's exact test of it     p = {pair['p_value']:.3g}\n"
-        f"{weighted}"
-        f"Before: {before['method']}; {before['rows_per_second']:.1f} rows/s\n"
-        f"After:  {after['method']}; {after['rows_per_second']:.1f} rows/s\n"
-    )
 
 
 if __name__ == "__main__":

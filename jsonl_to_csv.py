@@ -24,12 +24,12 @@ from tqdm import tqdm
 from pipeline.common.cli import UserError, at_least_one, parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import check_outputs, write_json
-from pipeline.common.rows import read_messages
+from pipeline.common.rows import coded_by_people, read_messages
 from pipeline.labelling import label_files as write
 from pipeline.labelling.corrections import apply_corrections, read_corrections, write_corrections
 from pipeline.labelling.ids import plain_id, request_ids, set_of
 from pipeline.labelling.label_sets import answers_to_read
-from pipeline.labelling.labels import Answers, coded_by_people, decide_labels, match_answers
+from pipeline.labelling.labels import Answers, decide_labels, match_answers
 from pipeline.labelling.ledger import sent_ids
 from pipeline.labelling.outcomes import read_answers
 from pipeline.labelling.record import describe_labels, print_summary

@@ -2,7 +2,8 @@
 
 Reads   MODEL_PATH (a causal LM, as git clone leaves it), TEST_FILE (message; custom_id and class
         where they exist: rows without a class are predicted, not scored), PROMPT_FILE
-Writes  OUTPUT_DIR/report.txt, metrics.json, predictions.csv, confusion_matrix.png
+Writes  OUTPUT_DIR/report.txt, metrics.json, predictions.csv, confusion_matrix.png; stops where
+        that folder holds another run
 Run     python local_inference.py --model-path ./Qwen2.5-3B
 """
 
@@ -14,7 +15,7 @@ STUDY = "."  # the folder of a study: all default paths but those of models lie 
 MODEL_PATH = "./Qwen2.5-3B"  # a model's folder
 TEST_FILE = "./pre_process/evaluation/test.csv"  # any CSV with a message column
 PROMPT_FILE = "./prompt.txt"  # the codebook
-OUTPUT_DIR = "./results/{model}-before"  # {model} = the name of the model's folder
+OUTPUT_DIR = "./results/{model}-{run}"  # run: before, or before-NAME for rows of NAME.csv
 LOAD_IN_4BIT = True  # NF4, as in training; off = 16 bit (32 on a CPU)
 DECODING = "generate"  # the reply as text; "score" = class tokens compared, always valid
 BATCH_SIZE = 32  # rows, to generate

@@ -1,7 +1,8 @@
 """Step 7: the same as step 5, with the adapter that finetune.py trained.
 
 Reads   MODEL_PATH (the base model), ADAPTER_PATH (from finetune.py), TEST_FILE, PROMPT_FILE
-Writes  OUTPUT_DIR/report.txt, metrics.json, predictions.csv, confusion_matrix.png
+Writes  OUTPUT_DIR/report.txt, metrics.json, predictions.csv, confusion_matrix.png; stops where
+        that folder holds another run
 Run     python posttune_eval.py --model-path ./Qwen2.5-3B
 """
 
@@ -14,7 +15,7 @@ MODEL_PATH = "./Qwen2.5-3B"  # the base model's folder
 ADAPTER_PATH = "./qlora_checkpoints/final_model"  # the adapter's folder
 TEST_FILE = "./pre_process/evaluation/test.csv"  # any CSV with a message column
 PROMPT_FILE = "./prompt.txt"  # the codebook of the training
-OUTPUT_DIR = "./results/{model}-after"  # {model} = the name of the model's folder
+OUTPUT_DIR = "./results/{model}-{run}"  # run: after, human (human_test.csv), after-NAME (NAME.csv)
 LOAD_IN_4BIT = True  # NF4, as in training; off = 16 bit (32 on a CPU)
 DECODING = "score"  # class tokens compared, with probabilities; "generate" = the reply
 BATCH_SIZE = 32  # rows, to generate

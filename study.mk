@@ -217,7 +217,7 @@ $(call step,train,$(P)results/$(2)-after/metrics.json,$(3)/final_model/training.
 $(if $(filter $(P)results/$(2)-human/metrics.json,$(HUMAN_RUNS)),\
 $(call step,report,$(P)results/$(2)-human/metrics.json,$(3)/final_model/training.json $(HUMAN_CHECK),,\
 	posttune_eval.py $(study) --model-path $(1) --adapter-path $(3)/final_model \
-	--test-file $(HUMAN_TEST) --output-dir $(P)results/$(2)-human $(POSTTUNE_OPTIONS),$(2)-human))
+	--test-file $(HUMAN_TEST) $(POSTTUNE_OPTIONS),$(2)-human))
 endef
 $(foreach folder,$(LLMS),$(eval \
 	$(call llm,$(folder),$(call named,$(folder)),$(call adapter,$(call named,$(folder))))))
@@ -234,8 +234,7 @@ $(eval $(call step,train,$(P)results/$(B)-compare/comparison.txt,$(TUNED_BERT)/t
 	$(BERT)/config.json,\
 	bert_inference_compare.py $(study) --model-path $(BERT) $(BERT_OPTIONS),$(B)))
 $(eval $(call step,report,$(P)results/$(B)-human/metrics.json,$(TUNED_BERT)/training.json $(HUMAN_CHECK),,\
-	bert_tune_eval.py $(study) --test-file $(HUMAN_TEST) \
-	--output-dir $(P)results/$(B)-human $(BERT_OPTIONS),$(B)-human))
+	bert_tune_eval.py $(study) --test-file $(HUMAN_TEST) $(BERT_OPTIONS),$(B)-human))
 endif
 
 $(eval $(call step,pilot,$(PILOT),,$(SPLITS),human_sample.py $(study) --pilot $(PILOT_OPTIONS),pilot))

@@ -21,11 +21,14 @@ from pipeline.bert import encoder as bert
 from pipeline.bert.training import bert_trainer, weighted_cross_entropy
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
+from pipeline.common.files import write_csv
+from pipeline.common.rows import read_training_rows
 from pipeline.models.training import (
     TrainingOptions,
     class_weights,
     options_of,
     output_claimed,
+    training_record,
 )
 
 MESSAGES = ["短", "男女平等，" * 80, "[SEP] 一条 [MASK] 评论 [PAD]", "NA", "😀", "说了几句话" * 3]
@@ -133,6 +136,29 @@ def test_probabilities_of_the_probe_stand_in_the_columns_of_their_classes(tiny_b
     train = train[train["class"].isin([1, 3])]
     probabilities, _, _ = bert.predict_with_probe(tiny_bert, train, MESSAGES, 4, 16, 64)
     assert probabilities[:, [1, 3]].sum(1) == pytest.approx(np.ones(6))
+
+
+def test_rows_that_people_coded_are_counted_in_training_and_in_the_test(
+    tiny_bert, data, codebook, tuned
+):
+    for name in ("train", "validation", "test"):
+        rows = pd.read_csv(data / f"{name}.csv")
+        rows["coded_by"] = ["human"] * 9 + [""] * (len(rows) - 9)
+        write_csv(rows, f"{name}.csv")
+    bert_eval.main(
+        ["--model-path", tiny_bert, "--train-file", "train.csv", "--test-file", "test.csv", *SIZES]
+    )
+    metrics = json.loads(Path(f"results/{Path(tiny_bert).name}-before/metrics.json").read_bytes())
+    assert metrics["method"].endswith(" rows, 9 of them coded by people")
+    against = "agreement with the labels of 9 human, 51 silver rows (test.csv)"
+    assert metrics["measured_against"] == against
+    files = ("train.csv", "validation.csv")
+    record = training_record(
+        codebook, tiny_bert, files, read_training_rows(*files, codebook, 0), settings={}
+    )
+    assert record["human_rows"] == {"train": 9, "validation": 9}
+    silver = json.loads((tuned / "final_model/training.json").read_bytes())
+    assert silver["human_rows"] == {"train": 0, "validation": 0}
 
 
 def test_class_weights_balance_the_classes():

@@ -343,6 +343,30 @@ def test_the_summary_says_which_labels_the_scores_are_against():
     ]
 
 
+def test_rows_that_people_coded_beside_silver_ones_are_told_apart_in_every_table():
+    against = "agreement with the labels of 20 human, 80 silver rows (test.csv)"
+    mixed = {"label_source": "silver labels and human coders", "measured_against": against}
+    mixed |= {"human_rows": 20, "accuracy_human_rows": 0.8}
+    mixed |= {"accuracy_human_rows_ci95": [0.584, 0.9193]}
+    confidence = np.linspace(0.99, 0.4, 100)
+    write_run("a", "a", "after", "llm", 60, confidence=confidence, **mixed)
+    path = Path("results/a/predictions.csv")
+    coded_by = np.where(np.isin(np.arange(100), [60, 61, *range(18)]), "human", "")
+    pd.read_csv(path).assign(coded_by=coded_by).to_csv(path, index=False)
+    compare_models.main([])
+    markdown = Path("results/summary.md").read_text(encoding="utf-8")
+    assert f"The scores are {against}.\n" in markdown
+    assert "| Accuracy (all rows) | Accuracy (human rows) |" in markdown
+    assert " | 80.00% [58.40%, 91.93%] | " in markdown
+    table = pd.read_csv("results/summary.csv")
+    assert table[["human_rows", "accuracy_human_rows"]].to_numpy().tolist() == [[20, 0.8]]
+    errors = pd.read_csv("results/errors.csv", keep_default_na=False).set_index("custom_id")
+    human = errors.index[errors["coded_by"] == "human"].tolist()
+    assert human == ["row-62", "row-63"] and set(errors["coded_by"]) == {"human", ""}
+    examples = [one for cell in comparison()["errors"]["a"] for one in cell["examples"]]
+    assert [one["custom_id"] for one in examples if "coded_by" in one] == human
+
+
 @pytest.mark.parametrize("training_rows", [False, True])
 def test_the_keyword_baseline_needs_training_rows(training_rows, write_rows, capsys):
     write_run("a", "a", "after", "llm", 60)

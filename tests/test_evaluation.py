@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import cohen_kappa_score, f1_score
 
 from pipeline.common.cli import UserError
+from pipeline.evaluation.folder import results_folder
 from pipeline.evaluation.metrics import (
     cohen_kappa,
     compute_metrics,
@@ -18,7 +19,7 @@ from pipeline.evaluation.metrics import (
     macro_f1,
     wilson_interval,
 )
-from pipeline.evaluation.run import predictions_from, results_folder, save_results
+from pipeline.evaluation.run import predictions_from, save_results
 from pipeline.evaluation.run_text import report_block, report_text
 
 ADAPTERS = {"Qwen2.5-3B": "./qlora_checkpoints", "Qwen2.5-0.5B": "./qlora_checkpoints_0.5B"}
@@ -164,8 +165,10 @@ def test_a_run_leaves_its_predictions_metrics_report_and_picture(codebook):
 
 
 def test_a_run_s_folder_is_called_after_the_model_s():
-    assert results_folder("results/{model}-before", "./models/m/") == Path("results/m-before")
-    assert results_folder("new", "./models/m") == Path("new")
+    before = ("before", "test.csv")
+    named = results_folder("results/{model}-before", "./models/m/", *before)
+    assert named == Path("results/m-before")
+    assert results_folder("new", "./models/m", *before) == Path("new")
 
 
 def test_probabilities_that_are_no_numbers_are_refused(codebook):
@@ -216,7 +219,8 @@ def test_a_score_on_human_labels_is_called_accuracy_and_weighted_to_the_data_set
     assert f"\nAccuracy: {metrics['accuracy']:.4f}\n" in report and weighted == "0.8750"
     assert f"sample stands for: {weighted}  [" in report
     header = Path("m/predictions.csv").read_text(encoding="utf-8").splitlines()[0]
-    assert header == '"custom_id","message","class","predicted","reply","confidence","weight"'
+    columns = '"custom_id","message","class","predicted","reply","confidence","coded_by","weight"'
+    assert header == columns
 
 
 def test_a_score_on_silver_labels_is_called_agreement(codebook):
@@ -227,6 +231,38 @@ def test_a_score_on_silver_labels_is_called_agreement(codebook):
     predicted = pd.DataFrame({"predicted": [0, 1], "form": "strict", "reply": "", "confidence": ""})
     metrics = save_results(Path("m"), mixed, predicted, codebook, record_of(), seed=0)
     assert metrics["label_source"] == "silver labels and human coders"
+
+
+def test_a_test_set_of_both_kinds_of_labels_says_how_many_and_how_often_it_is_right_on_people_s(
+    codebook,
+):
+    coded_by = ["human"] * 4 + [""] * 6
+    rows = human_rows([0, 0, 1, 1, 0, 0, 1, 1, 1, -1], 1.0, coded_by).drop(columns="weight")
+    predicted = pd.DataFrame({"predicted": [0, 0, 1, -1, 1, 1, 1, 1, 0, 0], "form": "strict"})
+    predicted = predicted.assign(reply="", confidence="")
+    metrics = save_results(Path("m"), rows, predicted, codebook, record_of(), seed=0)
+    against = "agreement with the labels of 4 human, 5 silver rows (test.csv)"
+    assert metrics["measured_against"] == against
+    assert (metrics["human_rows"], metrics["accuracy_human_rows"]) == (4, 0.75)
+    assert metrics["accuracy_human_rows_ci95"] == wilson_interval(3, 4)
+    low, high = wilson_interval(3, 4)
+    report = Path("m/report.txt").read_text(encoding="utf-8")
+    assert f"Measured against: {against}\n" in report
+    assert (
+        "Accuracy on the 4 rows that people coded, an invalid answer being wrong: 0.7500  "
+        f"[{low:.4f}, {high:.4f}]\n"
+    ) in report
+    table = pd.read_csv("m/predictions.csv", dtype=str, keep_default_na=False)
+    assert table["coded_by"].tolist() == coded_by
+
+
+def test_a_row_without_a_class_is_coded_by_nobody(codebook):
+    rows = human_rows([0, -1], 1.0, ["human", "human"]).drop(columns="weight")
+    rows.loc[2] = ["row-2", "评论", 1, ""]
+    predicted = pd.DataFrame({"predicted": [0, 0, 0], "form": "strict", "reply": ""})
+    predicted["confidence"] = ""
+    metrics = save_results(Path("m"), rows, predicted, codebook, record_of(), seed=0)
+    assert metrics["human_rows"] == 1 and metrics["accuracy_human_rows"] == 1.0
 
 
 def test_weighted_metrics_are_scikit_learn_s(labels):

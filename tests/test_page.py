@@ -17,6 +17,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 import write_report
+from pipeline.common.files import write_csv, write_json
 
 SECTIONS = (
     *("summary", "figure1", "models", "comparison", "human-check", "audit", "predictions"),
@@ -209,6 +210,28 @@ def test_the_filters_find_what_pandas_finds(page, results):
             expected = "invalid" + row["reply"] if row["predicted"] < 0 else NAMES[row["predicted"]]
             assert guess == expected
             assert outcome == ("✓ right" if row["class"] == row["predicted"] else "✗ wrong")
+
+
+def test_a_row_that_people_coded_is_marked_where_the_others_are_silver(chromium, tmp_path):
+    results = write_study(tmp_path)
+    path = results / "bert-after/predictions.csv"
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table["coded_by"] = ["human" if n % 3 == 0 else "" for n in range(len(table))]
+    write_csv(table, path)
+    metrics = json.loads((results / "bert-after/metrics.json").read_bytes())
+    against = "agreement with the labels of 87 human, 173 silver rows (test.csv)"
+    metrics |= {"label_source": "silver labels and human coders", "measured_against": against}
+    metrics |= {"human_rows": 87, "accuracy_human_rows": 0.8, "accuracy_human_rows_ci95": [0.7, 1]}
+    write_json(metrics, results / "bert-after/metrics.json")
+    write_report.main(arguments(tmp_path))
+    open_anew(chromium, address(results))
+    choose(chromium, run="bert-after")
+    human = table.set_index("custom_id")["coded_by"]
+    for custom_id, _, label, *_ in shown_rows(chromium):
+        assert label.endswith("by people") == (human[custom_id] == "human")
+    assert chromium.find_element(By.ID, "against").text == against
+    choose(chromium, run="qwen-after")
+    assert not any(label.endswith("by people") for _, _, label, *_ in shown_rows(chromium))
 
 
 def test_the_search_finds_what_pandas_finds(page, results):

@@ -1,6 +1,7 @@
 """The reader of runs: their order, their titles, and what it refuses."""
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -60,6 +61,7 @@ def test_each_run_has_a_title_of_its_own():
     write("b-again", "bert", "b", "after")
     write("b-human", "bert", "b", "after", label_source="human coders")
     write("b-other", "bert", "b", "after", label_source="human coders")
+    write("c-after", "bert", "c", "after", label_source="silver labels and human coders")
     write("a-new", "bert", "b", "after", accuracy=None)
     assert [run.title for run in read_runs("results")] == [
         "b after fine-tuning (a-new)",
@@ -67,6 +69,7 @@ def test_each_run_has_a_title_of_its_own():
         "b after fine-tuning (b-again)",
         "b after fine-tuning (human coders)",
         "b after fine-tuning (human coders, b-other)",
+        "c after fine-tuning",
     ]
 
 
@@ -143,3 +146,32 @@ def test_two_berts_are_compared_as_all_models_are(codebook):
     assert "Measured against: accuracy against human coders (test.csv)\n" in text
     assert "accuracy, after minus before   +0.3333  [" in text
     assert "the difference, weighted       -0.3333  [" in text
+
+
+def test_a_comparison_of_two_berts_on_labels_of_both_kinds_has_those_of_people_apart(codebook):
+    rows = pd.DataFrame({"custom_id": ["r1", "r2", "r3"], "message": "评论", "class": [0, 1, 1]})
+    rows["coded_by"] = ["human", "human", ""]
+    record = {"family": "bert", "model": "b", "model_path": "./b", "test_file": "test.csv"}
+    record |= {"method": "a probe", "settings": {}, "rows_per_second": 1.0}
+    outcomes = {}
+    for stage, predicted in (("before", [0, 0, 0]), ("after", [0, 1, 1])):
+        table = pd.DataFrame({"predicted": predicted, "form": "most probable class"})
+        outcomes[stage] = table, record | {"stage": stage}
+    bert_inference_compare.save_comparison(Path("x"), rows, *outcomes.values(), codebook, seed=0)
+    text = Path("x/comparison.txt").read_text(encoding="utf-8")
+    measured = "agreement with the labels of 2 human, 1 silver rows (test.csv)"
+    assert f"Measured against: {measured}\n" in text
+    for stage, accuracy in (("Before", "0.5000"), ("After", "1.0000")):
+        assert re.search(
+            rf"^{stage} fine-tuning: accuracy on the 2 rows that people coded, .*: {accuracy}  \[",
+            text,
+            re.MULTILINE,
+        )
+    table = pd.read_csv("x/predictions.csv", keep_default_na=False)
+    assert table["coded_by"].tolist() == ["human", "human", ""]
+
+
+@pytest.mark.parametrize(("source", "mark"), [("human coders", "human"), (None, "")])
+def test_predictions_of_an_older_run_are_people_s_where_all_its_labels_are(source, mark):
+    write("x", "llm", "m", "after", label_source=source)
+    assert set(read_predictions(read_runs("results")[0])["coded_by"]) == {mark}

@@ -189,6 +189,41 @@ def test_a_training_that_was_killed_goes_on_and_its_model_is_made_once(project, 
     assert study.files("results/*/*") == scores
 
 
+def test_a_run_is_made_again_where_the_split_changed_and_that_on_people_s_labels_lies_beside_it(
+    project, serve, tiny_bert
+):
+    name = Path(tiny_bert).name
+    silver, human = (f"results/{name}-{run}/metrics.json" for run in ("after", "human"))
+    tune = "--num-train-epochs 1 --learning-rate 1e-3"
+    runs = {"RUNS": f"studies/gender/{silver}", "BERT_TUNE_OPTIONS": tune}
+    study = Study(project, "gender", serve, BERT=tiny_bert, **runs)
+    study.prepare()
+    study.make("label")
+    study.make("sample", SAMPLE_OPTIONS="--sample-size 30 --min-per-class 5")
+    study.code_sheets()
+    study.make("train")
+    first = study.files(silver)
+    study.make("report")
+    assert study.files(silver) == first
+    sources = [
+        json.loads((study.folder / run).read_bytes())["label_source"] for run in (silver, human)
+    ]
+    assert sources == ["silver labels", "human coders"]
+
+    people = study.files(human)
+    (study.folder / "pre_process/evaluation/splits.json").touch()
+    study.make("train")
+    assert study.files(silver) != first and study.files(human) == people
+    metrics = study.folder / silver
+    other = json.loads(metrics.read_bytes()) | {"test_file": "studies/work/test.csv"}
+    metrics.write_text(json.dumps(other))
+    os.utime(metrics, (0, 0))  # older than the split
+    kept = study.files(silver)
+    out = study.make("train", status=2)
+    assert f"results/{name}-after holds another run" in out and "studies/work/test.csv" in out
+    assert study.files(silver) == kept
+
+
 def test_a_pilot_is_scored_once_coded_and_corrections_of_an_audit_reach_the_split(
     project, serve, tiny_bert
 ):

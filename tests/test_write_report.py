@@ -266,6 +266,90 @@ def test_dates_are_told_as_one_as_two_or_as_unknown(study):
     assert "The dates of the answers are not on record." in methods_markdown(study)
 
 
+@pytest.mark.parametrize(
+    ("teachers", "requested", "sentence"),
+    [
+        (["V3"], "V3", "given by V3, with"),
+        (["V3.1"], "V3", "given by V3.1 (asked for as V3), with"),
+        (["V3.1", "V3"], "V3", "given by V3.1 and V3 (asked for as V3), with"),
+        (["V3"], "", "given by V3, with"),
+        ([""], "", "given by a model that is not on record, with"),
+    ],
+)
+def test_the_teacher_is_the_model_that_answered_and_what_was_asked_for_stands_beside_it(
+    study, teachers, requested, sentence
+):
+    study.labels.update(teachers=teachers, requested_model=requested)
+    assert f"The silver labels were {sentence}" in methods_markdown(study)
+    assert f"Silver labels were {sentence.partition(', with')[0]}. These" in page_of(study)
+
+
+def test_a_record_of_labels_that_is_older_has_no_sentence_on_rows_that_people_coded(study):
+    for key in ("requested_model", "human_rows", "asked_coded_rows"):
+        del study.labels[key]
+    text = methods_markdown(study)
+    assert "The data are 3,000 comments, of which 2,904 received a silver label." in text
+    assert "The silver labels are Positive 380" in text
+    assert "The silver labels were given by deepseek-ai/DeepSeek-V3, with" in text
+    assert "People coded" not in text and "As a check" not in text
+
+
+def test_rows_that_people_coded_are_not_called_silver(study):
+    text = methods_markdown(study)
+    assert (
+        "The data are 3,000 comments. People coded 84 of them, and 2,820 of the others received a "
+        "silver label."
+    ) in text
+    assert "The labels are Positive 380" in text and "silver labels are Positive" not in text
+    assert (
+        "As a check, the same was asked of 82 rows that people had coded: the answers have the "
+        "class of people for 86.6% [77.5%, 92.4%] of them. Cohen's kappa (Cohen, 1960) of these is "
+        "0.799."
+    ) in text
+    study.labels["asked_coded_rows"] = None
+    assert "As a check" not in methods_markdown(study)
+    study.labels["human_rows"] = study.labels["labelled"]
+    assert "The silver labels were given" not in methods_markdown(study)
+
+
+def test_the_training_says_how_many_of_its_rows_people_coded(study):
+    assert "for training, people coded" not in methods_markdown(study)
+    study.trainings["qwen"] |= {"num_rows": {"train": 2032}, "human_rows": {"train": 57}}
+    assert "Of its 2,032 rows for training, people coded 57." in methods_markdown(study)
+
+
+def mixed(run):
+    """Return a run on rows of which people coded 20."""
+    scores = {"human_rows": 20, "accuracy_human_rows": 0.8, "accuracy_human_rows_ci95": [0.6, 0.9]}
+    return replace(
+        run,
+        label_source="silver labels and human coders",
+        measured_against="agreement with the labels of 20 human, 80 silver rows (test.csv)",
+        metrics=run.metrics | scores,
+    )
+
+
+def test_scores_on_labels_of_both_kinds_say_so_and_those_on_people_s_stand_apart(study):
+    study.runs[:] = map(mixed, study.runs)
+    text, page = methods_markdown(study), page_of(study)
+    against = "agreement with the labels of 20 human, 80 silver rows (test.csv)"
+    assert f"The scores are {against}." in text
+    assert text.count(", on the 20 rows that people coded 80.0% [60.0%, 90.0%], macro F1") == 2
+    assert f"What the scores are: {against}." in page
+    assert "deepseek-ai/DeepSeek-V3 gave the silver ones." in page
+    assert (
+        "Accuracy on the rows that people coded: qwen after fine-tuning 80.0% [60.0%, 90.0%];"
+    ) in page
+    assert "human_scores" not in not_done(study)
+
+
+def test_what_the_labels_of_people_tell_of_the_silver_ones_is_not_called_unknown(study):
+    change(study, human_check=None)
+    assert "is known only on the rows that people had coded" in not_done(study)["human_check"]
+    study.labels["asked_coded_rows"] = None
+    assert "own error is unknown" in not_done(study)["human_check"]
+
+
 def test_one_row_is_a_row(study):
     study.labels.update(requests=2, labelled=1, reasons={"empty": 1}, asked_again=1)
     study.labels.update(corrected=1, strict=1)

@@ -5,14 +5,10 @@ import pandas as pd
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
-from pipeline.common.files import read_json
-from pipeline.common.rows import read_messages
-from pipeline.evaluation.run import (
-    check_results,
-    predictions_from,
-    results_folder,
-    run_record,
-)
+from pipeline.common.files import JsonObject, read_json
+from pipeline.common.rows import coded_by_people, read_messages
+from pipeline.evaluation.folder import PlannedRun, check_results
+from pipeline.evaluation.run import predictions_from, run_record
 from pipeline.models.folder import (
     RECORD,
     check_codebook,
@@ -25,13 +21,12 @@ from pipeline.models.folder import (
 def predict_before(
     codebook: Codebook,
     rows: pd.DataFrame,
+    planned: PlannedRun,
     *,
     model_path: str,
     train_file: str,
     max_train_samples: int,
     untrained_head: bool,
-    test_file: str,
-    output_dir: str,
     batch_size: int,
     max_length: int,
     seed: int,
@@ -40,10 +35,11 @@ def predict_before(
     """Predict with the encoder as it was downloaded; return predictions and the run's record.
 
     A linear probe fitted on `train_file`, or with `untrained_head` a random head, which is chance.
-    `settings` are all of the script's, for the record.
+    The folder of the `planned` run is checked first. `settings` are all of the script's, for the
+    record.
     """
     refuse_tuned(check_model_folder(model_path, "encoder"))
-    check_results(results_folder(output_dir, model_path), rows, test_file)
+    check_results(planned, rows)
     messages = rows["message"].tolist()
     if untrained_head:
         from pipeline.bert.encoder import predict_with_classifier
@@ -64,18 +60,19 @@ def predict_before(
             model_path, train, messages, len(codebook.names), batch_size, max_length
         )
         method = f"a linear probe on frozen features, fitted on {len(train)} rows"
-    record = _record("before", model_path, method, *outcome, test_file, settings)
+        if human := int(coded_by_people(train).sum()):
+            method += f", {human} of them coded by people"
+    record = _record("before", model_path, method, *outcome, planned.test_file, settings)
     return predictions_from(outcome[0], codebook), record
 
 
 def predict_after(
     codebook: Codebook,
     rows: pd.DataFrame,
+    planned: PlannedRun,
     *,
     tuned_path: str,
     model_path: str = "",
-    test_file: str,
-    output_dir: str,
     batch_size: int,
     max_length: int,
     seed: int,
@@ -83,11 +80,10 @@ def predict_after(
 ) -> tuple[pd.DataFrame, dict]:
     """Predict with the model that bert_tune.py made; return predictions and the run's record.
 
-    Where a `model_path` is given, the model must have been tuned from that encoder. `settings` are
-    all of the script's, for the record.
+    Where a `model_path` is given, the model must have been tuned from that encoder. The folder of
+    the `planned` run is checked first. `settings` are all of the script's, for the record.
     """
-    tuning = read_json(f"{tuned_path}/{RECORD}", "run bert_tune.py first")
-    check_codebook(tuned_path, tuning, codebook)
+    tuning = read_tuning(tuned_path, codebook)
     base = tuning["settings"]["model_path"]
     if model_path and tuning["base_fingerprint"] != fingerprint(
         str(check_model_folder(model_path, "encoder"))
@@ -96,15 +92,24 @@ def predict_after(
             f"{tuned_path} was tuned from {base}, and {model_path} is another model: give "
             "--model-path that one"
         )
-    check_results(results_folder(output_dir, base), rows, test_file)
+    check_results(planned, rows)
 
     from pipeline.bert.encoder import predict_with_classifier
 
     outcome = predict_with_classifier(
         tuned_path, rows["message"].tolist(), codebook, batch_size, max_length, seed
     )
-    record = _record("after", base, f"fine-tuned in {tuned_path}", *outcome, test_file, settings)
+    record = _record(
+        "after", base, f"fine-tuned in {tuned_path}", *outcome, planned.test_file, settings
+    )
     return predictions_from(outcome[0], codebook), record
+
+
+def read_tuning(tuned_path: str, codebook: Codebook) -> JsonObject:
+    """Return the record of the training that made a model; refuse one by another codebook."""
+    tuning = read_json(f"{tuned_path}/{RECORD}", "run bert_tune.py first")
+    check_codebook(tuned_path, tuning, codebook)
+    return tuning
 
 
 def _record(

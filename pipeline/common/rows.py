@@ -10,6 +10,7 @@ from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook, parse_label
 from pipeline.common.files import clean_text, read_csv
 
+HUMAN = "human"  # who coded a row, in `coded_by`
 COLUMNS = ("custom_id", "message", "class", "coded_by", "weight")
 
 
@@ -125,7 +126,7 @@ def coded_by_people(rows: pd.DataFrame) -> np.ndarray:
     """Return which rows have their class from people and not from a teacher, a bool (rows,)."""
     if "coded_by" not in rows:
         return np.zeros(len(rows), bool)
-    return (rows["coded_by"] == "human").to_numpy()
+    return ((rows["coded_by"] == HUMAN) & (rows["class"] >= 0)).to_numpy()
 
 
 def without_space(text: str) -> str:

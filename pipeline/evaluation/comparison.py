@@ -15,7 +15,7 @@ MEASURES = (
     *("total", "valid_rate", "accuracy", "accuracy_ci95"),
     *("accuracy_weighted", "accuracy_weighted_ci95", "accuracy_all_rows"),
     *("accuracy_all_rows_ci95", "macro_f1", "macro_f1_ci95", "cohen_kappa", "cohen_kappa_ci95"),
-    *("rows_per_second", "ece"),
+    *("rows_per_second", "ece", "human_rows", "accuracy_human_rows", "accuracy_human_rows_ci95"),
 )
 TARGETS = (0.80, 0.85, 0.90, 0.95, 0.99)
 # Of 30 rows that are all right, the 95 % interval (Wilson) still begins at 0.886: fewer say nothing
@@ -228,14 +228,17 @@ def confusions(rows: pd.DataFrame) -> list[dict]:
     wrong = rows[~is_right(rows)].sort_values("confidence", ascending=False, kind="stable")
     cells = []
     for (true, predicted), errors in wrong.groupby(["class", "predicted"]):
-        examples = [
-            {
-                "custom_id": custom_id,
-                "message": row["message"],
-                "confidence": None if pd.isna(row["confidence"]) else row["confidence"],
-            }
-            for custom_id, row in errors.head(NUM_EXAMPLES).iterrows()
-        ]
+        examples = [example(*row) for row in errors.head(NUM_EXAMPLES).iterrows()]
         cell = {"true": int(true), "predicted": int(predicted), "rows": len(errors)}
         cells.append(cell | {"examples": examples})
     return sorted(cells, key=lambda cell: -cell["rows"])
+
+
+def example(custom_id: str, row: pd.Series) -> dict:
+    """Return a row as an example; one whose class people gave says so."""
+    found = {
+        "custom_id": custom_id,
+        "message": row["message"],
+        "confidence": None if pd.isna(row["confidence"]) else row["confidence"],
+    }
+    return found | ({"coded_by": "human"} if row.get("coded_by") == "human" else {})

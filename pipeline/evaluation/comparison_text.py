@@ -1,8 +1,10 @@
-"""The comparison of models as `summary.md` and `errors.csv` show it."""
+"""Comparisons of models as `summary.md`, `errors.csv` and `comparison.txt` show them."""
 
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
+
+from pipeline.evaluation.run_text import human_text, report_block
 
 COLUMNS = {
     "model": "Model",
@@ -12,13 +14,16 @@ COLUMNS = {
     "accuracy": "Accuracy (valid)",
     "accuracy_weighted": "Accuracy (valid, weighted)",
     "accuracy_all_rows": "Accuracy (all rows)",
+    "accuracy_human_rows": "Accuracy (human rows)",
     "macro_f1": "Macro F1",
     "cohen_kappa": "Kappa",
     "ece": "ECE",
     "rows_per_second": "Rows/s",
 }
+WITH_INTERVALS = ("accuracy_all_rows", "accuracy_human_rows", "macro_f1", "cohen_kappa")
 FORMATS = {
-    **dict.fromkeys(("valid_rate", "accuracy", "accuracy_weighted", "accuracy_all_rows"), "{:.2%}"),
+    **dict.fromkeys(("valid_rate", "accuracy", "accuracy_weighted"), "{:.2%}"),
+    **dict.fromkeys(("accuracy_all_rows", "accuracy_human_rows"), "{:.2%}"),
     **dict.fromkeys(("macro_f1", "cohen_kappa", "ece"), "{:.3f}"),
     "rows_per_second": "{:.1f}",
 }
@@ -49,12 +54,13 @@ def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 def summary_text(runs: list[dict]) -> str:
     """Return the runs as a table; shares in per cent, a measure that a run lacks blank.
 
-    The measures over all rows have their 95 % intervals. A weighted accuracy has a column where a
-    run has one.
+    The measures over all rows have their 95 % intervals. A weighted accuracy, and one on the rows
+    that people coded, have a column where a run has one.
     """
     columns = dict(COLUMNS)
-    if not any("accuracy_weighted" in run for run in runs):
-        del columns["accuracy_weighted"]
+    for key in ("accuracy_weighted", "accuracy_human_rows"):
+        if not any(key in run for run in runs):
+            del columns[key]
     return table(columns.values(), [[cell(run, key) for key in columns] for run in runs])
 
 
@@ -64,7 +70,7 @@ def cell(row: dict, key: str) -> str:
         return ""
     form = FORMATS.get(key, "{}")
     text = form.format(row[key])
-    if key in ("accuracy_all_rows", "macro_f1", "cohen_kappa") and f"{key}_ci95" in row:
+    if key in WITH_INTERVALS and f"{key}_ci95" in row:
         text += f" [{', '.join(form.format(end) for end in row[f'{key}_ci95'])}]"
     return text
 
@@ -203,4 +209,34 @@ def error_table(
             }
             lines += [of_cell | example for example in cell["examples"]]
     columns = ["run", "true", "predicted", "rows", "custom_id", "message", "confidence"]
+    columns += ["coded_by"] * any("coded_by" in line for line in lines)
     return pd.DataFrame(lines, columns=columns)
+
+
+def both_as_text(comparison: dict) -> str:
+    """Return `comparison.txt`: both blocks, the disagreements with their test, and the speeds."""
+    before, after, [pair] = (comparison[key] for key in ("before", "after", "pairs"))
+    low, high = pair["difference_ci95"]
+    weighted = ""
+    if "difference_weighted" in pair:
+        ends = "{:+.4f}, {:+.4f}".format(*pair["difference_weighted_ci95"])
+        weighted = (
+            f"  the difference, weighted       {pair['difference_weighted']:+.4f}  [{ends}]\n"
+        )
+    on_human = "".join(
+        f"{stage.capitalize()} fine-tuning: {text[0].lower()}{text[1:]}"
+        for stage in ("before", "after")
+        if (text := human_text(comparison[stage]))
+    )
+    return (
+        f"{report_block(before)}\n{report_block(after)}\n"
+        f"Measured against: {before['measured_against']}\n{on_human}"
+        f"On the same {pair['rows']} rows:\n"
+        f"  right only after fine-tuning   {pair['only_second_right']}\n"
+        f"  right only before fine-tuning  {pair['only_first_right']}\n"
+        f"  accuracy, after minus before   {pair['difference']:+.4f}  [{low:+.4f}, {high:+.4f}]\n"
+        f"  McNemar's exact test of it     p = {pair['p_value']:.3g}\n"
+        f"{weighted}"
+        f"Before: {before['method']}; {before['rows_per_second']:.1f} rows/s\n"
+        f"After:  {after['method']}; {after['rows_per_second']:.1f} rows/s\n"
+    )

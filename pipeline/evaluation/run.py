@@ -12,11 +12,12 @@ import pandas as pd
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
-from pipeline.common.files import check_outputs, clean_text, write_csv, write_json, write_text
+from pipeline.common.files import clean_text, write_csv, write_json, write_text
+from pipeline.common.rows import coded_by_people
 from pipeline.evaluation.calibration import expected_calibration_error
-from pipeline.evaluation.metrics import compute_metrics
+from pipeline.evaluation.metrics import compute_metrics, wilson_interval
 from pipeline.evaluation.run_text import report_text
-from pipeline.evaluation.runs import HUMAN, SILVER, score_name, scored_file
+from pipeline.evaluation.runs import HUMAN, MIXED, SILVER, mixed_score_name, score_name
 
 
 def predictions_from(probabilities: np.ndarray, codebook: Codebook) -> pd.DataFrame:
@@ -71,11 +72,8 @@ def score_run(
     }
     if not scored.any():
         return metrics
-    source = label_source(rows[scored])
-    metrics |= {
-        "label_source": source,
-        "measured_against": score_name(source, record["test_file"]),
-    }
+    human, right = coded_by_people(rows)[scored], (true == predicted)[scored]
+    metrics |= source_of_labels(human, right, record["test_file"])
     weights = rows["weight"].to_numpy()[scored] if "weight" in rows else None
     metrics |= compute_metrics(true[scored], predicted[scored], len(codebook.names), seed, weights)
     shares = predictions.filter(regex="^p_").to_numpy(dtype=float)
@@ -94,9 +92,10 @@ def save_results(
     record: dict,
     seed: int,
 ) -> dict:
-    """Write predictions.csv, metrics.json, report.txt and confusion_matrix.png; return the metrics.
+    """Write confusion_matrix.png, predictions.csv, report.txt and metrics.json; return the metrics.
 
-    The arguments are those of `score_run`; `predictions` has the column `reply` as well.
+    metrics.json is the last one, so that a run that was killed is not taken for a complete one. The
+    arguments are those of `score_run`; `predictions` has the column `reply` as well.
     """
     from pipeline.evaluation.plots import plot_confusion
 
@@ -110,42 +109,35 @@ def save_results(
         drawn = f", {picture.name}"
     asked = rows[["custom_id", "message", "class"]].reset_index(drop=True)
     table = pd.concat([asked, predictions.drop(columns="form")], axis=1)
-    if "weight" in rows:
-        table["weight"] = rows["weight"].to_numpy()
+    for name in ("coded_by", "weight"):
+        if name in rows:
+            table[name] = rows[name].to_numpy()
     table["reply"] = table["reply"].map(clean_text)
     write_csv(table, folder / "predictions.csv")
-    write_json(metrics, folder / "metrics.json")
     write_text(report_text(metrics), folder / "report.txt")
+    write_json(metrics, folder / "metrics.json")
     print(f"wrote {folder}: report.txt, metrics.json{drawn}\n")
     print(report_text(metrics))
     return metrics
 
 
-def label_source(rows: pd.DataFrame) -> str:
-    """Return who gave the rows their class: people where `coded_by` says human, else silver."""
-    human = rows["coded_by"] == "human" if "coded_by" in rows else pd.Series([False])
-    if human.all():
-        return HUMAN
-    return f"{SILVER} and {HUMAN}" if human.any() else SILVER
+def source_of_labels(human: np.ndarray, right: np.ndarray, test_file: str) -> dict:
+    """Return what the scores are measured against, by which rows people coded: (rows,) bools.
 
-
-def results_folder(output_dir: str, model_path: str) -> Path:
-    """Return a run's folder, {model} in `output_dir` being the name of the model's folder."""
-    return Path(output_dir.replace("{model}", Path(model_path).resolve().name))
-
-
-def check_results(folder: Path, rows: pd.DataFrame, test_file: str) -> None:
-    """Stop before any work where the results could not be written, or would replace a scored run.
-
-    Predicting new rows without a class leaves the evaluation of a test set alone.
+    Where they coded some of the rows, the accuracy on these stands apart, each row counting once,
+    with its 95 % interval; `right` (rows,) says which predictions are the row's class.
     """
-    check_outputs([folder / "metrics.json"])
-    earlier = scored_file(folder)
-    if earlier and (rows["class"] < 0).all():
-        raise UserError(
-            f"{folder} holds the scores on {earlier}, and {test_file} has no class to score: give "
-            "another --output-dir"
-        )
+    if human.all() or not human.any():
+        source = HUMAN if human.all() else SILVER
+        return {"label_source": source, "measured_against": score_name(source, test_file)}
+    count, hits = int(human.sum()), int(right[human].sum())
+    return {
+        "label_source": MIXED,
+        "measured_against": mixed_score_name(count, len(human) - count, test_file),
+        "human_rows": count,
+        "accuracy_human_rows": hits / count,
+        "accuracy_human_rows_ci95": wilson_interval(hits, count),
+    }
 
 
 def run_record(

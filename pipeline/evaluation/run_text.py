@@ -103,7 +103,7 @@ def report_text(metrics: dict) -> str:
         f"{report_block(metrics)}\n"
         f"Measured against: {metrics['measured_against']}\n"
         f"Accuracy of the valid predictions, 95 % interval: [{low:.4f}, {high:.4f}]\n"
-        f"{weighted_text(metrics)}"
+        f"{weighted_text(metrics)}{human_text(metrics)}"
         f"Over all {metrics['total']} rows, an invalid answer being wrong"
         f"{WEIGHTED if metrics['weighted'] else ''}, with 95 % intervals:\n"
         f"{body}"
@@ -120,6 +120,17 @@ def weighted_text(metrics: dict) -> str:
         return ""
     low, high = metrics["accuracy_weighted_ci95"]
     return f"The same{WEIGHTED}: {metrics['accuracy_weighted']:.4f}  [{low:.4f}, {high:.4f}]\n"
+
+
+def human_text(metrics: dict) -> str:
+    """Return a line of the accuracy on the rows that people coded, where the others are silver."""
+    if metrics.get("human_rows") is None:
+        return ""
+    low, high = metrics["accuracy_human_rows_ci95"]
+    return (
+        f"Accuracy on the {metrics['human_rows']} rows that people coded, an invalid answer being "
+        f"wrong: {metrics['accuracy_human_rows']:.4f}  [{low:.4f}, {high:.4f}]\n"
+    )
 
 
 def calibration_text(metrics: dict) -> str:

@@ -1,4 +1,4 @@
-"""The runs: the only reader of the metrics.json and predictions.csv that evaluation steps leave."""
+"""The runs: the reader of the metrics.json and predictions.csv that evaluation steps leave."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -18,10 +18,11 @@ EVALUATED_BY = {  # (family, stage) -> the step that makes such a run
     ("bert", "after"): "bert_tune_eval.py",
 }
 SILVER, HUMAN = "silver labels", "human coders"
+MIXED = f"{SILVER} and {HUMAN}"
 SCORE_NAMES = {  # what a score is against -> how the texts call it
     SILVER: "agreement with silver labels",
     HUMAN: "accuracy against human coders",
-    f"{SILVER} and {HUMAN}": "agreement with labels by silver and by human coders",
+    MIXED: "agreement with labels of which some are silver, and some by human coders",
 }
 NEEDED = ("model", "family", "stage", "test_file", "method", "settings", "class_names")
 NEEDED_SCORES = ("total", "valid", "valid_rate", "accuracy_all_rows", "confusion_matrix")
@@ -29,6 +30,7 @@ OPTIONAL = (  # what an older version did not write, or not every run has: None
     *("accuracy_ci95", "accuracy_weighted", "accuracy_weighted_ci95", "accuracy_all_rows_ci95"),
     *("macro_f1", "macro_f1_ci95", "cohen_kappa", "cohen_kappa_ci95", "ece", "temperature"),
     *("majority_class", "majority_baseline", "rows_per_second", "scored_rows_sha256"),
+    *("human_rows", "accuracy_human_rows", "accuracy_human_rows_ci95"),
 )
 PREDICTION_COLUMNS = ["custom_id", "message", "class", "predicted", "reply", "confidence"]
 
@@ -38,9 +40,9 @@ class Run:
     """One folder of results: what a model predicted for a file of rows, and its scores.
 
     `metrics` is what metrics.json holds, None for a score that it lacks. A run of rows without a
-    class has no scores. `distinction` tells runs of a model at the same stage apart: the labels
-    that the scores are against where they are not silver, the folder's name where that is not
-    enough or there are no scores, else "".
+    class has no scores. `distinction` tells runs of a model at the same stage apart: "human
+    coders" where all labels that the scores are against are theirs, the folder's name where that is
+    not enough or there are no scores, else "".
     """
 
     folder: Path
@@ -144,23 +146,22 @@ def run_of(folder: Path, metrics: dict) -> Run:
     )
 
 
-def scored_file(folder: Path) -> str:
-    """Return the file whose rows the run in a folder was scored on, "" where none was."""
-    file = folder / "metrics.json"
-    metrics = read_json(file, "remove it") if file.is_file() else {}
-    return metrics["test_file"] if "accuracy" in metrics else ""
-
-
 def score_name(label_source: str, test_file: str) -> str:
     """Return what a score against some labels is, and the file of the labels."""
     return f"{SCORE_NAMES[label_source]} ({test_file})"
+
+
+def mixed_score_name(human_rows: int, silver_rows: int, test_file: str) -> str:
+    """Return what a score is where people coded some of the rows, and the file of the labels."""
+    rows = f"{human_rows:,} human, {silver_rows:,} silver rows"
+    return f"agreement with the labels of {rows} ({test_file})"
 
 
 def with_distinctions(runs: list[Run]) -> list[Run]:
     """Return the runs, each with a distinction where its title would be another's."""
     found: dict[tuple, Run] = {}
     for run in runs:
-        distinction = run.label_source * (run.label_source != SILVER) if run.scored else run.name
+        distinction = HUMAN * (run.label_source == HUMAN) if run.scored else run.name
         if (run.model, run.stage, distinction) in found:
             distinction = ", ".join(filter(None, (distinction, run.name)))
         found[run.model, run.stage, distinction] = replace(run, distinction=distinction)
@@ -182,8 +183,9 @@ def read_predictions(run: Run) -> pd.DataFrame:
     """Return a run's predictions, a row per custom_id, which is the index.
 
     The columns are `message`, `class` and `predicted` (ints, -1 for no class and for an invalid
-    answer), `reply`, `confidence` (NaN where the run generated text) and `weight` (1 where the file
-    has none). Raises UserError where a cell is none of these, or metrics.json is of other rows.
+    answer), `reply`, `confidence` (NaN where the run generated text), `coded_by` (human, or blank
+    for a silver label) and `weight` (1 where the file has none). Raises
+    UserError where a cell is none of these, or metrics.json is of other rows.
     """
     path = run.predictions_file
     frame = read_csv(path, PREDICTION_COLUMNS, run.made_by)
@@ -205,7 +207,10 @@ def read_predictions(run: Run) -> pd.DataFrame:
                 "again"
             )
     weights = read_weights(path, frame["weight"]) if "weight" in frame else 1.0
-    frame = frame[PREDICTION_COLUMNS].assign(**numbers, weight=weights).set_index("custom_id")
+    by_default = "human" if run.label_source == HUMAN else ""
+    coded_by = frame.get("coded_by", by_default)
+    frame = frame[PREDICTION_COLUMNS].assign(**numbers, coded_by=coded_by, weight=weights)
+    frame = frame.set_index("custom_id")
     frame = frame.astype({"class": int, "predicted": int})
     if frame.index.has_duplicates or (run.scored and not fits_metrics(frame, run)):
         raise UserError(f"{path} does not fit the metrics.json beside it: run {run.made_by} again")

@@ -9,13 +9,12 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.common.codebook import parse_codebook
+from pipeline.common.rows import HUMAN, coded_by_people
 from pipeline.labelling.ids import REPEAT, equal_messages, plain_id, request_ids, set_of, try_of
 from pipeline.labelling.label_sets import answers_elsewhere
 from pipeline.labelling.ledger import Ledger
 from pipeline.labelling.outcomes import CONFLICT, MISSING, NOT_ASKED, TIE, Outcome, read_answers
 from pipeline.labelling.requests import Requests
-
-HUMAN = "human"  # the form of a label that people gave, as in `coded_by`
 
 
 @dataclass
@@ -116,13 +115,6 @@ def decide_labels(
         else:
             labels[custom_id] = equal.get(equal_messages(row), NOT_ASKED)
     return labels
-
-
-def coded_by_people(rows: pd.DataFrame) -> pd.Series:
-    """Return which rows have a class that people gave."""
-    if "coded_by" not in rows:
-        return pd.Series(False, index=rows.index)
-    return (rows["coded_by"] == HUMAN) & (rows["class"] >= 0)
 
 
 def _decide(answers: Answers, row: str, vote: bool) -> Outcome:

@@ -10,9 +10,10 @@ import pandas as pd
 
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import JsonObject
+from pipeline.common.rows import HUMAN, coded_by_people
 from pipeline.evaluation.metrics import cohen_kappa, confusion, wilson_interval
 from pipeline.labelling.ids import label_set, request_ids
-from pipeline.labelling.labels import HUMAN, Answers, agreed, coded_by_people, self_agreement
+from pipeline.labelling.labels import Answers, agreed, self_agreement
 from pipeline.labelling.outcomes import Outcome
 from pipeline.labelling.requests import Request
 

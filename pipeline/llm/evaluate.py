@@ -11,11 +11,10 @@ from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import read_json
 from pipeline.common.replies import parse_reply
 from pipeline.common.rows import read_test_rows
+from pipeline.evaluation.folder import check_results, plan_run
 from pipeline.evaluation.run import (
     calibration_error,
-    check_results,
     predictions_from,
-    results_folder,
     run_record,
     save_results,
 )
@@ -65,8 +64,16 @@ def evaluate_llm(
     codebook = read_codebook(prompt_file)
     rows = read_test_rows(test_file, codebook, max_test_samples)
     stage = checked_stage(model_path, adapter_path, codebook)
-    folder = results_folder(output_dir, model_path)
-    check_results(folder, rows, test_file)
+    planned = plan_run(
+        output_dir,
+        stage,
+        model_path=model_path,
+        trained_path=adapter_path,
+        test_file=test_file,
+        max_test_samples=max_test_samples,
+        codebook_sha256=codebook.sha256,
+    )
+    check_results(planned, rows)
 
     from pipeline.llm.generating import generate_replies
     from pipeline.llm.loading import load_model, load_tokenizer
@@ -107,7 +114,7 @@ def evaluate_llm(
         test_file=test_file,
         settings=settings,
     )
-    return save_results(folder, rows, predictions, codebook, run | calibration, seed)
+    return save_results(planned.folder, rows, predictions, codebook, run | calibration, seed)
 
 
 def checked_stage(model_path: str, adapter_path: str, codebook: Codebook) -> str:

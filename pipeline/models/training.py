@@ -18,6 +18,7 @@ from pipeline.common.codebook import Codebook
 from pipeline.common.files import read_json, write_json
 from pipeline.common.lock import lock
 from pipeline.common.machine import compute_dtype, describe_device, versions
+from pipeline.common.rows import coded_by_people
 from pipeline.evaluation.plots import plot_loss
 from pipeline.models.folder import RECORD, fingerprint
 
@@ -82,6 +83,10 @@ def training_record(
             for name, file in zip(("train_file", "validation_file"), files, strict=True)
         },
         "num_rows": {"train": len(train), "validation": len(validation)},
+        "human_rows": {
+            "train": int(coded_by_people(train).sum()),
+            "validation": int(coded_by_people(validation).sum()),
+        },
         "device": describe_device(),
         "versions": versions(),
     }

@@ -57,13 +57,19 @@ def write_methods(study: Study) -> list[Section]:
 def data_sentences(study: Study) -> tuple[list[str], list[str]]:
     """Return how many rows there are, with which labels, and what the codebook is."""
     names, labels = study.codebook.names, study.labels
-    text = [
-        fill(
+    coded = labels.get("human_rows")
+    if coded:
+        text = fill_all(
+            labels | {"silver": labels.get("labelled", coded) - coded},
+            "The data are {requests:comment|comments}. People coded {human_rows:,} of them, and "
+            "{silver:,} of the others received a silver label.",
+        )
+    else:
+        text = fill_all(
+            labels,
             "The data are {requests:comment|comments}, of which {labelled:,} received a silver "
             "label.",
-            labels,
         )
-    ]
     unlabelled = sum(labels.get("reasons", {}).values())
     if unlabelled and labels.get("requests"):
         why = ", ".join(f"{reason} {rows:,}" for reason, rows in labels["reasons"].items())
@@ -75,7 +81,7 @@ def data_sentences(study: Study) -> tuple[list[str], list[str]]:
             f"{name} {rows:,} ({as_text(rows / labels['labelled'], '%')})"
             for name, rows in labels["classes"].items()
         ]
-        text.append(f"The silver labels are {joined(shares)}.")
+        text.append(f"The {'' if coded else 'silver '}labels are {joined(shares)}.")
     text.append(
         f"The codebook defines {as_text(len(names), 'class|classes')} ({joined(names)}); its full "
         f"text is in the appendix (SHA-256 beginning {study.codebook.sha256[:12]})."
@@ -85,13 +91,13 @@ def data_sentences(study: Study) -> tuple[list[str], list[str]]:
 
 def label_sentences(labels: dict) -> tuple[list[str], list[str]]:
     """Return who gave the silver labels, how and when."""
-    if not labels:
+    coded = labels.get("human_rows")
+    if not labels or (coded and coded == labels.get("labelled")):
         return [], []
-    teachers = joined(labels.get("teachers") or ["a model that is not on record"])
     how = fill_all(labels, "at temperature {temperature}", "in at most {max_tokens:token|tokens}")
     text = [
-        f"The silver labels were given by {teachers}, with the codebook as the system prompt and "
-        f"the comment as the user message{', ' if how else ''}{' and '.join(how)}."
+        f"The silver labels were given by {teachers_of(labels)}, with the codebook as the system "
+        f"prompt and the comment as the user message{', ' if how else ''}{' and '.join(how)}."
     ]
     first, last = labels.get("first_answer"), labels.get("last_answer")
     if first:
@@ -99,6 +105,12 @@ def label_sentences(labels: dict) -> tuple[list[str], list[str]]:
         text.append(f"The answers were given {days}.")
     else:
         text.append("The dates of the answers are not on record.")
+    text += fill_all(
+        labels.get("asked_coded_rows") or {},
+        "As a check, the same was asked of {rows:row|rows} that people had coded: the answers have "
+        "the class of people for {agreement:%} {agreement_ci95:%} of them.",
+        "Cohen's kappa (Cohen, 1960) of these is {cohen_kappa:.3f}.",
+    )
     text += fill_all(
         labels,
         "{strict:answer|answers} had exactly the requested form, and {lenient:,} named one class "
@@ -117,6 +129,14 @@ def label_sentences(labels: dict) -> tuple[list[str], list[str]]:
     if labels.get("corrected"):
         text.append(fill("{corrected:label was|labels were} corrected by hand.", labels))
     return text, []
+
+
+def teachers_of(labels: dict) -> str:
+    """Return the models that gave the silver labels, and the name asked for where it is another."""
+    teachers = list(filter(None, labels.get("teachers", [])))
+    asked = labels.get("requested_model")
+    names = joined(teachers or ["a model that is not on record"])
+    return f"{names} (asked for as {asked})" if asked and teachers != [asked] else names
 
 
 def split_sentences(splits: dict) -> tuple[list[str], list[str]]:

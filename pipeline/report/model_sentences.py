@@ -89,6 +89,10 @@ def training_sentence(family: str, record: dict) -> str:
     if settings.get("class_weights"):
         clauses.append("classes weighted in inverse proportion to their rows")
     sentences = [f"It was fine-tuned {way}: {', '.join(clauses)}."]
+    coded = record.get("human_rows", {}).get("train")
+    if coded:
+        rows = as_text(record["num_rows"]["train"], "row|rows")
+        sentences.append(f"Of its {rows} for training, people coded {coded:,}.")
     score = "weighted_f1" if "weighted_f1" in facts else "accuracy"
     sentences += fill_all(
         facts,
@@ -135,6 +139,8 @@ def score_sentence(run: Run, with_source: bool) -> str:
     scores = fill_all(
         run.metrics | {"scaled_by": run.metrics["temperature"] if scaled else None},
         "accuracy {accuracy_all_rows:%} {accuracy_all_rows_ci95:%}",
+        "on the {human_rows:row|rows} that people coded {accuracy_human_rows:%} "
+        "{accuracy_human_rows_ci95:%}",
         "macro F1 {macro_f1:.3f} {macro_f1_ci95:.3f}",
         "kappa {cohen_kappa:.3f} {cohen_kappa_ci95:.3f}",
         "ECE {ece:.3f}",

@@ -82,19 +82,22 @@ function select() {
 
 function draw() {
   const run = chosenRun();
+  const human = new Set(run.human);
   const fragment = document.createDocumentFragment();
   for (const place of found.slice(drawn, drawn + STEP)) {
     const [id, message, label] = data.rows[place];
     const predicted = run.predicted[place];
     const sure = run.confidence[place];
     const outcome = verdict(label, predicted);
+    const given = element("td", label < 0 ? "–" : className(label), { role: "cell", "data-name": "label" });
+    if (human.has(place)) given.append(element("small", "by people"));
     const row = element("tr", "", { role: "row" });
     const guess = element("td", className(predicted), { role: "cell", "data-name": "predicted" });
     if (run.replies[place]) guess.append(element("small", run.replies[place], { dir: "auto" }));
     row.append(
       element("th", id, { scope: "row", role: "rowheader" }),
       element("td", message, { class: "text", role: "cell", dir: "auto", lang: "" }),
-      element("td", label < 0 ? "–" : className(label), { role: "cell", "data-name": "label" }),
+      given,
       guess,
       element("td", { right: "✓ right", wrong: "✗ wrong", unscored: "–" }[outcome], {
         class: `verdict ${outcome}`,

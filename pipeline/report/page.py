@@ -13,8 +13,8 @@ from jinja2 import ChainableUndefined, Environment, FileSystemLoader, Template, 
 from markupsafe import Markup
 
 from pipeline.evaluation.run_text import class_scores
-from pipeline.evaluation.runs import Run
-from pipeline.report.methods import write_methods
+from pipeline.evaluation.runs import MIXED, Run
+from pipeline.report.methods import teachers_of, write_methods
 from pipeline.report.model_sentences import method_of, package_versions, trainings_of
 from pipeline.report.study import Study, inconsistencies, not_done
 from pipeline.report.words import as_text
@@ -42,6 +42,7 @@ def render_page(
             class_scores=class_scores,
             pictures={name: picture_uri(path) for name, path in pictures.items()},
             descriptions=descriptions(study),
+            teachers=teachers_of(study.labels) if study.labels else "a model",
             methods=write_methods(study),
             not_done=not_done(study),
             doubts=inconsistencies(study),
@@ -104,7 +105,8 @@ def prediction_data(study: Study, predictions: dict[str, pd.DataFrame]) -> dict:
     """Return the rows once, and what each run predicted on them, in the order of the rows.
 
     A run's `predicted` is a class, -1 (invalid) or None (not among its rows), its `confidence` in
-    ten thousandths or None; `replies` holds the invalid replies by row.
+    ten thousandths or None; `replies` holds the invalid replies by row, `human` the rows
+    that people coded where the others are silver.
     """
     places: dict[tuple, int] = {}
     for frame in predictions.values():
@@ -128,12 +130,14 @@ def run_data(run: Run, frame: pd.DataFrame, places: dict[tuple, int]) -> dict:
     """Return what a run predicted at the places of its rows; see `prediction_data`."""
     predicted: list[int | None] = [None] * len(places)
     confidence: list[int | None] = [None] * len(places)
-    replies = {}
+    replies, human = {}, []
     for row in frame.itertuples():
         place = places[row.Index, row.message, row[2]]  # itertuples cannot name "class"
         predicted[place] = row.predicted
         if not np.isnan(row.confidence):
             confidence[place] = round(10_000 * row.confidence)
+        if run.label_source == MIXED and row.coded_by == "human" and row[2] >= 0:
+            human.append(place)
         if row.predicted < 0 and row.reply:
             replies[place] = row.reply[:LONGEST_REPLY]
     return {
@@ -143,6 +147,7 @@ def run_data(run: Run, frame: pd.DataFrame, places: dict[tuple, int]) -> dict:
         "predicted": predicted,
         "confidence": confidence,
         "replies": replies,
+        "human": human,
     }
 
 

@@ -7,7 +7,7 @@ from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import read_json
 from pipeline.evaluation.comparison_text import baseline_titles
-from pipeline.evaluation.runs import EVALUATED_BY, HUMAN, Run
+from pipeline.evaluation.runs import EVALUATED_BY, HUMAN, SILVER, Run
 from pipeline.models.folder import RECORD
 from pipeline.people.record import HumanCheck
 from pipeline.report.words import as_text
@@ -110,8 +110,13 @@ def not_done(study: Study) -> dict[str, str]:
     """Return what was not done or left no record, with the command that does it, by a short key."""
     labels, check, comparison = study.labels, study.human_check, study.comparison
     silver = bool(labels) or any(run.label_source != HUMAN for run in study.runs)
-    coded = any(run.label_source == HUMAN for run in study.runs)
+    coded = any(run.label_source != SILVER for run in study.runs)
     scored = {(run.family, run.stage) for run in study.runs}
+    error = (
+        "known only on the rows that people had coded"
+        if labels.get("asked_coded_rows")
+        else "unknown"
+    )
     only_silver = "" if coded else "; all scores are agreement with silver labels only"
     found = {
         "labels": not labels
@@ -148,7 +153,7 @@ def not_done(study: Study) -> dict[str, str]:
         and "No keyword baseline was computed, for want of training rows (compare_models.py).",
         "human_check": not check
         and silver
-        and "No sample was coded by people: the silver labels' own error is unknown, and the "
+        and f"No sample was coded by people: the silver labels' own error is {error}, and the "
         f"classes' shares are not corrected for it{only_silver} (human_sample.py, then "
         "human_check.py).",
         "agreement": bool(check)
