@@ -34,17 +34,20 @@ def project(tmp_path):
 class Study:
     """A study of 200 comments, made by `make` in a copy of the project."""
 
-    def __init__(self, project, name, serve, sheet="", **variables):
+    def __init__(self, project, name, serve, sheet="", about="", **variables):
         self.project, self.name, self.folder = project, name, project / "studies" / name
         self.sheet = project / (sheet or f"{name} comments.xlsx")
         book = openpyxl.Workbook()
         book.active.append(["id", "text"])
-        for n in range(200):
-            book.active.append([n, f"{name} comment number {n} {'他她'[n % 2]}"])
+        messages = [f"{about or name} comment number {n} {'他她'[n % 2]}" for n in range(200)]
+        for n, message in enumerate(messages):
+            book.active.append([n, message])
         book.save(self.sheet)
         self.truth = {f"row-{n + 2}": n % 2 for n in range(200)}
-        self.provider = serve(teacher(self.truth, 2, error_rate=0.05))
+        classes = {message: n % 2 for n, message in enumerate(messages)}
+        self.provider = serve(teacher(classes, 2, error_rate=0.05))
         send = f"--base-url {self.provider.url} --yes --poll-seconds 0.05"
+        send += " --wait-for-rows 0.1 --accept-missing"
         self.variables = {"SUBMIT_OPTIONS": send, "LLMS": "", "BERT": "", **variables}
         self.folder.mkdir(parents=True)
         (self.folder / "prompt.txt").write_text(CODEBOOK)
@@ -135,7 +138,7 @@ def test_two_studies_are_made_beside_each_other_and_nothing_paid_or_typed_is_mad
         study.kill_once_there("split", "pre_process/evaluation/*.csv", by)
         study.make("split")
     for study in studies:
-        assert set(study.provider.charged) == set(study.truth)
+        assert len(study.provider.charged) == 200
         assert set(study.provider.charged.values()) == {1}
         rows = pd.read_csv(study.folder / "pre_process/datas/simple.csv")
         assert rows["message"].str.startswith(f"{study.name} comment").all() and len(rows) == 200
@@ -161,8 +164,8 @@ def test_two_studies_are_made_beside_each_other_and_nothing_paid_or_typed_is_mad
             study.make(target)
     after = [study.files(*PAID, *TYPED) for study in studies]
     for before, now, study in zip(kept, after, studies, strict=True):
-        times = {path for path in before if before[path][1] != now[path][1]}
-        assert times == {study.folder / "prompt.txt"}  # touched above
+        times = {path.name for path in before if before[path][1] != now[path][1]}
+        assert times == {"prompt.txt", "inf_batch_v2.jsonl"}  # touched above; written from it
         assert {path: data for path, (data, _) in before.items()} == {
             path: now[path][0] for path in before
         }
@@ -251,9 +254,7 @@ def test_a_pilot_is_scored_once_coded_and_corrections_of_an_audit_reach_the_spli
     assert doubtful and all(rows[row] == study.truth[row] for row in doubtful)
 
 
-def test_a_sheet_of_any_name_is_prepared_anew_with_other_settings_until_there_are_requests(
-    project, serve
-):
+def test_a_sheet_of_any_name_is_prepared_anew_when_it_or_its_settings_change(project, serve):
     study = Study(project, "性别", serve, sheet="我的 评论 (1) #2's.xlsx")
     simple = study.folder / "pre_process/datas/simple.csv"
     study.make("prepare", SHEET=study.sheet.name, TEXT="id")
@@ -262,12 +263,15 @@ def test_a_sheet_of_any_name_is_prepared_anew_with_other_settings_until_there_ar
     assert pd.read_csv(simple)["message"][7] == "性别 comment number 7 她"
     before = study.files("**/*")
     assert "excel_2_csv" not in study.make("prepare")
+    assert before.items() <= study.files("**/*").items()
     study.run("batch_infer_gen.py")
     study.sheet.touch()
-    assert "TEXT" in study.make("prepare", status=2, TEXT="id")
-    assert "excel_2_csv" not in study.make("prepare")
-    assert before.items() <= study.files("**/*").items()
-    assert study.state("excel_2_csv.py") == f"done before {study.sheet.name} changed, and kept"
+    assert study.state("excel_2_csv.py") == (
+        f"out of date, {study.sheet.name} changed: make prepare"
+    )
+    assert "excel_2_csv" in study.make("prepare")
+    assert "excel_2_csv" in study.make("prepare", TEXT="id")
+    assert pd.read_csv(simple)["message"][7] == 7
 
 
 def test_a_study_whose_name_has_a_space_is_refused(project, serve):
@@ -275,30 +279,35 @@ def test_a_study_whose_name_has_a_space_is_refused(project, serve):
     assert "give a folder without a space in its name" in study.make("status", status=2)
 
 
-def test_no_request_with_an_old_codebook_is_sent_and_answers_under_way_are_fetched(project, serve):
+def test_a_changed_codebook_is_a_label_set_of_its_own_and_answers_under_way_are_kept(
+    project, serve
+):
     study = Study(project, "gender", serve)
-    datas = study.folder / "pre_process/datas"
+    answers = study.folder / "pre_process/datas/silver_label_v2.jsonl"
     study.prepare()
     study.make("label", LIMIT="100")
     study.kill_once("label", lambda: len(study.provider.batches) == 2, signal.SIGTERM, LIMIT="150")
-    asked = len(study.provider.charged)
-    assert asked == 150
+    first = dict(study.provider.charged)
+    assert len(first) == 150
     (study.folder / "prompt.txt").write_text(CODEBOOK.replace("it is not", "no"))
-    assert "50 requests were not sent: they ask with another" in study.make("label", status=2)
-    assert len(study.provider.charged) == asked
-    assert len((datas / "silver_label_v2.jsonl").read_text().splitlines()) > 140
+    assert "the labels so far are by another codebook or model" in study.make("label")
+    assert set(study.provider.charged.values()) == {1} and len(study.provider.charged) == 350
+    assert not answer_ids(answers) & first.keys()
+    [kept] = (study.folder / "pre_process/label_sets").glob("*/silver_label_v2.jsonl")
+    assert answer_ids(kept) <= first.keys() and len(answer_ids(kept)) > 140
+    second = pd.read_csv(study.folder / "pre_process/purged_labeled_v2.csv")
+    assert len(second) > 180
 
-    (datas / "first").mkdir()
-    for name in ("submit_batch.json", "silver_label_v2.jsonl"):
-        (datas / name).rename(datas / "first" / name)
-    assert "200 requests were not sent" in study.make("label", status=2)
-    study.run("batch_infer_gen.py")
+    (study.folder / "prompt.txt").write_text(CODEBOOK)
     study.make("label")
-    assert set(study.provider.charged.values()) == {1, 2}
-    assert sum(study.provider.charged.values()) == 200 + asked
-    (datas / "silver_label_v2.jsonl").unlink()  # the provider still has it
+    assert set(study.provider.charged.values()) == {1} and len(study.provider.charged) == 400
+    answers.unlink()  # the provider still has it
     study.make("label")
-    assert sum(study.provider.charged.values()) == 200 + asked
+    assert len(study.provider.charged) == 400 and len(answer_ids(answers)) > 180
+
+
+def answer_ids(path):
+    return {json.loads(line)["custom_id"] for line in path.read_text().splitlines()}
 
 
 def test_two_makes_at_once_pay_for_no_row_twice(project, serve):
@@ -311,27 +320,30 @@ def test_two_makes_at_once_pay_for_no_row_twice(project, serve):
     if any(process.returncode for process in both):
         assert "another submit_batch.py is at work" in "".join(said)
     study.make("label")
-    assert dict(study.provider.charged) == dict.fromkeys(study.truth, 1)
+    assert len(study.provider.charged) == 200 and set(study.provider.charged.values()) == {1}
 
 
 def test_answers_that_came_by_hand_are_read_and_nothing_is_sent(project, serve):
-    paid, study = (Study(project, name, serve) for name in ("paid", "gender"))
+    paid, study = (Study(project, name, serve, about="one") for name in ("paid", "gender"))
     for each in (paid, study):
         each.prepare()
     paid.make("label")
     study.run("batch_infer_gen.py")
     datas = study.folder / "pre_process/datas"
     lines = (paid.folder / "pre_process/datas/silver_label_v2.jsonl").read_text().splitlines(True)
-    (datas / "silver_label_v2-1.jsonl").write_text("".join(lines[:90]))
-    (datas / "silver_label_v2-2.jsonl").write_text("".join(lines[90:]))
+    (datas / "first.jsonl").write_text("".join(lines[:90]))
+    (datas / "second.jsonl").write_text("".join(lines[90:]))
+    study.variables["MORE_ANSWERS"] = " ".join(
+        f"studies/gender/pre_process/datas/{name}.jsonl" for name in ("first", "second")
+    )
     study.make("label")
+    labelled = pd.read_csv(study.folder / "pre_process/purged_labeled_v2.csv")
+    assert len(labelled) > 180
     assert not study.provider.charged
     assert "submit_batch.py" not in study.make("status")
-    retry = "--requests-file", f"studies/{study.name}/pre_process/datas/retry_v2.jsonl"
-    study.run("submit_batch.py", *retry, *study.variables["SUBMIT_OPTIONS"].split())
+    assert "jsonl_to_csv" in study.make("retry")
     asked = dict(study.provider.charged)
-    assert 0 < len(asked) < 20
-    assert "jsonl_to_csv" in study.make("label")
+    assert len(asked) == 200 - len(labelled)
     assert study.provider.charged == asked
 
 

@@ -63,7 +63,7 @@ def cut_half_written_line(path: str | Path) -> None:
         last = tail[tail.rfind(b"\n") + 1 :]
         if last and id_of(last):
             file.write(b"\n")
-        else:
+        elif last:
             file.truncate(end - len(last))
 
 
