@@ -1,6 +1,8 @@
 """A sheet of comments: its rows, the messages in them, and the classes that people gave."""
 
 import datetime
+import itertools
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,39 +21,52 @@ from pipeline.sheets.reading import (
     texts_of_formulas,
 )
 
+ID = "custom_id"
+CUSTOM_ID = "custom_id of the sheet"  # its name in our table where another column gives the ids
+
 
 @dataclass(frozen=True)
 class CommentSheet:
     """A sheet whose first row that holds anything names the columns.
 
     `rows` maps the spreadsheet's row numbers to cells, in order and without blank rows; `text` is
-    the index of the comments' column. `blank` and `formulas` are the numbers of blank rows and of
-    comments that the spreadsheet program took for formulas.
+    the index of the comments' column. `ids` maps the same numbers to `custom_id`. `blank` and
+    `formulas` are the numbers of blank rows and of comments that the spreadsheet program took for
+    formulas.
     """
 
     path: str | Path
     header: list[str]
     rows: dict[int, list[Any]]
     text: int
+    ids: dict[int, str]
     blank: list[int]
     formulas: list[int]
 
     def table(self) -> pd.DataFrame:
-        """Return every column as text on one line."""
+        """Return custom_id and every other column, as text on one line."""
         cells = [
             [clean_text(cell_text(cell)) for cell in row[: len(self.header)]]
             for row in self.rows.values()
         ]
-        return pd.DataFrame(cells, columns=self.header)
+        table = pd.DataFrame(cells, columns=self.header)
+        if ID in self.header:
+            own = table[ID].tolist() == list(self.ids.values())
+            table = table.drop(columns=ID) if own else table.rename(columns={ID: CUSTOM_ID})
+        table.insert(0, ID, list(self.ids.values()))
+        return table
 
 
-def read_comment_sheet(path: str | Path, sheet: str, text_column: str) -> CommentSheet:
+def read_comment_sheet(
+    path: str | Path, sheet: str, text_column: str, id_column: str = "", encoding: str = ""
+) -> CommentSheet:
     """Read a sheet whose comments stand in `text_column`, a name or a letter.
 
-    A column without a name goes by its letter. Raises UserError for a sheet without rows, a column
-    that is not there, and comments that are not text.
+    `id_column` holds the user's own ids; see `_read_ids`. A column without a name goes by its
+    letter. Raises UserError for a sheet without rows, a title above the column names, a column that
+    is not there, and comments that are not text.
     """
-    rows = read_sheet(path, sheet)
+    rows = read_sheet(path, sheet, encoding)
     first = next((number for number, row in rows.items() if row), None)
     below = {number: row for number, row in rows.items() if first is not None and number > first}
     if not below:
@@ -60,14 +75,75 @@ def read_comment_sheet(path: str | Path, sheet: str, text_column: str) -> Commen
     header = [name or column_letter(index) for index, name in enumerate(names)]
     filled = {number: row + [""] * (len(header) - len(row)) for number, row in below.items() if row}
     print(f"read {path}: {len(below):,} rows below the column names")
+    if text_column not in names:
+        _refuse_title(path, rows)
     text = find_column(path, header, text_column)
+    if text_column not in names:
+        print(f"the comments are in column {text_column.upper()}, {header[text]!r}")
     _refuse_cells_that_are_no_text(path, header[text], filled, text)
     known = {row for row, cells in filled.items() if clean_text(cell_text(cells[text]))}
     formulas = texts_of_formulas(path, sheet, text, first, known)
     for number, formula in formulas.items():
         filled.setdefault(number, [""] * len(header))[text] = formula
     blank = [number for number in below if number not in filled]
-    return CommentSheet(path, header, dict(sorted(filled.items())), text, blank, list(formulas))
+    filled = dict(sorted(filled.items()))
+    ids = _read_ids(path, header, filled, text, id_column)
+    return CommentSheet(path, header, filled, text, ids, blank, list(formulas))
+
+
+def _refuse_title(path: str | Path, rows: dict[int, list[Any]]) -> None:
+    """Stop where the first rows have one filled cell each and most of the rows below have more.
+
+    A sheet of comments and nothing else has one in each row.
+    """
+    counts = {
+        number: sum(clean_text(cell_text(cell)) != "" for cell in row)
+        for number, row in rows.items()
+        if row
+    }
+    titles = list(itertools.takewhile(lambda number: counts[number] == 1, counts))
+    below = list(counts.values())[len(titles) :]
+    if titles and sum(count > 1 for count in below) > len(counts) / 2:
+        shown = next(text for cell in rows[titles[0]] if (text := clean_text(cell_text(cell))))
+        raise UserError(
+            f"{path}, row {titles[0]}: {shown!r} stands there alone, as a title does, where the "
+            f"names of the columns should be: delete {'row' if len(titles) == 1 else 'rows'} "
+            f"{', '.join(map(str, titles))}; if it is the name of a column, give --text-column "
+            f"{shown!r}, or name the other columns too"
+        )
+
+
+def _read_ids(
+    path: str | Path, header: list[str], rows: dict[int, list[Any]], text: int, id_column: str
+) -> dict[int, str]:
+    """Return row number -> custom_id: the user's own, from a column's name or letter, or row-N.
+
+    Without `id_column` it is a column of the name custom_id, where there is one. Raises UserError
+    where a row with a comment has no id, or two rows have the same one.
+    """
+    if not id_column and ID not in header:
+        return {number: f"row-{number}" for number in rows}
+    column = find_column(path, header, id_column or ID)
+    if not id_column:
+        print(f"column {ID!r} is taken as the rows' ids (--id-column names another one)")
+    ids = {number: clean_text(cell_text(row[column])) for number, row in rows.items()}
+    cure = "" if id_column else f", or give column {ID!r} another name to have the rows numbered"
+    blank = [n for n, row in rows.items() if not ids[n] and clean_text(cell_text(row[text]))]
+    if blank:
+        raise UserError(
+            f"{path}: column {header[column]!r} has no id in {len(blank):,} rows with a comment"
+            f"{row_numbers(blank)}: fill them in{cure}"
+        )
+    counts = Counter(filter(None, ids.values()))
+    repeated = [number for number, custom_id in ids.items() if counts[custom_id] > 1]
+    if repeated:
+        same = [number for number in repeated if ids[number] == ids[repeated[0]]]
+        raise UserError(
+            f"{path}: column {header[column]!r} has the same id in two or more rows, in "
+            f"{len(repeated):,} rows in all, such as {ids[repeated[0]]!r}{row_numbers(same)}: give "
+            f"each row its own{cure}"
+        )
+    return {number: custom_id or f"row-{number}" for number, custom_id in ids.items()}
 
 
 def _refuse_cells_that_are_no_text(
@@ -88,10 +164,11 @@ def _refuse_cells_that_are_no_text(
 def build_messages(sheet: CommentSheet, user_column: str) -> tuple[pd.DataFrame, dict[str, int]]:
     """Return the `custom_id,message,class` table and what was counted on the way.
 
-    With `user_column`, a name or a letter, messages read "user: comment".
+    Its index holds the rows' numbers in the spreadsheet. With `user_column`, a name or a letter,
+    messages read "user: comment".
     """
     user = find_column(sheet.path, sheet.header, user_column) if user_column else -1
-    cleaned, numbers, empty, messages = 0, 0, [], []
+    cleaned, numbers, empty, messages = 0, 0, [], {}
     for number, row in sheet.rows.items():
         raw = cell_text(row[sheet.text])
         message = clean_text(raw)
@@ -102,13 +179,14 @@ def build_messages(sheet: CommentSheet, user_column: str) -> tuple[pd.DataFrame,
         numbers += not isinstance(row[sheet.text], str)
         if user >= 0 and (name := clean_text(cell_text(row[user]))):
             message = f"{name}: {message}"
-        messages.append((f"row-{number}", message, -1))
+        messages[number] = (sheet.ids[number], message, -1)
     counts = {
         f"empty comments left out{row_numbers(empty)}": len(empty),
         "messages cleaned of line breaks or control characters": cleaned,
         "numbers read as text": numbers,
     }
-    return pd.DataFrame(messages, columns=["custom_id", "message", "class"]), counts
+    columns = [ID, "message", "class"]
+    return pd.DataFrame.from_dict(messages, orient="index", columns=columns), counts
 
 
 def read_labels(
@@ -117,8 +195,7 @@ def read_labels(
     """Return the class that people gave each message, by number or by name, -1 if none."""
     column = find_column(sheet.path, sheet.header, label_column)
     labels = []
-    for custom_id in messages["custom_id"]:
-        number = int(custom_id.removeprefix("row-"))
+    for number in messages.index:
         cell = clean_text(cell_text(sheet.rows[number][column]))
         label = parse_label(cell, codebook)
         if label is None:
