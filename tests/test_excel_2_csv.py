@@ -142,23 +142,37 @@ def test_a_column_called_custom_id_holds_the_ids_unless_another_is_given(capsys)
 @pytest.mark.parametrize("name", ["custom_id", "id"])
 def test_ids_that_are_missing_or_stand_twice_are_refused_with_their_rows(name):
     options = ["--excel-file", "book.xlsx", *(["--id-column", "id"] if name == "id" else [])]
-    rename = ", or give column 'custom_id' another name to have the rows numbered"
-    cure = "" if name == "id" else rename
+    change = "leave out --id-column" if name == "id" else "give column 'custom_id' another name"
+    cure = f", or {change} to have the rows numbered"
     write_xlsx("book.xlsx", [[name, "comment"], ["x", "a"], ["", "b"], ["", ""], ["\u200b", "c"]])
     with pytest.raises(UserError) as error:
         convert(*options)
     assert str(error.value) == (
-        f"book.xlsx: column {name!r} has no id in 2 rows with a comment (rows 3, 5): fill them "
+        f"book.xlsx: column {name!r} has no id for 2 of the comments (rows 3, 5): fill them "
         f"in{cure}"
     )
     write_xlsx("book.xlsx", [[name, "comment"], ["x", "a"], [7, "b"], ["7", "c"], ["x", "d"]])
     with pytest.raises(UserError) as error:
         convert(*options)
     assert str(error.value) == (
-        f"book.xlsx: column {name!r} has the same id in two or more rows, in 4 rows in all, such "
-        f"as 'x' (rows 2, 5): give each row its own{cure}"
+        f"book.xlsx: 4 rows share their id in column {name!r} with another, such as 'x' (rows 2, "
+        f"5): give each row its own{cure}"
     )
     assert not Path("out/simple.csv").exists()
+
+
+def test_ids_that_excel_has_rounded_are_told():
+    write_xlsx("book.xlsx", [["id", "comment"], [4.5e15 + 120, "a"], [4.5e15 + 120, "b"]])
+    with pytest.raises(UserError, match="Excel keeps 15 digits of a number, so format ids as"):
+        convert("--excel-file", "book.xlsx", "--id-column", "id")
+
+
+def test_a_row_without_a_comment_needs_no_id():
+    write_xlsx("book.xlsx", [["id", "comment"], ["row-3", "a"], [None, None, "a remark"], ["x"]])
+    rows = convert("--excel-file", "book.xlsx", "--id-column", "id")
+    assert rows["custom_id"].tolist() == ["row-3"]
+    table = pd.read_csv("out/all.csv", dtype=str, na_filter=False)
+    assert table["custom_id"].tolist() == ["row-3", "", "x"]
 
 
 TITLED = [["user", "date", "comment"], ["ann", "May", "first"], ["ben", "June", "second"]]
@@ -201,7 +215,10 @@ def test_a_sheet_with_one_column_of_comments_has_no_title(rows, column):
 def test_a_column_given_by_its_letter_is_named(capsys):
     write_xlsx("book.xlsx", TITLED)
     convert("--excel-file", "book.xlsx", "--text-column", "c")
-    assert "the comments are in column C, 'comment'\n" in capsys.readouterr().out
+    assert (
+        "row 1 names the columns; the comments are in column C, 'comment'\n"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_comment_of_nothing_that_can_be_seen_is_left_out_and_counted(capsys):

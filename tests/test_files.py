@@ -149,6 +149,7 @@ def test_rows_without_ids_are_numbered_as_in_a_spreadsheet_blank_ones_and_all(co
         (b"message,class\na,7\n", "rows.csv, row 2: class '7'"),
         (b"message,class\na,1\n\nb,one\n", "rows.csv, row 4: class 'one'"),
         (b"custom_id,message\n1,a\n1,b\n", "rows.csv, row 3: custom_id '1' stands there twice"),
+        (b"custom_id,message\n1,a\n ,b\n", "rows.csv, row 3 has no custom_id: give each row its"),
         (b"message,class\na,1\nb,1,c\n", "rows.csv, row 3: 3 cells under 2 column names"),
         (b"message,class\na,b,1\nc,d,1\n", "rows.csv, row 2: 3 cells under 2 column names"),
         (b"message,class\na\n", "rows.csv, row 2: 1 cells under 2 column names"),

@@ -2,6 +2,7 @@
 
 import datetime
 import itertools
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,10 @@ def read_comment_sheet(
         _refuse_title(path, rows)
     text = find_column(path, header, text_column)
     if text_column not in names:
-        print(f"the comments are in column {text_column.upper()}, {header[text]!r}")
+        print(
+            f"row {first} names the columns; the comments are in column {text_column.upper()}, "
+            f"{header[text]!r}"
+        )
     _refuse_cells_that_are_no_text(path, header[text], filled, text)
     known = {row for row, cells in filled.items() if clean_text(cell_text(cells[text]))}
     formulas = texts_of_formulas(path, sheet, text, first, known)
@@ -118,8 +122,8 @@ def _read_ids(
 ) -> dict[int, str]:
     """Return row number -> custom_id: the user's own, from a column's name or letter, or row-N.
 
-    Without `id_column` it is a column of the name custom_id, where there is one. Raises UserError
-    where a row with a comment has no id, or two rows have the same one.
+    Without `id_column` it is a column of the name custom_id, where there is one. A row without a
+    comment may have none. Raises UserError where another has none, or two rows have the same one.
     """
     if not id_column and ID not in header:
         return {number: f"row-{number}" for number in rows}
@@ -127,23 +131,26 @@ def _read_ids(
     if not id_column:
         print(f"column {ID!r} is taken as the rows' ids (--id-column names another one)")
     ids = {number: clean_text(cell_text(row[column])) for number, row in rows.items()}
-    cure = "" if id_column else f", or give column {ID!r} another name to have the rows numbered"
+    change = "leave out --id-column" if id_column else f"give column {ID!r} another name"
+    cure = f"or {change} to have the rows numbered"
     blank = [n for n, row in rows.items() if not ids[n] and clean_text(cell_text(row[text]))]
     if blank:
         raise UserError(
-            f"{path}: column {header[column]!r} has no id in {len(blank):,} rows with a comment"
-            f"{row_numbers(blank)}: fill them in{cure}"
+            f"{path}: column {header[column]!r} has no id for {len(blank):,} of the comments"
+            f"{row_numbers(blank)}: fill them in, {cure}"
         )
     counts = Counter(filter(None, ids.values()))
     repeated = [number for number, custom_id in ids.items() if counts[custom_id] > 1]
     if repeated:
-        same = [number for number in repeated if ids[number] == ids[repeated[0]]]
+        first = ids[repeated[0]]
+        same = row_numbers([number for number in repeated if ids[number] == first])
+        rounded = re.fullmatch(r"\d{16,}|[\d.,]+E\+\d+", first)
+        cause = "; Excel keeps 15 digits of a number, so format ids as text" if rounded else ""
         raise UserError(
-            f"{path}: column {header[column]!r} has the same id in two or more rows, in "
-            f"{len(repeated):,} rows in all, such as {ids[repeated[0]]!r}{row_numbers(same)}: give "
-            f"each row its own{cure}"
+            f"{path}: {len(repeated):,} rows share their id in column {header[column]!r} with "
+            f"another, such as {first!r}{same}: give each row its own, {cure}{cause}"
         )
-    return {number: custom_id or f"row-{number}" for number, custom_id in ids.items()}
+    return ids
 
 
 def _refuse_cells_that_are_no_text(
