@@ -139,6 +139,17 @@ def test_a_column_called_custom_id_holds_the_ids_unless_another_is_given(capsys)
     assert table["custom_id of the sheet"].tolist() == ["x1", "x2"]
 
 
+def test_two_columns_called_custom_id_are_told_and_kept_apart():
+    write_xlsx("book.xlsx", [["custom_id", "comment", "custom_id"], ["x1", "a", "y1"]])
+    with pytest.raises(UserError, match="book.xlsx has two columns 'custom_id': give the column's"):
+        convert("--excel-file", "book.xlsx")
+    assert convert("--excel-file", "book.xlsx", "--id-column", "C")["custom_id"].tolist() == ["y1"]
+    assert Path("out/all.csv").read_text(encoding="utf-8-sig").splitlines() == [
+        '"custom_id","custom_id of the sheet","comment"',
+        '"y1","x1","a"',
+    ]
+
+
 @pytest.mark.parametrize("name", ["custom_id", "id"])
 def test_ids_that_are_missing_or_stand_twice_are_refused_with_their_rows(name):
     options = ["--excel-file", "book.xlsx", *(["--id-column", "id"] if name == "id" else [])]
@@ -215,10 +226,14 @@ def test_a_sheet_with_one_column_of_comments_has_no_title(rows, column):
 def test_a_column_given_by_its_letter_is_named(capsys):
     write_xlsx("book.xlsx", TITLED)
     convert("--excel-file", "book.xlsx", "--text-column", "c")
-    assert (
-        "row 1 names the columns; the comments are in column C, 'comment'\n"
-        in capsys.readouterr().out
-    )
+    assert "row 1 names the columns; the comments are in C, 'comment'\n" in capsys.readouterr().out
+
+
+def test_a_title_of_several_cells_is_told_where_it_leaves_the_comments_without_a_name(capsys):
+    write_xlsx("book.xlsx", [["Report", "2024"], *TITLED])
+    convert("--excel-file", "book.xlsx", "--text-column", "C")
+    said = "row 1 names the columns; the comments are in C, without a name: if the row is a title"
+    assert said in capsys.readouterr().out
 
 
 def test_a_comment_of_nothing_that_can_be_seen_is_left_out_and_counted(capsys):

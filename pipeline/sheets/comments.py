@@ -31,31 +31,29 @@ class CommentSheet:
     """A sheet whose first row that holds anything names the columns.
 
     `rows` maps the spreadsheet's row numbers to cells, in order and without blank rows; `text` is
-    the index of the comments' column. `ids` maps the same numbers to `custom_id`. `blank` and
-    `formulas` are the numbers of blank rows and of comments that the spreadsheet program took for
-    formulas.
+    the index of the comments' column, `id_column` that of the user's own ids, -1 for none. `ids`
+    maps the row numbers to `custom_id`. `blank` and `formulas` are the numbers of blank rows and of
+    comments that the spreadsheet program took for formulas.
     """
 
     path: str | Path
     header: list[str]
     rows: dict[int, list[Any]]
     text: int
+    id_column: int
     ids: dict[int, str]
     blank: list[int]
     formulas: list[int]
 
     def table(self) -> pd.DataFrame:
         """Return custom_id and every other column, as text on one line."""
+        places = [n for n, name in enumerate(self.header) if (name, n) != (ID, self.id_column)]
+        names = [CUSTOM_ID if self.header[n] == ID else self.header[n] for n in places]
         cells = [
-            [clean_text(cell_text(cell)) for cell in row[: len(self.header)]]
-            for row in self.rows.values()
+            [self.ids[number], *(clean_text(cell_text(row[n])) for n in places)]
+            for number, row in self.rows.items()
         ]
-        table = pd.DataFrame(cells, columns=self.header)
-        if ID in self.header:
-            own = table[ID].tolist() == list(self.ids.values())
-            table = table.drop(columns=ID) if own else table.rename(columns={ID: CUSTOM_ID})
-        table.insert(0, ID, list(self.ids.values()))
-        return table
+        return pd.DataFrame(cells, columns=[ID, *names])
 
 
 def read_comment_sheet(
@@ -63,9 +61,10 @@ def read_comment_sheet(
 ) -> CommentSheet:
     """Read a sheet whose comments stand in `text_column`, a name or a letter.
 
-    `id_column` holds the user's own ids; see `_read_ids`. A column without a name goes by its
-    letter. Raises UserError for a sheet without rows, a title above the column names, a column that
-    is not there, and comments that are not text.
+    `id_column` holds the user's own ids; by default it is a column of the name custom_id, where
+    there is one, and custom_id is row-N elsewhere. A column without a name goes by its letter.
+    Raises UserError for a sheet without rows, a title above the column names, a column that is not
+    there, comments that are not text, and ids that are missing or stand twice.
     """
     rows = read_sheet(path, sheet, encoding)
     first = next((number for number, row in rows.items() if row), None)
@@ -76,14 +75,7 @@ def read_comment_sheet(
     header = [name or column_letter(index) for index, name in enumerate(names)]
     filled = {number: row + [""] * (len(header) - len(row)) for number, row in below.items() if row}
     print(f"read {path}: {len(below):,} rows below the column names")
-    if text_column not in names:
-        _refuse_title(path, rows)
-    text = find_column(path, header, text_column)
-    if text_column not in names:
-        print(
-            f"row {first} names the columns; the comments are in column {text_column.upper()}, "
-            f"{header[text]!r}"
-        )
+    text = _find_text(path, rows, header, text_column)
     _refuse_cells_that_are_no_text(path, header[text], filled, text)
     known = {row for row, cells in filled.items() if clean_text(cell_text(cells[text]))}
     formulas = texts_of_formulas(path, sheet, text, first, known)
@@ -91,8 +83,28 @@ def read_comment_sheet(
         filled.setdefault(number, [""] * len(header))[text] = formula
     blank = [number for number in below if number not in filled]
     filled = dict(sorted(filled.items()))
-    ids = _read_ids(path, header, filled, text, id_column)
-    return CommentSheet(path, header, filled, text, ids, blank, list(formulas))
+    own = id_column or (ID if ID in header else "")
+    column = find_column(path, header, own) if own else -1
+    if own and not id_column:
+        print(f"column {ID!r} is taken as the rows' ids (--id-column names another one)")
+    change = "leave out --id-column" if id_column else f"give column {ID!r} another name"
+    ids = _read_ids(path, header, filled, text, column, f"or {change} to have the rows numbered")
+    return CommentSheet(path, header, filled, text, column, ids, blank, list(formulas))
+
+
+def _find_text(
+    path: str | Path, rows: dict[int, list[Any]], header: list[str], text_column: str
+) -> int:
+    """Return the index of the comments' column, and print its name where a letter stands for it."""
+    first, named = next((number, row) for number, row in rows.items() if row)
+    names = [clean_text(cell_text(cell)) for cell in named]
+    if text_column in names:
+        return find_column(path, header, text_column)
+    _refuse_title(path, rows)
+    text = find_column(path, header, text_column)
+    name = repr(names[text]) if names[text] else "without a name: if the row is a title, delete it"
+    print(f"row {first} names the columns; the comments are in {text_column.upper()}, {name}")
+    return text
 
 
 def _refuse_title(path: str | Path, rows: dict[int, list[Any]]) -> None:
@@ -118,21 +130,21 @@ def _refuse_title(path: str | Path, rows: dict[int, list[Any]]) -> None:
 
 
 def _read_ids(
-    path: str | Path, header: list[str], rows: dict[int, list[Any]], text: int, id_column: str
+    path: str | Path,
+    header: list[str],
+    rows: dict[int, list[Any]],
+    text: int,
+    column: int,
+    cure: str,
 ) -> dict[int, str]:
-    """Return row number -> custom_id: the user's own, from a column's name or letter, or row-N.
+    """Return row number -> custom_id: the cell in `column`, or row-N where that is -1.
 
-    Without `id_column` it is a column of the name custom_id, where there is one. A row without a
-    comment may have none. Raises UserError where another has none, or two rows have the same one.
+    A row without a comment may have "". Raises UserError, which ends with `cure`, where another has
+    none or two rows have the same one.
     """
-    if not id_column and ID not in header:
+    if column < 0:
         return {number: f"row-{number}" for number in rows}
-    column = find_column(path, header, id_column or ID)
-    if not id_column:
-        print(f"column {ID!r} is taken as the rows' ids (--id-column names another one)")
     ids = {number: clean_text(cell_text(row[column])) for number, row in rows.items()}
-    change = "leave out --id-column" if id_column else f"give column {ID!r} another name"
-    cure = f"or {change} to have the rows numbered"
     blank = [n for n, row in rows.items() if not ids[n] and clean_text(cell_text(row[text]))]
     if blank:
         raise UserError(
