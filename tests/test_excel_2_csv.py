@@ -407,6 +407,16 @@ def test_a_csv_with_semicolons_is_read():
     assert convert("--excel-file", "book.csv")["message"].iloc[0] == "一,二"
 
 
+def test_a_csv_from_an_old_mac_and_one_that_begins_with_blank_lines_are_read():
+    lines = ["comment;likes", *(f"{text};1" for text in FRENCH), "un, deux;2"]
+    Path("book.csv").write_bytes("\r".join(lines).encode("mac_roman"))
+    expected = [*FRENCH, "un, deux"]
+    assert convert("--excel-file", "book.csv")["message"].tolist() == expected
+    Path("book.csv").write_text("\n\n" + "\n".join(lines), encoding="utf-8")
+    rows = convert("--excel-file", "book.csv")
+    assert rows["message"].tolist() == expected and rows["custom_id"].iloc[0] == "row-4"
+
+
 def test_columns_go_from_a_to_z_and_on():
     assert [column_letter(n) for n in (0, 25, 26, 51, 52, 701, 702)] == [
         "A",

@@ -140,8 +140,8 @@ def _choose_sheet(path: Path, visible: list[str], names: list[str], wanted: str)
 
 def _read_csv_cells(path: Path, encoding: str) -> dict[int, list[str]]:
     text = decode(path, path.read_bytes(), encoding)
-    first_line = text[: text.find("\n") if "\n" in text else None]
-    return parse_csv(path, text, max(",;\t", key=first_line.count), SAVE_AGAIN)
+    names = re.match(r"[\r\n]*([^\r\n]*)", text)[1]
+    return parse_csv(path, text, max(",;\t", key=names.count), SAVE_AGAIN)
 
 
 def cell_text(cell: Any) -> str:
