@@ -382,6 +382,13 @@ def test_a_byte_order_mark_says_more_than_the_setting():
     assert rows["message"].tolist() == ["评论"]
 
 
+def test_a_line_in_cp1252_among_a_few_in_utf_8_is_no_reason_to_read_all_as_cp1252():
+    lines = [b"comment", *(text.encode() for text in ("déjà", "ok", "été", "là")), b"\xe9t\xe9"]
+    Path("book.csv").write_bytes(b"\n".join(lines))
+    with pytest.raises(UserError, match="book.csv, line 6 is not utf-8: correct that line"):
+        convert("--excel-file", "book.csv")
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "gb18030"])
 @pytest.mark.parametrize("given", [True, False])
 def test_a_line_in_another_encoding_is_told_by_its_number(encoding, given):

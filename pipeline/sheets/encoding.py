@@ -21,6 +21,7 @@ WESTERN = frozenset(
 # Half-width katakana in Japanese, Chinese characters in Korean: Chinese text in another encoding
 # reads so, and charset-normalizer finds nothing wrong with it.
 HARDLY_USED = {"cp932": "[\uff61-\uff9f]", "cp949": "[\u4e00-\u9fff\uf900-\ufaff]"}
+AS_UTF_8 = "as 'CSV UTF-8' or .xlsx"
 SAMPLE_LINES, GROUP = 400, 8  # lines; a broken line spoils no more than its group
 NEARLY_AS_CLEAN = 0.1  # of charset-normalizer's chaos, 0 to 1
 CLEAR_LEAD = 0.05  # of its coherence with a language, 0 to 1
@@ -36,33 +37,24 @@ def decode(path: str | Path, data: bytes, encoding: str = "") -> str:
     encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), encoding)
     if encoding:
         return _strictly(path, data, encoding, f"save it {AS_UTF_8}, or give another --encoding")
-    try:
+    if _decodes(data, "utf-8"):
         return data.decode("utf-8")
-    except UnicodeDecodeError:
-        lines = [line for line in data.splitlines() if not line.isascii()]
     if b"\0" in data:
         raise UserError(
             f"{path} is no text, or in UTF-16 (--encoding utf-16-le): save it {AS_UTF_8}"
         )
+    lines = [line for line in data.splitlines() if not line.isascii()]
     sample = lines[:: -(-len(lines) // SAMPLE_LINES)]
     candidates = guess(sample)
     if len(candidates) > 1:
         candidates = [name for name in candidates if _decodes(data, name)] or candidates
     looks = _looks(sample, candidates)
-    if len(candidates) == 1:
-        cure = f"correct that line (the others are), or save the file {AS_UTF_8}"
-        text = _strictly(path, data, candidates[0], cure)
-        print(f"  with texts such as {looks[0]!r}: if they look wrong, give another --encoding")
-        return text
-    names = dict(zip(reversed(looks), reversed(candidates), strict=True))
-    choices = [f"--encoding {name} ({look!r})" for look, name in reversed(names.items())][:4]
-    raise UserError(
-        f"{path} is not UTF-8, and its encoding is not clear: save it {AS_UTF_8}, or give "
-        + (f"the one whose text is right: {', '.join(choices)}" if choices else "--encoding")
-    )
-
-
-AS_UTF_8 = "as 'CSV UTF-8' or .xlsx"
+    if len(candidates) != 1:
+        raise UserError(f"{path} is not UTF-8, and {_choices(candidates, looks)}")
+    cure = f"correct that line (the others are), or save the file {AS_UTF_8}"
+    text = _strictly(path, data, candidates[0], cure)
+    print(f"  with texts such as {looks[0]!r}: if they look wrong, give another --encoding")
+    return text
 
 
 def _strictly(path: str | Path, data: bytes, encoding: str, cure: str) -> str:
@@ -85,18 +77,20 @@ def _strictly(path: str | Path, data: bytes, encoding: str, cure: str) -> str:
 def guess(sample: list[bytes]) -> list[str]:
     """Return the encoding of lines that are not ASCII, or all that it may well be, likeliest first.
 
-    A Western text is cp1252. Of others, charset-normalizer judges the lines in groups. A group
-    counts for each encoding whose chaos is near the least; the candidates fit nearly as many groups
-    as the best does, and their coherence with a language is near the highest. Encodings that give
-    the same text are one candidate.
+    Where most lines are UTF-8, it is UTF-8 and some lines are broken. A Western text is cp1252. Of
+    others, charset-normalizer judges the lines in groups. A group counts for each encoding whose
+    chaos is near the least; the candidates fit nearly as many groups as the best does, and their
+    coherence with a language is near the highest. Encodings that give the same text are one.
     """
+    if sum(_decodes(line, "utf-8") for line in sample) > len(sample) / 2:
+        return ["utf-8"]
     if _is_western(sample):
         return ["cp1252"]
     from charset_normalizer import from_bytes
 
     fits: Counter[str] = Counter()
     coherence: Counter[str] = Counter()
-    isolated = ["utf_8", *SEVERAL_BYTES, *ONE_BYTE]
+    isolated = [*SEVERAL_BYTES, *ONE_BYTE]
     for start in range(0, len(sample), GROUP):
         lines = b"\n".join(sample[start : start + GROUP])
         options = {"steps": 1, "chunk_size": len(lines), "cp_isolation": isolated}
@@ -115,7 +109,7 @@ def guess(sample: list[bytes]) -> list[str]:
     likely = [name for name in likely if means[name] > max(means.values()) - CLEAR_LEAD]
     texts: dict[str, str] = {}
     for name in sorted(likely, key=means.__getitem__, reverse=True):
-        texts.setdefault(b"\n".join(sample).decode(name, "replace"), name.replace("_8", "-8"))
+        texts.setdefault(b"\n".join(sample).decode(name, "replace"), name)
     return list(texts.values())
 
 
@@ -152,3 +146,11 @@ def _looks(sample: list[bytes], encodings: list[str]) -> list[str]:
     edge = r'[,;\t"]'
     before = re.split(edge, texts[0][:start])[-1][-8:]
     return [before + re.split(edge, text[start:])[0][:12] for text in texts[: len(encodings)]]
+
+
+def _choices(encodings: list[str], looks: list[str]) -> str:
+    """Return what to do where the encoding is not clear: the likeliest, and how each would look."""
+    names = dict(zip(reversed(looks), reversed(encodings), strict=True))
+    choices = [f"--encoding {name} ({look!r})" for look, name in reversed(names.items())][:4]
+    right = f"the one whose text is right: {', '.join(choices)}" if choices else "--encoding"
+    return f"its encoding is not clear: save it {AS_UTF_8}, or give {right}"
