@@ -1,9 +1,9 @@
 """Step 1: turn a spreadsheet of comments into CSV.
 
 Reads   EXCEL_FILE (.xlsx, .xls, .ods or .csv; the first row that holds anything names the columns)
-Writes  CSV_FILE, every column of the sheet
-        SIMPLE_FILE: custom_id (row-N, N the spreadsheet's row), message, class (-1 = no label),
-        and with LABEL_COLUMN coded_by (human)
+Writes  CSV_FILE, custom_id and every column of the sheet
+        SIMPLE_FILE: custom_id (row-N, N the spreadsheet's row, or your own), message,
+        class (-1 = no label), and with LABEL_COLUMN coded_by (human)
 Run     python excel_2_csv.py --text-column comment
 """
 
@@ -19,7 +19,9 @@ from pipeline.sheets.comments import CommentSheet, build_messages, read_comment_
 STUDY = "."  # the folder of a study: all default paths but those of models lie in it
 EXCEL_FILE = "./pre_process/datas/weibo_data.xlsx"  # .xlsx, .xls, .ods or .csv
 SHEET = ""  # the sheet's name; empty = the first
+ENCODING = ""  # of a .csv, such as gb18030 or cp1252; empty = found out
 TEXT_COLUMN = "comment"  # the comments: a column's name or letter
+ID_COLUMN = ""  # name or letter of your own ids, each once; empty = custom_id if there, else row-N
 USER_COLUMN = ""  # name or letter; when given, messages read "user: comment"
 LABEL_COLUMN = (
     ""  # name or letter of classes that people coded, as numbers or names; blanks allowed
@@ -33,7 +35,9 @@ SIMPLE_FILE = "./pre_process/datas/simple.csv"  # what the next steps read
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
     check_outputs([args.csv_file, args.simple_file], inputs=[args.excel_file])
-    sheet = read_comment_sheet(args.excel_file, args.sheet, args.text_column)
+    sheet = read_comment_sheet(
+        args.excel_file, args.sheet, args.text_column, args.id_column, args.encoding
+    )
     messages, counts = build_messages(sheet, args.user_column)
     if messages.empty:
         raise UserError(

@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
 def smallest_share(test_size: float, validation_size: float) -> float:
     """Return the smallest split's share of the rows; refuse sizes that leave a split empty."""
     smallest = min(test_size, validation_size, 1 - test_size - validation_size)
-    if smallest <= 0:
+    if not smallest > 0:
         raise UserError("--test-size and --validation-size: above 0, and below 1 together")
     return smallest
 

@@ -267,7 +267,7 @@ def test_the_teacher_s_confidence_is_written_where_the_answers_have_it(requests)
 
     Path("pre_process").mkdir()
     label(sure("row-2", ("1", 0.75), ("3", 0.25)), answer_line(asked("row-3"), "[2]"))
-    lines = Path("pre_process/silver_confidence.csv").read_text(encoding="utf-8").splitlines()
+    lines = Path("pre_process/silver_confidence.csv").read_text(encoding="utf-8-sig").splitlines()
     assert lines[:3] == [
         '"custom_id","p_Positive","p_Mild","p_Negative","p_Irrelevant"',
         '"row-2","","0.750000","","0.250000"',

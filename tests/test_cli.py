@@ -77,6 +77,9 @@ def test_a_study_holds_all_default_paths_but_those_of_models(tmp_path, capsys):
         (["--batchsize", "4"], "unknown option --batchsize; did you mean --batch-size?"),
         (["--batch-size", "four"], "argument --batch-size: invalid int value: 'four'"),
         (["--batch", "4"], "unknown option --batch; did you mean --batch-size?"),
+        (["--test-size", "nan"], "argument --test-size: nan is not a finite number"),
+        (["--test-size", "inf"], "argument --test-size: inf is not a finite number"),
+        (["--test-size=-inf"], "argument --test-size: -inf is below 0"),
         (["stray"], "unknown option stray"),
     ],
 )

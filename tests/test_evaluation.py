@@ -154,7 +154,7 @@ def test_a_run_leaves_its_predictions_metrics_report_and_picture(codebook):
     assert json.loads((folder / "metrics.json").read_text()) == metrics
     assert (folder / "report.txt").read_text() == report_text(metrics)
     assert (folder / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
-    lines = (folder / "predictions.csv").read_text().splitlines()
+    lines = (folder / "predictions.csv").read_text(encoding="utf-8-sig").splitlines()
     assert lines[:2] == [
         '"custom_id","message","class","predicted","reply","confidence"',
         '"row-0","评论","0","0","[0] yes",""',
@@ -218,7 +218,7 @@ def test_a_score_on_human_labels_is_called_accuracy_and_weighted_to_the_data_set
     weighted = f"{metrics['accuracy_weighted']:.4f}"
     assert f"\nAccuracy: {metrics['accuracy']:.4f}\n" in report and weighted == "0.8750"
     assert f"sample stands for: {weighted}  [" in report
-    header = Path("m/predictions.csv").read_text(encoding="utf-8").splitlines()[0]
+    header = Path("m/predictions.csv").read_text(encoding="utf-8-sig").splitlines()[0]
     columns = '"custom_id","message","class","predicted","reply","confidence","coded_by","weight"'
     assert header == columns
 

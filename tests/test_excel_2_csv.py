@@ -107,6 +107,142 @@ def test_user_names_are_in_the_messages_only_when_asked_for():
     assert rows["message"].iloc[0] == "用户0: 男女平等"
 
 
+def test_the_user_s_own_ids_are_in_both_files(capsys):
+    rows = [["id", "comment", "label"], ["w-9", "a", 2], [7.0, "", ""], ["w-1", "b", ""]]
+    write_xlsx("book.xlsx", rows)
+    simple = convert("--excel-file", "book.xlsx", "--id-column", "id", "--label-column", "label")
+    assert simple["custom_id"].tolist() == ["w-9", "w-1"]
+    assert simple["class"].tolist() == ["2", "-1"]
+    table = pd.read_csv("out/all.csv", dtype=str, na_filter=False)
+    assert table.columns.tolist() == ["custom_id", "id", "comment", "label"]
+    assert table["custom_id"].tolist() == ["w-9", "7", "w-1"]
+    assert "taken as" not in capsys.readouterr().out
+
+
+def test_rows_without_ids_of_their_own_are_numbered_in_both_files():
+    write_xlsx("book.xlsx", sample_rows())
+    assert convert("--excel-file", "book.xlsx")["custom_id"].tolist() == IDS
+    table = read_csv("out/all.csv", ["custom_id", *HEADER], "x")
+    assert table["custom_id"].tolist() == [f"row-{n}" for n in range(2, 10)]
+
+
+def test_a_column_called_custom_id_holds_the_ids_unless_another_is_given(capsys):
+    write_xlsx("book.xlsx", [["comment", "custom_id", "n"], ["a", "x1", 5], ["b", "x2", 6]])
+    assert convert("--excel-file", "book.xlsx")["custom_id"].tolist() == ["x1", "x2"]
+    assert "column 'custom_id' is taken as the rows' ids" in capsys.readouterr().out
+    table = pd.read_csv("out/all.csv", dtype=str)
+    assert table.columns.tolist() == ["custom_id", "comment", "n"]
+    rows = convert("--excel-file", "book.xlsx", "--id-column", "C")
+    assert rows["custom_id"].tolist() == ["5", "6"]
+    table = pd.read_csv("out/all.csv", dtype=str)
+    assert table.columns.tolist() == ["custom_id", "comment", "custom_id of the sheet", "n"]
+    assert table["custom_id of the sheet"].tolist() == ["x1", "x2"]
+
+
+def test_two_columns_called_custom_id_are_told_and_kept_apart():
+    write_xlsx("book.xlsx", [["custom_id", "comment", "custom_id"], ["x1", "a", "y1"]])
+    with pytest.raises(UserError, match="book.xlsx has two columns 'custom_id': give the column's"):
+        convert("--excel-file", "book.xlsx")
+    assert convert("--excel-file", "book.xlsx", "--id-column", "C")["custom_id"].tolist() == ["y1"]
+    assert Path("out/all.csv").read_text(encoding="utf-8-sig").splitlines() == [
+        '"custom_id","custom_id of the sheet","comment"',
+        '"y1","x1","a"',
+    ]
+
+
+@pytest.mark.parametrize("name", ["custom_id", "id"])
+def test_ids_that_are_missing_or_stand_twice_are_refused_with_their_rows(name):
+    options = ["--excel-file", "book.xlsx", *(["--id-column", "id"] if name == "id" else [])]
+    change = "leave out --id-column" if name == "id" else "give column 'custom_id' another name"
+    cure = f", or {change} to have the rows numbered"
+    write_xlsx("book.xlsx", [[name, "comment"], ["x", "a"], ["", "b"], ["", ""], ["\u200b", "c"]])
+    with pytest.raises(UserError) as error:
+        convert(*options)
+    assert str(error.value) == (
+        f"book.xlsx: column {name!r} has no id for 2 of the comments (rows 3, 5): fill them "
+        f"in{cure}"
+    )
+    write_xlsx("book.xlsx", [[name, "comment"], ["x", "a"], [7, "b"], ["7", "c"], ["x", "d"]])
+    with pytest.raises(UserError) as error:
+        convert(*options)
+    assert str(error.value) == (
+        f"book.xlsx: 4 rows share their id in column {name!r} with another, such as 'x' (rows 2, "
+        f"5): give each row its own{cure}"
+    )
+    assert not Path("out/simple.csv").exists()
+
+
+def test_ids_that_excel_has_rounded_are_told():
+    write_xlsx("book.xlsx", [["id", "comment"], [4.5e15 + 120, "a"], [4.5e15 + 120, "b"]])
+    with pytest.raises(UserError, match="Excel keeps 15 digits of a number, so format ids as"):
+        convert("--excel-file", "book.xlsx", "--id-column", "id")
+
+
+def test_a_row_without_a_comment_needs_no_id():
+    write_xlsx("book.xlsx", [["id", "comment"], ["row-3", "a"], [None, None, "a remark"], ["x"]])
+    rows = convert("--excel-file", "book.xlsx", "--id-column", "id")
+    assert rows["custom_id"].tolist() == ["row-3"]
+    table = pd.read_csv("out/all.csv", dtype=str, na_filter=False)
+    assert table["custom_id"].tolist() == ["row-3", "", "x"]
+
+
+TITLED = [["user", "date", "comment"], ["ann", "May", "first"], ["ben", "June", "second"]]
+
+
+@pytest.mark.parametrize("column", ["C", "c", "comment"])
+@pytest.mark.parametrize(
+    ("above", "told"),
+    [
+        ([["Comments of May", None, None]], "row 1: 'Comments of May' stands there alone"),
+        ([[], [None, "Study 1"], ["May"]], "row 2: 'Study 1' stands there alone"),
+    ],
+)
+def test_a_title_above_the_column_names_is_refused_with_its_rows(above, told, column):
+    write_xlsx("book.xlsx", [*above, *TITLED])
+    with pytest.raises(UserError, match=f"book.xlsx, {told}") as error:
+        convert("--excel-file", "book.xlsx", "--text-column", column)
+    gone = {1: "row 1", 3: "rows 2, 3"}[len(above)]
+    assert f"delete {gone}; " in str(error.value)
+    write_xlsx("book.xlsx", TITLED)
+    rows = convert("--excel-file", "book.xlsx", "--text-column", column)
+    assert rows["message"].tolist() == ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "column"),
+    [
+        ([["comment"], ["first"], ["second"]], "A"),
+        ([["comment"], ["first", "a remark"], ["second"], ["third"]], "A"),
+        ([[None, "comment"], [1, "first"], [2, "second"]], "comment"),
+        ([["comment", "user"], ["first"], ["second", "ben"]], "A"),
+    ],
+)
+def test_a_sheet_with_one_column_of_comments_has_no_title(rows, column):
+    write_xlsx("book.xlsx", rows)
+    found = convert("--excel-file", "book.xlsx", "--text-column", column)["message"].tolist()
+    assert found[:2] == ["first", "second"]
+
+
+def test_a_column_given_by_its_letter_is_named(capsys):
+    write_xlsx("book.xlsx", TITLED)
+    convert("--excel-file", "book.xlsx", "--text-column", "c")
+    assert "row 1 names the columns; the comments are in C, 'comment'\n" in capsys.readouterr().out
+
+
+def test_a_title_of_several_cells_is_told_where_it_leaves_the_comments_without_a_name(capsys):
+    write_xlsx("book.xlsx", [["Report", "2024"], *TITLED])
+    convert("--excel-file", "book.xlsx", "--text-column", "C")
+    said = "row 1 names the columns; the comments are in C, without a name: if the row is a title"
+    assert said in capsys.readouterr().out
+
+
+def test_a_comment_of_nothing_that_can_be_seen_is_left_out_and_counted(capsys):
+    write_xlsx("book.xlsx", [["comment"], ["a"], ["\u200b\u2060"], ["\u3164"], ["می‌خواهم 👩‍💻"]])
+    rows = convert("--excel-file", "book.xlsx")
+    assert rows["message"].tolist() == ["a", "می‌خواهم 👩‍💻"]
+    assert "2  empty comments left out (rows 3, 4)" in capsys.readouterr().out
+
+
 def test_labels_that_people_gave_are_read_by_number_and_by_name():
     labels = [1, "Negative", "irrelevant", "", "0", 3.0]
     rows = [["comment", "label"]] + [[f"c{n}", label] for n, label in enumerate(labels)]
@@ -188,9 +324,104 @@ def test_a_comma_outside_quotes_is_refused_with_its_row():
         convert("--excel-file", "book.csv")
 
 
+FRENCH = ["été", "Ça va très bien, à bientôt", "C’est l’œuvre d’un élève", "« Où ? » – là-bas…"]
+GERMAN = ["Grüße aus Köln", "„Schön“ fand das keiner", "Straße und Äpfel", "Über Maßen müde"]
+SPANISH = ["¿Qué tal, señor?", "¡Mañana será otro día!", "El niño comió piñones", "más allá"]
+ENGLISH = ["He said “no” – twice", "it’s fine…", "plain words", "It’s only £5"]
+CHINESE = [
+    "今天天气真好啊",
+    "男女平等，说得对",
+    "你们都在说什么？",
+    "plain words",
+    "太好笑了哈哈哈",
+]
+TRADITIONAL = ["這個國家的問題真嚴重", "說得對，應該開會討論", "她們為什麼不結婚呢？", "謝謝大家"]
+JAPANESE = [
+    "今日はとても良い天気ですね",
+    "ありがとうございます",
+    "それは違うと思います",
+    "カタカナもある",
+]
+KOREAN = ["오늘 날씨가 정말 좋네요", "저는 그렇게 생각하지 않습니다", "감사합니다", "무슨 말인지"]
+RUSSIAN = ["Сегодня хорошая погода", "Я так не думаю", "Спасибо всем большое", "Что это?"]
+TURKISH = ["Çok güzel bir gün", "Bunu düşünmüyorum, değil mi", "Teşekkürler", "ışık İstanbul"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "encoding"),
+    [
+        *((texts, "cp1252") for texts in (FRENCH, GERMAN, SPANISH, ENGLISH, ["a", "é", "b"])),
+        (["ça, déjà"], "latin-1"),
+        (CHINESE, "gb18030"),
+        (CHINESE, "utf-16"),
+        (TRADITIONAL, "cp950"),
+        (JAPANESE, "cp932"),
+        (KOREAN, "cp949"),
+        (RUSSIAN, "cp1251"),
+    ],
+)
+def test_a_csv_that_is_not_utf_8_is_read_in_the_encoding_that_it_is_in(texts, encoding, capsys):
+    write_csv_text("book.csv", [["comment"], *([text] for text in texts)], encoding)
+    assert convert("--excel-file", "book.csv")["message"].tolist() == texts
+    assert f"is read as {encoding.replace('latin-1', 'cp1252')}\n" in capsys.readouterr().out
+
+
+def test_a_csv_whose_encoding_is_not_clear_is_refused_with_how_it_would_look():
+    write_csv_text("book.csv", [["comment"], *([text] for text in TURKISH)], "cp1254")
+    with pytest.raises(UserError, match="give the one whose text is right: ") as error:
+        convert("--excel-file", "book.csv")
+    assert "--encoding cp1254 ('Bunu düşünmü" in str(error.value)
+    assert "--encoding cp1252 ('Bunu düþünmü" in str(error.value)
+    rows = convert("--excel-file", "book.csv", "--encoding", "cp1254")
+    assert rows["message"].tolist() == TURKISH
+
+
+def test_a_byte_order_mark_says_more_than_the_setting():
+    write_csv_text("book.csv", [["comment"], ["评论"]], "utf-8-sig")
+    rows = convert("--excel-file", "book.csv", "--encoding", "gb18030")
+    assert rows["message"].tolist() == ["评论"]
+
+
+def test_a_line_in_cp1252_among_a_few_in_utf_8_is_no_reason_to_read_all_as_cp1252():
+    lines = [b"comment", *(text.encode() for text in ("déjà", "ok", "été", "là")), b"\xe9t\xe9"]
+    Path("book.csv").write_bytes(b"\n".join(lines))
+    with pytest.raises(UserError, match="book.csv, line 6 is not utf-8: correct that line"):
+        convert("--excel-file", "book.csv")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030"])
+@pytest.mark.parametrize("given", [True, False])
+def test_a_line_in_another_encoding_is_told_by_its_number(encoding, given):
+    lines = [text.encode(encoding) for text in ["comment", *CHINESE * 20]]
+    lines[50] = b"\xff\xff" + lines[50]
+    Path("book.csv").write_bytes(b"\r\n".join(lines))
+    options = ["--encoding", encoding] if given else []
+    with pytest.raises(UserError, match=f"book.csv, line 51 is not {encoding}: "):
+        convert("--excel-file", "book.csv", *options)
+
+
+def test_an_encoding_that_nobody_knows_and_a_file_that_is_no_text_are_refused():
+    write_csv_text("book.csv", [["comment"], ["评论"]], "gb18030")
+    with pytest.raises(UserError, match="--encoding klingon: not known; give one such as utf-8"):
+        convert("--excel-file", "book.csv", "--encoding", "klingon")
+    Path("book.csv").write_bytes(bytes(range(256)))
+    with pytest.raises(UserError, match="book.csv is no text, or in UTF-16"):
+        convert("--excel-file", "book.csv")
+
+
 def test_a_csv_with_semicolons_is_read():
     Path("book.csv").write_text("comment;likes\n一,二;1\n", encoding="utf-8")
     assert convert("--excel-file", "book.csv")["message"].iloc[0] == "一,二"
+
+
+def test_a_csv_from_an_old_mac_and_one_that_begins_with_blank_lines_are_read():
+    lines = ["comment;likes", *(f"{text};1" for text in FRENCH), "un, deux;2"]
+    Path("book.csv").write_bytes("\r".join(lines).encode("mac_roman"))
+    expected = [*FRENCH, "un, deux"]
+    assert convert("--excel-file", "book.csv")["message"].tolist() == expected
+    Path("book.csv").write_text("\n\n" + "\n".join(lines), encoding="utf-8")
+    rows = convert("--excel-file", "book.csv")
+    assert rows["message"].tolist() == expected and rows["custom_id"].iloc[0] == "row-4"
 
 
 def test_columns_go_from_a_to_z_and_on():

@@ -37,9 +37,9 @@ def test_awkward_texts_come_back_as_they_were_written():
     assert read_csv("out.csv", ["message"], "x.py")["message"].tolist() == AWKWARD
 
 
-def test_a_file_is_utf_8_with_every_field_quoted_and_a_row_a_line():
+def test_a_file_is_utf_8_with_a_mark_for_excel_every_field_quoted_and_a_row_a_line():
     write_csv(pd.DataFrame({"custom_id": ["row-2"], "message": ["评论"], "class": [-1]}), "out.csv")
-    expected = '"custom_id","message","class"\n"row-2","评论","-1"\n'
+    expected = '\ufeff"custom_id","message","class"\n"row-2","评论","-1"\n'
     assert Path("out.csv").read_bytes() == expected.encode()
 
 
@@ -51,6 +51,24 @@ def test_line_breaks_become_a_space(end):
 def test_control_characters_and_lone_surrogates_go_and_the_rest_stays():
     assert clean_text("\ufeff一\x00二\x08\ud83d三\x7f") == "一二三"
     assert clean_text("a\tb 👨‍👩‍👧 ｆｕｌｌ　width") == "a\tb 👨‍👩‍👧 ｆｕｌｌ　width"
+
+
+UNSEEN = (
+    "\u200b\u200c\u200d\u2060\ufeff\u00ad\u180e\ufe0f\ufe00\u200e\u200f\u202a\u202e\u2066\u2069"
+)
+UNSEEN += "\u3164\u115f\uffa0\u2800\u034f\u061c\U000e0020\U000e0101"
+
+
+@pytest.mark.parametrize("text", [*UNSEEN, UNSEEN, "\u200b \u3000\u200b\xa0"], ids=ascii)
+def test_a_text_of_nothing_that_can_be_seen_is_empty(text):
+    assert clean_text(text) == ""
+
+
+@pytest.mark.parametrize(
+    "text", ["👩‍💻", "❤️", "می‌خواهم", "a\u200b", "\u200fא", "क्‍ष", "1️⃣", "🏴\U000e0067"]
+)
+def test_what_joins_the_parts_of_an_emoji_or_a_word_stays(text):
+    assert clean_text(f" {text} ") == text
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_scratch():
@@ -101,6 +119,12 @@ def test_a_file_saved_by_excel_with_a_byte_order_mark_is_read(codebook):
     assert rows.values.tolist() == [["row-2", "评论", 1]]
 
 
+def test_a_message_of_zero_width_spaces_is_empty_and_counted(codebook, capsys):
+    Path("new.csv").write_text("message\n一\n\u200b\u2060\n二\n", encoding="utf-8")
+    assert read_messages("new.csv", "x.py", codebook)["message"].tolist() == ["一", "二"]
+    assert "left out 1 empty messages (rows 3)" in capsys.readouterr().out
+
+
 def test_rows_without_ids_are_numbered_as_in_a_spreadsheet_blank_ones_and_all(codebook, capsys):
     Path("new.csv").write_text(
         'message,class\n一,\n\n"三\n行",2.0\n," "\n五,Mild\n', encoding="utf-8"
@@ -118,10 +142,14 @@ def test_rows_without_ids_are_numbered_as_in_a_spreadsheet_blank_ones_and_all(co
     [
         (b"", "rows.csv is empty: run x.py first"),
         (b"message\n", "rows.csv has no rows: run x.py first"),
+        (b"message,message\na,b\n", "rows.csv has two columns 'message': remove one"),
+        (b"message,class,class\na,1,1\n", "rows.csv has two columns 'class': remove one"),
+        (b"custom_id,custom_id,message\n1,1,a\n", "rows.csv has two columns 'custom_id'"),
         (b"text\na\n", "rows.csv has no column 'message' (it has 'text')"),
         (b"message,class\na,7\n", "rows.csv, row 2: class '7'"),
         (b"message,class\na,1\n\nb,one\n", "rows.csv, row 4: class 'one'"),
         (b"custom_id,message\n1,a\n1,b\n", "rows.csv, row 3: custom_id '1' stands there twice"),
+        (b"custom_id,message\n1,a\n ,b\n", "rows.csv, row 3 has no custom_id: give each row its"),
         (b"message,class\na,1\nb,1,c\n", "rows.csv, row 3: 3 cells under 2 column names"),
         (b"message,class\na,b,1\nc,d,1\n", "rows.csv, row 2: 3 cells under 2 column names"),
         (b"message,class\na\n", "rows.csv, row 2: 1 cells under 2 column names"),

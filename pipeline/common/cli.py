@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import io
+import math
 import os
 import sys
 import tokenize
@@ -63,6 +64,8 @@ def parse_settings(script: dict[str, Any], argv: Sequence[str] | None = None) ->
             value = with_slashes(value)
         if isinstance(value, int | float) and value < 0:
             parser.error(f"argument {option_of(name)}: {value} is below 0")
+        if isinstance(value, float) and not math.isfinite(value):
+            parser.error(f"argument {option_of(name)}: {value} is not a finite number")
         if value != default or (name == "STUDY" and value != script[name]):
             print(f"setting {name} = {value!r} (default {script[name]!r})")
         setattr(settings, name.lower(), value)

@@ -18,12 +18,23 @@ JsonObject = dict[str, Any]  # as json.loads returns it
 
 # Everything that ends a line for some reader (str.splitlines), and what no text should hold.
 LINE_BREAKS = r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]"
+# What shows nothing: soft hyphen, zero-width characters, marks of direction, fillers, selectors.
+# Inside a text they have a use (emoji, Persian, Arabic), so that only a text of nothing else is "".
+UNSEEN = (
+    r"\s\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    r"\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\uffa0\ufff9-\ufffb"
+    r"\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
 CONTROLS = r"[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff\ud800-\udfff]"
 
 
 def clean_text(text: str) -> str:
-    """Return a text on one line: line breaks become a space, control characters go."""
-    return re.sub(CONTROLS, "", re.sub(rf"{LINE_BREAKS}+", " ", text)).strip()
+    """Return a text on one line: line breaks become a space, control characters go.
+
+    A text of nothing that can be seen is "".
+    """
+    line = re.sub(CONTROLS, "", re.sub(rf"{LINE_BREAKS}+", " ", text)).strip()
+    return "" if re.fullmatch(rf"[{UNSEEN}]*", line) else line
 
 
 @contextmanager
@@ -75,10 +86,10 @@ def write_json(value: Any, path: str | Path) -> None:
 
 
 def write_csv(frame: pd.DataFrame, path: str | Path) -> None:
-    """Write a CSV file: UTF-8, every field quoted, `\\n` line ends."""
+    """Write a CSV file: UTF-8 with a byte order mark, every field quoted, `\\n` line ends."""
     with replacing(path) as scratch:
         frame.to_csv(
-            scratch, index=False, quoting=csv.QUOTE_ALL, lineterminator="\n", encoding="utf-8"
+            scratch, index=False, quoting=csv.QUOTE_ALL, lineterminator="\n", encoding="utf-8-sig"
         )
     print(f"wrote {path}: {len(frame):,} rows")
 
@@ -136,7 +147,7 @@ def parse_csv(path: str | Path, text: str, delimiter: str, cure: str) -> dict[in
 
 
 def read_csv(path: str | Path, columns: Sequence[str], made_by: str) -> pd.DataFrame:
-    """Read a CSV file as text, and check that it has rows and `columns`.
+    """Read a CSV file as text, and check that it has rows and `columns`, no column twice.
 
     Every cell is text as it stands: "NA" and "001" stay so. The index holds the rows' numbers in a
     spreadsheet. `made_by` is the script that writes the file, for the error messages.
@@ -152,6 +163,9 @@ def read_csv(path: str | Path, columns: Sequence[str], made_by: str) -> pd.DataF
             f"{path} has no column {missing[0]!r} (it has {', '.join(map(repr, header))}): "
             f"give a file such as {made_by} writes"
         )
+    twice = [name for name in header if name and header.count(name) > 1]
+    if twice:
+        raise UserError(f"{path} has two columns {twice[0]!r}: remove one, or give it another name")
     if not table:
         raise UserError(f"{path} has no rows: run {made_by} first")
     for number, cells in table.items():

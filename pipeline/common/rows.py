@@ -36,7 +36,14 @@ def read_messages(
     if "weight" in frame:
         frame["weight"] = read_weights(path, frame["weight"])
     frame["custom_id"] = frame["custom_id"].map(clean_text)
-    repeated = frame["custom_id"].duplicated()
+    messages = frame["message"].map(clean_text)
+    nameless = (frame["custom_id"] == "") & (messages != "")
+    if nameless.any():
+        raise UserError(
+            f"{path}, row {nameless.idxmax()} has no custom_id: give each row its own, or run "
+            f"{made_by} again"
+        )
+    repeated = frame["custom_id"].duplicated() & (frame["custom_id"] != "")
     if repeated.any():
         raise UserError(
             f"{path}, row {repeated.idxmax()}: custom_id {frame['custom_id'][repeated].iloc[0]!r} "
@@ -56,7 +63,6 @@ def read_messages(
                 "purged_labeled_v2.csv does"
             )
         labels.append(label)
-    messages = frame["message"].map(clean_text)
     empty, cleaned = (messages == ""), (messages != frame["message"].str.strip())
     if (cleaned & ~empty).any():
         print(f"  cleaned {(cleaned & ~empty).sum():,} messages of line breaks or controls")

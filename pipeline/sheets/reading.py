@@ -10,16 +10,17 @@ from typing import Any
 
 from pipeline.common.cli import UserError
 from pipeline.common.files import parse_csv
+from pipeline.sheets.encoding import decode
 
 SAVE_AGAIN = "open it in a spreadsheet program and save it as .xlsx"
 
 
-def read_sheet(path: str | Path, sheet: str = "") -> dict[int, list[Any]]:
+def read_sheet(path: str | Path, sheet: str = "", encoding: str = "") -> dict[int, list[Any]]:
     """Return row number -> cells from column A on, "" where a cell is empty; blank rows are [].
 
     Cells keep their types (str, float, bool, date, ...). Cells with an error (#N/A) or a formula
     that was never computed count as empty; see `texts_of_formulas`. `sheet` is a name; the first
-    visible sheet by default.
+    visible sheet by default. `encoding` is that of a .csv, which is found out by default.
     """
     path = Path(path)
     if not path.is_file():
@@ -29,7 +30,7 @@ def read_sheet(path: str | Path, sheet: str = "") -> dict[int, list[Any]]:
     if path.stat().st_size == 0:
         raise UserError(f"{path} is empty (0 bytes): {SAVE_AGAIN}")
     if path.suffix.lower() in (".csv", ".tsv", ".txt"):
-        return _read_csv_cells(path)
+        return _read_csv_cells(path, encoding)
     rows = _read_cells(path, sheet)
     return {
         n: row if any(cell != "" for cell in row) else [] for n, row in enumerate(rows, start=1)
@@ -137,24 +138,10 @@ def _choose_sheet(path: Path, visible: list[str], names: list[str], wanted: str)
     return chosen
 
 
-def _read_csv_cells(path: Path) -> dict[int, list[str]]:
-    """Read UTF-8, UTF-16 (Excel's "Unicode text") or GB18030 (Chinese Excel's "CSV")."""
-    data = path.read_bytes()
-    utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
-    wrong = 0
-    for encoding in ("utf-16",) if utf16 else ("utf-8-sig", "gb18030"):
-        try:
-            text = data.decode(encoding)
-            break
-        except UnicodeDecodeError as error:
-            wrong = wrong or data.count(b"\n", 0, error.start) + 1
-    else:
-        raise UserError(
-            f"{path}, line {wrong} is neither UTF-8 nor GB18030: save it as 'CSV UTF-8'"
-        )
-    print(f"{path} is read as {encoding}")
-    first_line = text[: text.find("\n") if "\n" in text else None]
-    return parse_csv(path, text, max(",;\t", key=first_line.count), SAVE_AGAIN)
+def _read_csv_cells(path: Path, encoding: str) -> dict[int, list[str]]:
+    text = decode(path, path.read_bytes(), encoding)
+    names = re.match(r"[\r\n]*([^\r\n]*)", text)[1]
+    return parse_csv(path, text, max(",;\t", key=names.count), SAVE_AGAIN)
 
 
 def cell_text(cell: Any) -> str:

@@ -1,0 +1,156 @@
+"""The encoding of a CSV file: as its byte order mark or the user says, or as its text tells."""
+
+import codecs
+import os
+import re
+from collections import Counter
+from pathlib import Path
+
+from pipeline.common.cli import UserError
+
+MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+# What Excel's "CSV" is in, by the language of Windows and on a Mac. gb18030 holds Windows' 936.
+SEVERAL_BYTES = ("gb18030", "cp950", "cp932", "cp949")
+ONE_BYTE = ("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "mac_roman")
+# Beside ASCII, what stands in English, French, German, Spanish and their neighbours. The code pages
+# of other Latin alphabets have letters of their own in the places of some, and statistics confuse
+# these pages: a text of these characters, mostly one by one between ASCII, is taken as the West's.
+WESTERN = frozenset(
+    "àáâãäåæçèéêëìíîïñòóôõöøùúûüœÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜŒß«»¡¿‘’“”„–—…•€£§°·\xa0´©®™½¼¾¢×"
+)
+# Half-width katakana in Japanese, Chinese characters in Korean: Chinese text in another encoding
+# reads so, and charset-normalizer finds nothing wrong with it.
+HARDLY_USED = {"cp932": "[\uff61-\uff9f]", "cp949": "[\u4e00-\u9fff\uf900-\ufaff]"}
+AS_UTF_8 = "as 'CSV UTF-8' or .xlsx"
+SAMPLE_LINES, GROUP = 400, 8  # lines; a broken line spoils no more than its group
+NEARLY_AS_CLEAN = 0.1  # of charset-normalizer's chaos, 0 to 1
+CLEAR_LEAD = 0.05  # of its coherence with a language, 0 to 1
+
+
+def decode(path: str | Path, data: bytes, encoding: str = "") -> str:
+    """Return a file's text, and print its encoding where that is not UTF-8.
+
+    A byte order mark comes first, then `encoding` where it is given, then UTF-8, then a guess on
+    lines from all over the file. All is then decoded strictly. Raises UserError for a line that
+    does not decode, and where the guess is unsure, with the candidates.
+    """
+    encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), encoding)
+    if encoding:
+        return _strictly(path, data, encoding, f"save it {AS_UTF_8}, or give another --encoding")
+    if _decodes(data, "utf-8"):
+        return data.decode("utf-8")
+    if b"\0" in data:
+        raise UserError(
+            f"{path} is no text, or in UTF-16 (--encoding utf-16-le): save it {AS_UTF_8}"
+        )
+    lines = [line for line in data.splitlines() if not line.isascii()]
+    sample = lines[:: -(-len(lines) // SAMPLE_LINES)]
+    candidates = guess(sample)
+    if len(candidates) > 1:
+        candidates = [name for name in candidates if _decodes(data, name)] or candidates
+    looks = _looks(sample, candidates)
+    if len(candidates) != 1:
+        raise UserError(f"{path} is not UTF-8, and {_choices(candidates, looks)}")
+    cure = f"correct that line (the others are), or save the file {AS_UTF_8}"
+    text = _strictly(path, data, candidates[0], cure)
+    print(f"  with texts such as {looks[0]!r}: if they look wrong, give another --encoding")
+    return text
+
+
+def _strictly(path: str | Path, data: bytes, encoding: str, cure: str) -> str:
+    """Decode all; raises UserError with the line that is in another encoding."""
+    try:
+        text = data.decode(encoding).removeprefix("\ufeff")
+    except LookupError as error:
+        known = ", ".join(("utf-8", "utf-16", *SEVERAL_BYTES, *ONE_BYTE))
+        raise UserError(f"--encoding {encoding}: not known; give one such as {known}") from error
+    except UnicodeError as error:
+        start = error.start if isinstance(error, UnicodeDecodeError) else 0
+        before = data[:start].decode(encoding, "replace")
+        line = len(re.findall(r"\r\n|\r|\n", before)) + 1
+        raise UserError(f"{path}, line {line} is not {encoding}: {cure}") from error
+    if encoding != "utf-8":
+        print(f"{path} is read as {encoding}")
+    return text
+
+
+def guess(sample: list[bytes]) -> list[str]:
+    """Return the encoding of lines that are not ASCII, or all that it may well be, likeliest first.
+
+    Where most lines are UTF-8, it is UTF-8 and some lines are broken. A Western text is cp1252. Of
+    others, charset-normalizer judges the lines in groups. A group counts for each encoding whose
+    chaos is near the least; the candidates fit nearly as many groups as the best does, and their
+    coherence with a language is near the highest. Encodings that give the same text are one.
+    """
+    if sum(_decodes(line, "utf-8") for line in sample) > len(sample) / 2:
+        return ["utf-8"]
+    if _is_western(sample):
+        return ["cp1252"]
+    from charset_normalizer import from_bytes
+
+    fits: Counter[str] = Counter()
+    coherence: Counter[str] = Counter()
+    isolated = [*SEVERAL_BYTES, *ONE_BYTE]
+    for start in range(0, len(sample), GROUP):
+        lines = b"\n".join(sample[start : start + GROUP])
+        options = {"steps": 1, "chunk_size": len(lines), "cp_isolation": isolated}
+        matches = from_bytes(lines, **options) or from_bytes(lines, threshold=2, **options)
+        least = min((match.chaos for match in matches), default=0)
+        for match in matches:
+            if match.chaos <= least + NEARLY_AS_CLEAN:
+                for name in match.could_be_from_charset:
+                    fits[name] += 1
+                    coherence[name] += match.coherence
+    for name in HARDLY_USED:
+        if _is_strange(sample, name):
+            fits[name] = 0
+    likely = [name for name in isolated if fits[name] and fits[name] >= 0.9 * max(fits.values())]
+    means = {name: coherence[name] / fits[name] for name in likely}
+    likely = [name for name in likely if means[name] > max(means.values()) - CLEAR_LEAD]
+    texts: dict[str, str] = {}
+    for name in sorted(likely, key=means.__getitem__, reverse=True):
+        texts.setdefault(b"\n".join(sample).decode(name, "replace"), name)
+    return list(texts.values())
+
+
+def _is_western(sample: list[bytes]) -> bool:
+    """Return whether hardly any character of lines, read as cp1252, is not Western."""
+    runs = re.findall(r"[^\x00-\x7f]+", b"\n".join(sample).decode("cp1252", "replace"))
+    western = sum(char in WESTERN for char in "".join(runs))
+    alone = sum(len(run) == 1 for run in runs)
+    return western >= 0.98 * len("".join(runs)) and alone > 0.3 * len(runs)
+
+
+def _is_strange(sample: list[bytes], encoding: str) -> bool:
+    """Return whether much of lines, read as an encoding, is what its language hardly uses."""
+    odd = re.sub(r"[\x00-\x7f]", "", b"\n".join(sample).decode(encoding, "replace"))
+    return len(re.findall(HARDLY_USED[encoding], odd)) > 0.2 * len(odd)
+
+
+def _decodes(data: bytes, encoding: str) -> bool:
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _looks(sample: list[bytes], encodings: list[str]) -> list[str]:
+    """Return how the first place that tells encodings apart looks in each of them."""
+    others = encodings if len(encodings) > 1 else [*encodings, "ascii"]
+    for line in sample:
+        texts = [line.decode(name, "replace") for name in others]
+        start = len(os.path.commonprefix(texts))
+        if len(set(texts)) == len(texts):
+            break
+    edge = r'[,;\t"]'
+    before = re.split(edge, texts[0][:start])[-1][-8:]
+    return [before + re.split(edge, text[start:])[0][:12] for text in texts[: len(encodings)]]
+
+
+def _choices(encodings: list[str], looks: list[str]) -> str:
+    """Return what to do where the encoding is not clear: the likeliest, and how each would look."""
+    names = dict(zip(reversed(looks), reversed(encodings), strict=True))
+    choices = [f"--encoding {name} ({look!r})" for look, name in reversed(names.items())][:4]
+    right = f"the one whose text is right: {', '.join(choices)}" if choices else "--encoding"
+    return f"its encoding is not clear: save it {AS_UTF_8}, or give {right}"
