@@ -74,9 +74,8 @@ def rows_to_ask(rows: pd.DataFrame, ask_coded: bool, equal_once: bool) -> pd.Ser
         print(f"{human.sum():,} rows that people coded {what}")
     if equal_once:
         equal = rows["message"][asked].duplicated().reindex(rows.index, fill_value=False)
-        print(
-            f"{equal.sum():,} comments equal another and are not asked ({equal.mean():.1%} saved)"
-        )
+        saved = equal.sum() / max(asked.sum(), 1)
+        print(f"{equal.sum():,} comments equal another and are not asked: {saved:.1%} saved")
         asked &= ~equal
     if not asked.any():
         raise UserError("people coded all rows: there is nothing to ask; run jsonl_to_csv.py")

@@ -230,6 +230,96 @@ def test_a_batch_that_ends_early_keeps_its_answers_and_the_rest_is_retried(
     assert provider.charged == Counter(ids)
 
 
+@pytest.mark.parametrize("ending", ["late", "short"])
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_batch_that_ends_before_its_answers_show_is_waited_for_and_not_paid_again(
+    serve, requests, ending, wrapped
+):
+    provider = serve(polls=3, wrapped=wrapped)
+    ids = requests(10)
+    provider.endings += [ending, ending]
+    submit(provider, "--wait-for-rows", "60")
+    assert answered() == ids and provider.charged == Counter(ids)
+    assert provider.calls["GET /v1/batches/batch"] == 2 * 6
+
+
+@pytest.mark.parametrize("ending", ["late", "short"])
+def test_rows_that_a_completed_batch_never_shows_are_told_and_missing_only_if_the_user_says_so(
+    serve, requests, ending, capsys
+):
+    provider = serve(polls=10**6)
+    ids = requests(10)
+    provider.endings += [ending, "completed"]
+    break_off(provider)
+    provider.faults.clear()
+    for batch in provider.batches.values():
+        batch["polls"] = 1
+    shown = ids[5:] if ending == "late" else None
+    for _ in range(2):
+        with pytest.raises(UserError, match="batch-000000 is completed, and . of its 5 requests"):
+            submit(provider)
+        assert shown is None or answered() == shown
+    assert [job["status"] for job in jobs()] == ["completed", "collected"]
+    submit(provider, "--accept-missing")
+    missing = 10 - len(answered())
+    assert f"{missing}  came back without an answer" in capsys.readouterr().out
+    provider.polls = 1
+    jsonl_to_csv.main([])
+    submit(provider, "--requests-file", str(DATAS / "retry_v2.jsonl"), "--accept-missing")
+    assert sum(provider.charged.values()) == 10 + missing
+
+
+@pytest.mark.parametrize("refuses", ["429", "failed"])
+def test_what_is_refused_for_a_limit_waits_and_those_under_way_are_fetched(
+    serve, requests, refuses
+):
+    provider = serve(polls=4)
+    provider.most, provider.refuses = 2, refuses
+    ids = requests(30)
+    submit(provider, "--max-retries", "0")
+    assert answered() == ids and provider.charged == Counter(ids)
+    assert max(open_at_once(provider)) == 2
+
+
+def open_at_once(provider):
+    """Return how many batches were under way whenever one was made, as their numbers tell."""
+    made = [batch for batch in provider.batches.values() if not batch["full"]]
+    return [batch["beside"] + 1 for batch in made]
+
+
+@pytest.mark.parametrize("refuses", ["429", "failed"])
+def test_a_limit_that_others_use_up_ends_the_run_with_nothing_lost(serve, requests, refuses):
+    provider = serve()
+    provider.most, provider.refuses = 0, refuses
+    ids = requests(10)
+    with pytest.raises(UserError, match="takes no batch for now.*run the same command again later"):
+        submit(provider, "--max-retries", "0")
+    assert not provider.charged
+    provider.most = 10
+    submit(provider)
+    assert answered() == ids and provider.charged == Counter(ids)
+
+
+def test_no_more_batches_than_asked_for_are_under_way(serve, requests):
+    provider = serve(polls=3)
+    ids = requests(40)
+    submit(provider, "--max-batches-under-way", "3")
+    assert answered() == ids and provider.charged == Counter(ids)
+    assert max(open_at_once(provider)) == 3
+
+
+def test_an_error_in_sending_does_not_strand_the_batches_that_are_paid_for(serve, requests):
+    provider = serve(polls=3)
+    ids = requests(20)
+    provider.fault("POST /v1/files", "slow 0", times=2)
+    provider.fault("POST /v1/files", "402", times=1)
+    with pytest.raises(UserError, match="answers 402"):
+        submit(provider)
+    assert answered() == ids[:10]
+    submit(provider)
+    assert answered() == ids and provider.charged == Counter(ids)
+
+
 @pytest.mark.parametrize("wrapped", [True, False])
 def test_a_completed_batch_with_only_an_error_file_is_all_failures(
     serve, requests, capsys, wrapped

@@ -227,6 +227,7 @@ class Provider(ThreadingHTTPServer):
             "polls": self.polls,
             "ending": self.endings.pop(0) if self.endings else "completed",
             "full": full,
+            "beside": self.under_way,
         }
         self.batches[batch["id"]] = batch
         batch["ending"] = "failed" if full else batch["ending"]
@@ -386,7 +387,7 @@ class Handler(BaseHTTPRequestHandler):
 
 def visible(batch: JsonObject) -> JsonObject:
     """Return what the API says of a batch."""
-    hidden = ("polls", "ending", "answers", "total", "full", "at first")
+    hidden = ("polls", "ending", "answers", "total", "full", "beside", "at first")
     return {key: value for key, value in batch.items() if key not in hidden}
 
 
