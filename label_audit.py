@@ -1,4 +1,4 @@
-"""Step 3a: labels that are probably wrong, and near-duplicates labelled differently.
+"""Step 3c: labels that are probably wrong, and near-duplicates labelled differently.
 
 audit.xlsx lists them for people to look at, the most doubtful first. Where a label is wrong, choose
 the right class in `corrected`, and leave the cell empty where it is right. Then run

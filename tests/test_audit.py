@@ -1,4 +1,4 @@
-"""Step 3a: improbable labels, duplicates that disagree, and corrections read back."""
+"""Step 3c: improbable labels, duplicates that disagree, and corrections read back."""
 
 import json
 import shutil
