@@ -16,7 +16,7 @@ from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import write_csv
 from pipeline.people.sample import allocate
-from pipeline.sheets.coding import write_sheet
+from pipeline.sheets.coding import read_filled_in, update_sheet, write_sheet
 from pre_process.sample import coders
 
 SHARES = [0.13, 0.43, 0.09, 0.35]
@@ -782,3 +782,17 @@ def test_a_coder_s_sheet_that_was_sorted_and_shortened_gives_each_comment_its_cl
     assert [coder["coded"] for coder in result()["coders"]] == [57, 60]
     after = pd.read_csv(SHEETS / "human_labels.csv").set_index("custom_id")["class"]
     assert after.to_dict() == before.to_dict()
+
+
+def test_a_comment_with_the_signs_that_a_sheet_escapes_is_known_again(codebook, capsys):
+    texts = ["_x0041_ b", "line_x000D_end", "_x005F_x0041_", "plain"]
+    frame = pd.DataFrame({"custom_id": ["001", "codebook", "row", "=1"], "message": texts})
+    path = Path("sheet.xlsx")
+    write_sheet(frame.assign(coder="", **{"class": ["1", "", "2", ""]}), codebook, "class", path)
+    update_sheet(frame.assign(coder="x", **{"class": ""}), codebook, "class", path)
+    assert "brought sheet.xlsx up to date" in capsys.readouterr().out
+    found = read_filled_in(path, codebook, "class", frame[::-1], "")
+    assert found["message"].tolist() == texts
+    assert found["label"].tolist() == [1, -1, 2, -1]
+    assert found["place"].tolist() == [3, 2, 1, 0]
+    assert found.index.tolist() == [2, 3, 4, 5]
