@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
 
     folder = Path(args.audit_dir)
     suspects.check_folder(folder)
-    rows = suspects.rows_to_audit(labelled, args.splits_dir)
+    rows = suspects.rows_to_audit(labelled, args.splits_dir, codebook)
     groups = near_duplicates(rows["message"].tolist(), args.similarity)
     suspects.refuse_few_messages(args.labeled_file, rows, groups, args.folds, codebook)
     folds = split_folds(rows["class"].to_numpy(), groups, args.folds, args.seed)

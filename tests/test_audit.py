@@ -127,6 +127,10 @@ def test_no_test_row_is_listed_and_each_row_stays_in_its_split_once_labels_are_c
     table.loc[wrong, "class"] = (table.loc[wrong, "class"] + 1) % 4
     write_csv(table, "pre_process/purged_labeled_v2.csv")
     assert split_again() == before
+    with open("prompt.txt", "a", encoding="utf-8") as prompt:
+        prompt.write("\nQuotations count as their speaker means them.\n")
+    with pytest.raises(UserError, match="split with another codebook than ./prompt.txt: run split"):
+        label_audit.main(["--model-path", tiny_bert, "--audit-dir", "results/audit_2"])
 
 
 def test_rows_that_are_not_split_yet_may_become_test_rows_and_are_left_out(
