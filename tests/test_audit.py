@@ -157,6 +157,9 @@ def test_what_people_coded_is_no_suspect_and_helps_to_find_those(flipped, tiny_b
     assert set(names) == {row["custom_id"] for row in listed} - human
     assert "row-301" in names, "a silver label that differs from people's in a near-duplicate"
     assert result["rows"] == everything["rows"] - len(human)
+    write_csv(table.assign(coded_by="human"), "pre_process/purged_labeled_v2.csv")
+    with pytest.raises(UserError, match="people coded all labelled rows"):
+        audit(tiny_bert)
 
 
 def test_an_audit_never_overwrites_what_people_filled_in(flipped, tiny_bert):

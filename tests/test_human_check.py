@@ -746,6 +746,8 @@ def test_a_second_sample_with_another_codebook_may_take_rows_of_the_first(labell
     again = ["--sheets-dir", "pre_process/human_check_2"]
     human_sample.main([*SMALL[:2], "--min-per-class", "25", *again])
     first, second = sampled(), sampled(Path("pre_process/human_check_2"))
+    human_sample.main([*SMALL, "--sheets-dir", "pilot_study"])
+    assert Path("pilot_study/sample.csv").is_file()
     assert len(second) == 60 and set(second["custom_id"]) & set(first["custom_id"])
 
 

@@ -43,8 +43,10 @@ def rows_to_audit(rows: pd.DataFrame, splits_dir: str, codebook: Codebook) -> pd
     An audit of test rows would correct only those labels of theirs that a model disputes, and so
     favour that model in the comparison. With an empty `splits_dir` all rows are returned. Raises
     UserError where there are no splits, other rows are in them, or they were drawn with another
-    codebook, so that the next ones are drawn anew.
+    codebook, so that the next ones are drawn anew; and where people coded all rows.
     """
+    if coded_by_people(rows).all():
+        raise UserError("people coded all labelled rows: there is no silver label to look at")
     if not splits_dir:
         print("auditing all rows: do not compare models on test rows that were corrected by it")
         return rows
