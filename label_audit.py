@@ -1,4 +1,4 @@
-"""Step 3a: labels that are probably wrong, and near-duplicates labelled differently.
+"""Step 3c: labels that are probably wrong, and near-duplicates labelled differently.
 
 audit.xlsx lists them for people to look at, the most doubtful first. Where a label is wrong, choose
 the right class in `corrected`, and leave the cell empty where it is right. Then run
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
 
     folder = Path(args.audit_dir)
     suspects.check_folder(folder)
-    rows = suspects.rows_to_audit(labelled, args.splits_dir)
+    rows = suspects.rows_to_audit(labelled, args.splits_dir, codebook)
     groups = near_duplicates(rows["message"].tolist(), args.similarity)
     suspects.refuse_few_messages(args.labeled_file, rows, groups, args.folds, codebook)
     folds = split_folds(rows["class"].to_numpy(), groups, args.folds, args.seed)

@@ -5,7 +5,7 @@ label is by now, and draws only rows that are new: a test row stays one.
 
 Reads   INPUT_FILE (from jsonl_to_csv.py, or any CSV with custom_id, message, class)
         OUTPUT_DIR/train.csv, validation.csv, test.csv, splits.json, where there are
-        HUMAN_SAMPLES/sample.csv and pilot/sample.csv, where there are (from human_sample.py)
+        HUMAN_SAMPLES/sample.csv and pilot*/sample.csv, where there are (from human_sample.py)
 Writes  OUTPUT_DIR/train.csv, validation.csv, test.csv, splits.json
 Run     python split_dataset.py
 """
@@ -19,20 +19,14 @@ from pipeline.common.cli import UserError, parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import JsonObject, check_outputs, write_csv, write_json
 from pipeline.common.rows import read_messages
-from pipeline.common.splits import (
-    RECORD,
-    SPLITS,
-    add_new_rows,
-    draw_splits,
-    kept_splits,
-)
+from pipeline.common.splits import RECORD, SPLITS, add_new_rows, draw_splits, kept_splits
 from pipeline.people.held_out import keep_samples
 
 # ---------------------------------------------------------------------------------------------
 STUDY = "."  # the folder of a study: all default paths but those of models lie in it
 INPUT_FILE = "./pre_process/purged_labeled_v2.csv"  # custom_id, message, class
 PROMPT_FILE = "./prompt.txt"  # the codebook
-HUMAN_SAMPLES = "./pre_process/human_check*"  # folders whose sample stays in test, whose pilot out
+HUMAN_SAMPLES = "./pre_process/human_check*"  # folders whose sample stays in test, whose pilots out
 OUTPUT_DIR = "./pre_process/evaluation"  # train.csv, validation.csv and test.csv go there
 TEST_SIZE = 0.2  # share of all rows
 VALIDATION_SIZE = 0.1  # share of all rows

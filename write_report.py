@@ -2,7 +2,7 @@
 
 Reads   RESULTS_DIR/*/metrics.json and predictions.csv (from the evaluation steps 5, 7, 8 and 10)
         where there: comparison.json and figures (step 12), human_check.json (step 13b), audit.json
-        (step 3a), LABELS_RECORD (step 3), SPLITS_RECORD (step 3b), the trainings' training.json
+        (step 3c), LABELS_RECORD (step 3), SPLITS_RECORD (step 3b), the trainings' training.json
         (steps 6 and 9); PROMPT_FILE (the codebook)
 Writes  RESULTS_DIR/report.html, the page in one file, and methods.md
 Run     python write_report.py

@@ -1,4 +1,4 @@
-"""Step 3a: improbable labels, duplicates that disagree, and corrections read back."""
+"""Step 3c: improbable labels, duplicates that disagree, and corrections read back."""
 
 import json
 import shutil
@@ -127,6 +127,10 @@ def test_no_test_row_is_listed_and_each_row_stays_in_its_split_once_labels_are_c
     table.loc[wrong, "class"] = (table.loc[wrong, "class"] + 1) % 4
     write_csv(table, "pre_process/purged_labeled_v2.csv")
     assert split_again() == before
+    with open("prompt.txt", "a", encoding="utf-8") as prompt:
+        prompt.write("\nQuotations count as their speaker means them.\n")
+    with pytest.raises(UserError, match="split with another codebook than ./prompt.txt: run split"):
+        label_audit.main(["--model-path", tiny_bert, "--audit-dir", "results/audit_2"])
 
 
 def test_rows_that_are_not_split_yet_may_become_test_rows_and_are_left_out(
@@ -153,6 +157,9 @@ def test_what_people_coded_is_no_suspect_and_helps_to_find_those(flipped, tiny_b
     assert set(names) == {row["custom_id"] for row in listed} - human
     assert "row-301" in names, "a silver label that differs from people's in a near-duplicate"
     assert result["rows"] == everything["rows"] - len(human)
+    write_csv(table.assign(coded_by="human"), "pre_process/purged_labeled_v2.csv")
+    with pytest.raises(UserError, match="people coded all labelled rows"):
+        audit(tiny_bert)
 
 
 def test_an_audit_never_overwrites_what_people_filled_in(flipped, tiny_bert):

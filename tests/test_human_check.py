@@ -16,7 +16,7 @@ from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import write_csv
 from pipeline.people.sample import allocate
-from pipeline.sheets.coding import write_sheet
+from pipeline.sheets.coding import read_filled_in, update_sheet, write_sheet
 from pre_process.sample import coders
 
 SHARES = [0.13, 0.43, 0.09, 0.35]
@@ -547,3 +547,254 @@ def test_simulated_coders_err_at_their_rates_and_the_corrected_shares_cover_the_
     Path("results/human_check/human_check.json").write_text(json.dumps(found), encoding="utf-8")
     with pytest.raises(UserError, match="shares of Negative do not cover the true ones"):
         coders.main([*options, *check])
+
+
+def edit_the_sheet(*gone):
+    """Write the labelled rows as an edited sheet gives them: sorted, shortened, without a title."""
+    for path in ("pre_process/purged_labeled_v2.csv", "truth.csv"):
+        table = pd.read_csv(path, dtype=str)
+        left = table[~table["message"].isin(gone)].sort_values("message")
+        ids = [f"row-{n}" for n in range(1, len(left) + 1)]
+        write_csv(left.assign(custom_id=ids), path)
+
+
+def test_a_coded_sample_stands_when_the_sheet_was_sorted_and_rows_were_deleted_in_it(
+    labelled, capsys
+):
+    human_sample.main(SMALL)
+    code_all()
+    human_check.main([])
+    before, test = result(), pd.read_csv("pre_process/evaluation/human_test.csv")
+    drawn = sampled()
+    outside = ["评论 11", "评论 12", "评论 13"]
+    assert not set(outside) & set(drawn["message"])
+    edit_the_sheet(*outside, drawn["message"][0])
+    capsys.readouterr()
+    human_check.main([])
+    said = capsys.readouterr().out
+    assert "1 rows of the sample are not in ./pre_process/purged_labeled_v2.csv by now" in said
+    assert "have another label" not in said
+    after = result()
+    assert {key: after[key] for key in after if key != "settings"} == {
+        key: before[key] for key in before if key != "settings"
+    }
+    assert pd.read_csv("pre_process/evaluation/human_test.csv").equals(test)
+    split_dataset.main([])
+    held_out = set(pd.read_csv("pre_process/evaluation/test.csv")["message"])
+    assert set(drawn["message"][1:]) <= held_out
+    human_sample.main([*SMALL, "--sheets-dir", "pre_process/human_check_2"])
+    second = sampled(Path("pre_process/human_check_2"))
+    assert not set(second["message"]) & set(drawn["message"])
+
+
+def test_test_rows_that_moved_in_the_sheet_since_the_split_are_known(labelled):
+    test = set(pd.read_csv("pre_process/evaluation/test.csv")["message"])
+    edit_the_sheet()
+    human_sample.main(SMALL)
+    rows = pd.read_csv("pre_process/purged_labeled_v2.csv").set_index("custom_id")["message"]
+    drawn = sampled()
+    assert set(drawn["message"]) <= test
+    assert rows[drawn["custom_id"]].tolist() == drawn["message"].tolist()
+
+
+def test_the_final_classes_are_written_for_other_steps_the_pilot_s_into_its_folder(labelled):
+    human_sample.main(SMALL)
+    adjudicate()
+    found = pd.read_csv(SHEETS / "human_labels.csv")
+    assert list(found) == ["custom_id", "message", "class"]
+    silver = sampled().set_index("custom_id")["class"]
+    assert found["custom_id"].tolist() == silver.index[2:].tolist(), "two rows are undecided"
+    assert found["class"].tolist() == silver[found["custom_id"]].tolist()
+    fill(SHEETS / "adjudication.xlsx", lambda row: 3, "adjudicated")
+    human_check.main([])
+    found = pd.read_csv(SHEETS / "human_labels.csv").set_index("custom_id")["class"]
+    assert len(found) == 60 and found[silver.index[:2]].tolist() == [3, 3]
+    human_sample.main(["--pilot", *SMALL])
+    for name in ("coder1", "coder2"):
+        fill(SHEETS / "pilot" / f"{name}.xlsx", lambda row: labelled[row])
+    human_check.main(["--pilot"])
+    assert len(pd.read_csv(SHEETS / "pilot/human_labels.csv")) == 60
+
+
+def by_people(*names):
+    """Mark rows as coded by people in the labelled rows, and split these."""
+    table = pd.read_csv("pre_process/purged_labeled_v2.csv", dtype=str)
+    table["coded_by"] = np.where(table["custom_id"].isin(names), "human", "")
+    write_csv(table, "pre_process/purged_labeled_v2.csv")
+    split_dataset.main([])
+    return table
+
+
+def test_rows_that_people_coded_are_not_drawn_again_and_count_as_known_in_the_shares(labelled):
+    human = [f"row-{n}" for n in range(0, 1000, 5)]
+    table = by_people(*human)
+    silver = table[table["coded_by"] == ""]["class"].astype(int).value_counts().sort_index()
+    known = table[table["coded_by"] != ""]["class"].astype(int).value_counts().sort_index()
+    human_sample.main(SMALL)
+    assert not set(sampled()["custom_id"]) & set(human)
+    code_all()
+    human_check.main([])
+    found = result()
+    strata = found["sample"]["strata"]
+    assert [stratum["population"] for stratum in strata] == silver.tolist()
+    assert [stratum["by_people"] for stratum in strata] == known.tolist()
+    assert found["sample"]["population"] == 1000
+    weights = pd.read_csv("pre_process/evaluation/human_test.csv")["weight"]
+    assert weights.sum() == pytest.approx(800)
+    for k, share in enumerate(found["shares"]):
+        right = (silver[k] + known[k]) / 1000
+        assert share["naive"] == pytest.approx(right)
+        assert share["corrected"] == pytest.approx(right), "coders gave every row its silver label"
+        low, high = share["corrected_ci95"]
+        assert known[k] / 1000 < low < right < high < (known[k] + 800) / 1000
+    report = Path("results/human_check/report.txt").read_text(encoding="utf-8")
+    assert "Sample: 60 of 800 rows with a silver label, stratified" in report
+    assert "among all labelled rows, 200 of which people coded before, with" in report
+
+
+def test_where_people_coded_all_rows_there_is_nothing_to_check(labelled):
+    by_people(*labelled)
+    for pilot in ([], ["--pilot"]):
+        with pytest.raises(UserError) as error:
+            human_sample.main([*SMALL, *pilot])
+        assert str(error.value) == (
+            "./pre_process/purged_labeled_v2.csv: people coded all of its 1,000 rows: there is no "
+            "silver label to check, and no sample to draw"
+        )
+    assert not SHEETS.exists()
+
+
+TWO = "Is it about gender?\n[0] yes: it is\n[1] no: it is not\n"
+
+
+def refine(text=TWO, classes=2):
+    """Change the codebook, have all rows labelled anew by it, and split them."""
+    Path("prompt.txt").write_text(text, encoding="utf-8")
+    table = pd.read_csv("truth.csv")
+    write_csv(table.assign(**{"class": table["class"] % classes}), "purged.csv")
+    shutil.move("purged.csv", "pre_process/purged_labeled_v2.csv")
+    split_dataset.main([])
+
+
+def test_each_codebook_has_a_pilot_of_its_own_and_finds_it_again(labelled):
+    first = Path("prompt.txt").read_text(encoding="utf-8")
+    draw, score = ["--pilot", *SMALL], ["--pilot"]
+    human_sample.main(draw)
+    refine()
+    with pytest.raises(
+        UserError, match="pilot_2/sample.json not found: run human_sample.py --pilo"
+    ):
+        human_check.main(score)
+    human_sample.main(draw)
+    ids = [set(sampled(SHEETS / name)["custom_id"]) for name in ("pilot", "pilot_2")]
+    assert not ids[0] & ids[1], "there are enough other rows"
+    for name in ("coder1", "coder2"):
+        fill(SHEETS / "pilot_2" / f"{name}.xlsx", lambda row: labelled[row] % 2)
+        fill(SHEETS / "pilot" / f"{name}.xlsx", lambda row: labelled[row])
+    human_check.main(score)
+    assert result("results/human_check/pilot_2")["class_names"] == ["yes", "no"]
+    assert not Path("results/human_check/pilot").exists()
+    with pytest.raises(UserError, match="pilot_2/sample.csv is there already"):
+        human_sample.main(draw)
+    Path("prompt.txt").write_text(first, encoding="utf-8")
+    human_check.main(score)
+    assert len(result("results/human_check/pilot")["class_names"]) == 4
+
+
+def test_a_class_that_an_earlier_pilot_used_up_is_drawn_again_by_another_codebook(labelled, capsys):
+    outside = pd.concat(
+        [pd.read_csv(f"pre_process/evaluation/{name}.csv") for name in ("train", "validation")]
+    )
+    rare = outside.sort_values("class", key=lambda column: column != 2)["custom_id"][:60]
+    human_sample.main(["--pilot", *SMALL])
+    pilot = sampled(SHEETS / "pilot")
+    pilot["custom_id"] = rare.to_numpy()
+    pilot["message"] = outside.set_index("custom_id")["message"][rare].to_numpy()
+    write_csv(pilot, SHEETS / "pilot/sample.csv")
+    table = pd.read_csv("pre_process/purged_labeled_v2.csv")
+    held_out = set(pd.read_csv("pre_process/evaluation/test.csv")["custom_id"])
+    Path("prompt.txt").write_text(TWO.replace("[1]", "[1] rare: x\n[2]"), encoding="utf-8")
+    free = sorted(set(table["custom_id"]) - held_out - set(rare))[:3]
+    anew = np.where(table["custom_id"].isin([*rare, *free]), 1, table["class"] % 2 * 2)
+    anew = np.where(table["custom_id"].isin(sorted(held_out)[:20]), 1, anew)
+    write_csv(table.assign(**{"class": anew}), "pre_process/purged_labeled_v2.csv")
+    split_dataset.main([])
+    capsys.readouterr()
+    human_sample.main(["--pilot", *SMALL])
+    again = sampled(SHEETS / "pilot_2")
+    common = set(again["custom_id"]) & set(rare)
+    assert common and (again["class"] == 1).sum() >= 8
+    assert f"{len(common)} of the 60 rows were coded before, with another codebook" in (
+        capsys.readouterr().out
+    )
+    human_sample.main(SMALL)
+    drawn = set(sampled()["custom_id"])
+    assert not drawn & (set(rare) | set(again["custom_id"]))
+
+
+def test_no_row_of_a_pilot_gets_into_a_sample_whatever_its_codebook(labelled):
+    everything = ["--test-file", "", "--sample-size", "990", "--min-per-class", "2"]
+    human_sample.main(["--pilot", *everything])
+    refine()
+    with pytest.raises(UserError, match="earlier samples hold them: label more"):
+        human_sample.main(["--test-file", "", "--min-per-class", "2"])
+
+
+def test_a_second_sample_with_another_codebook_may_take_rows_of_the_first(labelled):
+    human_sample.main(["--sample-size", "190", "--min-per-class", "8"])
+    refine()
+    again = ["--sheets-dir", "pre_process/human_check_2"]
+    human_sample.main([*SMALL[:2], "--min-per-class", "25", *again])
+    first, second = sampled(), sampled(Path("pre_process/human_check_2"))
+    human_sample.main([*SMALL, "--sheets-dir", "pilot_study"])
+    assert Path("pilot_study/sample.csv").is_file()
+    assert len(second) == 60 and set(second["custom_id"]) & set(first["custom_id"])
+
+
+def test_a_coded_sheet_of_another_sample_or_codebook_is_refused(labelled):
+    human_sample.main(SMALL)
+    human_sample.main([*SMALL, "--sheets-dir", "pre_process/human_check_2"])
+    code_all()
+    mine = (SHEETS / "coder1.xlsx").read_bytes()
+    shutil.copy("pre_process/human_check_2/coder1.xlsx", SHEETS)
+    with pytest.raises(UserError, match="coder1.xlsx, row 2: the comment is none of sample.csv"):
+        human_check.main([])
+    (SHEETS / "coder1.xlsx").write_bytes(mine)
+    Path("two.txt").write_text(TWO, encoding="utf-8")
+    table = sampled()[["custom_id", "message"]].assign(**{"class": "1"})
+    write_sheet(table, read_codebook("two.txt"), "class", SHEETS / "coder2.xlsx")
+    with pytest.raises(UserError, match="coder2.xlsx was made with another codebook than ./prompt"):
+        human_check.main([])
+
+
+def test_a_coder_s_sheet_that_was_sorted_and_shortened_gives_each_comment_its_class(labelled):
+    human_sample.main(SMALL)
+    code_all()
+    human_check.main([])
+    before = pd.read_csv(SHEETS / "human_labels.csv").set_index("custom_id")["class"]
+    book = openpyxl.load_workbook(SHEETS / "coder1.xlsx")
+    sheet = book["comments"]
+    table = [[cell.value for cell in cells] for cells in sheet.iter_rows(min_row=2)]
+    for number, values in enumerate(sorted(table, key=lambda row: row[1]), start=2):
+        for column, value in enumerate(values, start=1):
+            sheet.cell(number, column).value = value
+    sheet.delete_rows(5, 3)
+    book.save(SHEETS / "coder1.xlsx")
+    human_check.main([])
+    assert [coder["coded"] for coder in result()["coders"]] == [57, 60]
+    after = pd.read_csv(SHEETS / "human_labels.csv").set_index("custom_id")["class"]
+    assert after.to_dict() == before.to_dict()
+
+
+def test_a_comment_with_the_signs_that_a_sheet_escapes_is_known_again(codebook, capsys):
+    texts = ["_x0041_ b", "line_x000D_end", "_x005F_x0041_", "plain"]
+    frame = pd.DataFrame({"custom_id": ["001", "codebook", "row", "=1"], "message": texts})
+    path = Path("sheet.xlsx")
+    write_sheet(frame.assign(coder="", **{"class": ["1", "", "2", ""]}), codebook, "class", path)
+    update_sheet(frame.assign(coder="x", **{"class": ""}), codebook, "class", path)
+    assert "brought sheet.xlsx up to date" in capsys.readouterr().out
+    found = read_filled_in(path, codebook, "class", frame[::-1], "")
+    assert found["message"].tolist() == texts
+    assert found["label"].tolist() == [1, -1, 2, -1]
+    assert found["place"].tolist() == [3, 2, 1, 0]
+    assert found.index.tolist() == [2, 3, 4, 5]

@@ -6,6 +6,7 @@ import pytest
 import split_dataset
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
+from pipeline.common.files import write_csv
 from pipeline.common.rows import read_messages
 
 SHARES = (0.131, 0.43, 0.088, 0.351)
@@ -126,3 +127,91 @@ def test_splitting_nothing_but_coded_rows_is_refused(write_rows):
     with pytest.raises(UserError, match="no row is left for train: people coded all of them"):
         split(path)
     split(path, "--human-samples", "")
+
+
+def messages_of(parts):
+    return {name: set(part["message"]) for name, part in parts.items()}
+
+
+def moved(rows, *gone):
+    """Return rows as an edited sheet has them: sorted, some deleted, the title row too."""
+    left = sorted((row for row in rows if row[1] not in gone), key=lambda row: row[1][::-1])
+    return [(f"row-{n}", message, k) for n, (_, message, k) in enumerate(left, start=1)]
+
+
+@pytest.mark.parametrize("group", [GROUPED, "--no-group-duplicates"])
+def test_a_row_stays_in_its_split_when_labels_are_corrected_and_the_sheet_is_edited(
+    write_rows, capsys, group
+):
+    rows = labelled_rows(400)
+    rows += [(f"more-{n}", f"评论 {n}", rows[n][2]) for n in range(0, 400, 9)]
+    before = split(write_rows("rows.csv", rows), group)
+    corrected = [
+        (custom_id, message, (k + (int(message[3:]) % 11 == 0)) % 4)
+        for custom_id, message, k in rows
+    ]
+    after = split(write_rows("rows.csv", corrected), group)
+    assert messages_of(after) == messages_of(before)
+    labels = {custom_id: k for custom_id, _, k in corrected}
+    for part in after.values():
+        assert part["class"].tolist() == [labels[custom_id] for custom_id in part["custom_id"]]
+    gone = ("评论 7", "评论 8", "评论 310")
+    capsys.readouterr()
+    edited = split(write_rows("rows.csv", moved(corrected, *gone)), group)
+    assert "0 are new and are drawn, 3 are gone" in capsys.readouterr().out
+    assert {name: texts - set(gone) for name, texts in messages_of(before).items()} == (
+        messages_of(edited)
+    )
+
+
+def test_new_rows_are_drawn_in_the_same_shares_and_old_ones_stay(write_rows):
+    rows = labelled_rows(1_000)
+    first = split(write_rows("rows.csv", rows[::2]))
+    both = split(write_rows("rows.csv", rows))
+    for name, share in (("train", 0.7), ("validation", 0.1), ("test", 0.2)):
+        assert messages_of(first)[name] <= messages_of(both)[name]
+        for k in range(4):
+            of_class = sum(row[2] == k for row in rows)
+            assert (both[name]["class"] == k).sum() == pytest.approx(share * of_class, abs=1.01)
+    assert sum(map(len, both.values())) == 1_000
+    again = split(write_rows("rows.csv", rows))
+    assert all(again[name].equals(both[name]) for name in both)
+
+
+def test_another_codebook_or_other_settings_draw_all_rows_anew(write_rows, capsys):
+    path = write_rows("rows.csv", labelled_rows(300))
+    first = split(path)
+    split(path, "--validation-size", "0.15")
+    assert "drawing new splits: validation_size of out/splits.json" in capsys.readouterr().out
+    corrected = [(a, b, (k + (n % 9 == 0)) % 4) for n, (a, b, k) in enumerate(labelled_rows(300))]
+    write_rows("rows.csv", corrected)
+    assert messages_of(split(path)) != messages_of(first)
+    capsys.readouterr()
+    with open("prompt.txt", "a", encoding="utf-8") as prompt:
+        prompt.write("\nQuotations count as their speaker means them.\n")
+    split(path)
+    assert "drawing new splits: codebook_sha256 of" in capsys.readouterr().out
+
+
+def test_coded_rows_that_moved_in_the_sheet_still_go_to_test_and_pilot_rows_out_of_it(write_rows):
+    rows = labelled_rows(300)
+    sample, pilots = rows[:200:10], (rows[5:300:30], rows[7:300:30])
+    write_rows("pre_process/human_check/sample.csv", sample)
+    write_rows("pre_process/human_check/pilot/sample.csv", pilots[0])
+    write_rows("pre_process/human_check/pilot_2/sample.csv", pilots[1])
+    gone = [sample[0][1], pilots[0][0][1], pilots[1][0][1]]
+    parts = messages_of(split(write_rows("rows.csv", moved(rows, *gone))))
+    assert {message for _, message, _ in sample[1:]} <= parts["test"]
+    for pilot in pilots:
+        assert not {message for _, message, _ in pilot} & parts["test"]
+
+
+def test_rows_that_people_coded_say_so_in_each_split(write_rows):
+    rows = pd.DataFrame(labelled_rows(300), columns=["custom_id", "message", "class"])
+    human = set(rows["custom_id"][::7])
+    rows["coded_by"] = ["human" if name in human else "" for name in rows["custom_id"]]
+    write_csv(rows, "rows.csv")
+    for _ in range(2):
+        parts = pd.concat(split("rows.csv").values())
+        assert set(parts["custom_id"][parts["coded_by"] == "human"]) == human
+        assert (parts["coded_by"] == "human").sum() == len(human)

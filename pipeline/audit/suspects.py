@@ -10,8 +10,9 @@ from cleanlab.filter import find_label_issues
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
-from pipeline.common.files import check_outputs, write_json
+from pipeline.common.files import check_outputs, read_json, write_json
 from pipeline.common.rows import coded_by_people, find_rows
+from pipeline.common.splits import RECORD as SPLITS_RECORD
 from pipeline.common.splits import read_splits
 from pipeline.sheets.coding import is_filled_in, write_sheet
 
@@ -36,13 +37,16 @@ class Suspects:
     disputed: np.ndarray
 
 
-def rows_to_audit(rows: pd.DataFrame, splits_dir: str) -> pd.DataFrame:
+def rows_to_audit(rows: pd.DataFrame, splits_dir: str, codebook: Codebook) -> pd.DataFrame:
     """Return those of the labelled rows that are split and no test rows; say what is left out.
 
     An audit of test rows would correct only those labels of theirs that a model disputes, and so
     favour that model in the comparison. With an empty `splits_dir` all rows are returned. Raises
-    UserError where there are no splits, or other rows are in them.
+    UserError where there are no splits, other rows are in them, or they were drawn with another
+    codebook, so that the next ones are drawn anew; and where people coded all rows.
     """
+    if coded_by_people(rows).all():
+        raise UserError("people coded all labelled rows: there is no silver label to look at")
     if not splits_dir:
         print("auditing all rows: do not compare models on test rows that were corrected by it")
         return rows
@@ -53,6 +57,14 @@ def rows_to_audit(rows: pd.DataFrame, splits_dir: str) -> pd.DataFrame:
             f"{splits_dir} has no splits of these rows: run split_dataset.py first, or give "
             "--splits-dir '' to audit all rows, also those that models will be tested on"
         )
+    record_file = Path(splits_dir) / SPLITS_RECORD
+    if record_file.is_file():
+        record = read_json(record_file, "run split_dataset.py again")
+        if record.get("codebook_sha256", codebook.sha256) != codebook.sha256:
+            raise UserError(
+                f"{splits_dir} was split with another codebook than {codebook.path}: run "
+                "split_dataset.py first, which draws new test rows"
+            )
     test = (splits["split"] == "test").to_numpy()
     unsplit = len(rows) - (places >= 0).sum()
     print(f"  left out {(test & (places >= 0)).sum():,} test rows: human_check.py is for those")

@@ -45,6 +45,11 @@ def sample_folder(sheets_dir: str, pilot: bool, codebook: Codebook) -> Path:
             return folder
 
 
+def is_pilot(folder: Path) -> bool:
+    """Return whether a folder is a pilot's, by its name."""
+    return re.fullmatch(rf"{PILOT}(_\d+)?", folder.name) is not None
+
+
 def codebook_of(record: Path) -> str:
     """Return the hash of the codebook that a sample was drawn with, from its sample.json."""
     return read_record(record, Sample, "put back the file as it was").codebook_sha256
@@ -78,7 +83,7 @@ def refuse_drawn(folder: Path, coders: list[str]) -> None:
     files = [folder / SAMPLE_FILE, folder / ADJUDICATION_FILE]
     files += [sheet for sheet in sheets if sheet.exists() and is_filled_in(sheet, "class")]
     if there := [file for file in files if file.exists()]:
-        sheets_dir = folder.parent if folder.name.startswith(PILOT) else folder
+        sheets_dir = folder.parent if is_pilot(folder) else folder
         raise UserError(
             f"{there[0]} is there already, perhaps with people's work: have that sample coded, or "
             f"give another --sheets-dir, such as {sheets_dir}_2"
@@ -177,7 +182,7 @@ def drawn_again(file: Path, pilot: bool, codebook: Codebook) -> bool:
     rows, since a codebook was refined on them.
     """
     record = file.with_name(RECORD_FILE)
-    same_kind = file.parent.name.startswith(PILOT) == pilot
+    same_kind = is_pilot(file.parent) == pilot
     return same_kind and record.is_file() and codebook_of(record) != codebook.sha256
 
 
@@ -245,7 +250,7 @@ def sample_record(
 
 def read_sample(folder: Path, codebook: Codebook) -> tuple[Sample, pd.DataFrame]:
     """Return the record of a drawn sample and its rows, `class` being the silver label."""
-    pilot = folder.name.startswith(PILOT)
+    pilot = is_pilot(folder)
     cure = f"run human_sample.py {'--pilot ' * pilot}first"
     if (folder / PILOT / RECORD_FILE).is_file():
         cure += ", or give --pilot to score the pilot"

@@ -1,6 +1,7 @@
 """Spreadsheets for people to code in, and what they coded read back."""
 
 import hashlib
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -60,11 +61,10 @@ def _write_table(sheet: Any, frame: pd.DataFrame, path: str | Path) -> None:
 
 def _write_codebook(sheet: Any, codebook: Codebook) -> None:
     """Write the class names, which the drop-downs refer to, and the codebook below them."""
-    from openpyxl.styles import Alignment, Font
+    from openpyxl.styles import Font
 
     for row, line in enumerate(_codebook_lines(codebook), start=1):
-        cell = sheet.cell(row, 1, line)
-        cell.data_type, cell.alignment = "s", Alignment(wrap_text=True, vertical="top")
+        _put(sheet.cell(row, 1), line, wrap=True)
     sheet["A1"].font = Font(bold=True)
     sheet.column_dimensions["A"].width = WIDE
 
@@ -101,12 +101,12 @@ def update_sheet(frame: pd.DataFrame, codebook: Codebook, fill_in: str, path: Pa
     book = load_workbook(path)
     sheet = book.worksheets[0]
     header = next(cells for cells in sheet.iter_rows() if any(cell.value for cell in cells))
-    places = {clean_text(cell_text(cell.value or "")): cell.column for cell in header}
+    places = {clean_text(_text_in(cell)): cell.column for cell in header}
     first, bottom = header[0].row + 1, sheet.max_row
     there = pd.DataFrame(
         {
             name: [
-                clean_text(cell_text(sheet.cell(row, places[name]).value or ""))
+                clean_text(_text_in(sheet.cell(row, places[name])))
                 for row in range(first, bottom + 1)
             ]
             for name in ("custom_id", "message")
@@ -118,7 +118,7 @@ def update_sheet(frame: pd.DataFrame, codebook: Codebook, fill_in: str, path: Pa
         row = bottom if place < 0 else first + int(place)
         for name, value in record.items():
             cell = sheet.cell(row, places[name]) if name in places else None
-            if cell is not None and name != fill_in and cell_text(cell.value or "") != value:
+            if cell is not None and name != fill_in and _text_in(cell) != value:
                 _put(cell, value, wrap=name == "message")
                 changed = True
     if changed:
@@ -132,13 +132,22 @@ def update_sheet(frame: pd.DataFrame, codebook: Codebook, fill_in: str, path: Pa
 
 
 def _put(cell: Any, value: Any, wrap: bool) -> None:
-    """Set a cell; text stays text, and "" is an empty cell."""
+    """Set a cell; text stays text, also `_x0041_`, and "" is an empty cell."""
     from openpyxl.styles import Alignment
 
+    if isinstance(value, str):
+        value = re.sub(r"_(?=x[0-9A-Fa-f]{4}_)", "_x005F_", value)  # as the format escapes it
     cell.value = None if value == "" else value
     cell.alignment = Alignment(wrap_text=wrap, vertical="top")
     if isinstance(value, str) and value:
         cell.data_type, cell.number_format, cell.quotePrefix = "s", "@", True
+
+
+def _text_in(cell: Any) -> str:
+    """Return the text in a cell as `_put` was given it."""
+    from openpyxl.utils.escape import unescape
+
+    return unescape(cell_text(cell.value or ""))
 
 
 def _add_drop_down(sheet: Any, codebook: Codebook, column: int, bottom: int) -> None:
