@@ -19,6 +19,7 @@ from pipeline.common import machine as runtime
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.llm.decision import decision_request
+from pipeline.llm.evaluate import predictions_of
 from pipeline.llm.generating import AnswerGiven, generate_replies
 from pipeline.llm.loading import load_model, load_tokenizer
 from pipeline.llm.lora import PROJECTIONS
@@ -128,8 +129,8 @@ def test_the_replies_of_a_batch_are_those_of_the_rows_alone(
     for weight in model.parameters():  # random weights reply to every comment in another way
         weight.data += 0.2 * torch.randn_like(weight)
     comments, _ = encode_comments(tokenizer, prompt, MESSAGES, 512)
-    together = generate_replies(model, tokenizer, prompt, comments, batch_size, 12)
-    alone = []
+    together, cut = generate_replies(model, tokenizer, prompt, comments, batch_size, 12)
+    alone, ended = [], []
     for comment in comments:
         asked = torch.tensor([prompt.prefix + comment + prompt.suffix])
         ids = asked
@@ -139,7 +140,9 @@ def test_the_replies_of_a_batch_are_those_of_the_rows_alone(
                 break
             ids = torch.cat([ids, following[None, None]], 1)
         alone.append(tokenizer.decode(ids[0, asked.shape[1] :], skip_special_tokens=True))
+        ended.append(following.item() in prompt.stop)
     assert together == alone
+    assert cut == [not whole for whole in ended]
     assert len(set(alone)) > 3
 
 
@@ -158,6 +161,13 @@ def test_a_reply_ends_where_its_first_line_is_a_class_and_nothing_else(tokenizer
     asked = tokenizer("[2]\n")["input_ids"]
     ids = torch.tensor([asked + tokenizer(reply)["input_ids"]])
     assert AnswerGiven(tokenizer, len(asked))(ids, None).tolist() == [ended]
+
+
+def test_a_reply_that_reached_the_limit_counts_only_where_it_begins_with_the_answer(codebook):
+    replies = ["Let me think: class 2 would", "[2] because she", "The answer is [2]."]
+    table = predictions_of(replies, [True, True, False], codebook)
+    assert table["predicted"].tolist() == [-1, 2, 2]
+    assert table["form"].tolist() == ["length", "lenient", "lenient"]
 
 
 def test_local_inference_scores_what_has_a_class_and_predicts_the_rest(tiny_qwen2, data):

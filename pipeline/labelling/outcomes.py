@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import JsonObject
-from pipeline.common.replies import parse_reply
+from pipeline.common.replies import parse_cut_reply, parse_reply
 from pipeline.labelling.logprobs import class_probabilities
 from pipeline.labelling.requests import read_lines
 
@@ -66,7 +66,7 @@ def failure_of(record: JsonObject) -> Outcome | None:
 
 
 def outcome_of(record: JsonObject, codebook: Codebook) -> Outcome:
-    """Read one answer record of the batch format; a reply cut by `length` must still be a label."""
+    """Read one answer record of the batch format."""
     if failure := failure_of(record):
         return failure
     choice = choice_of(record)
@@ -76,13 +76,12 @@ def outcome_of(record: JsonObject, codebook: Codebook) -> Outcome:
     reply, finish = content.strip(), choice.get("finish_reason")
     if finish == "content_filter":
         return Outcome(-1, "content_filter", reply)
-    parsed = parse_reply(reply, codebook)
-    cut = parsed.label < 0 and finish == "length"
+    parsed = (parse_cut_reply if finish == "length" else parse_reply)(reply, codebook)
     tokens = (choice.get("logprobs") or {}).get("content") or []
     probabilities = class_probabilities(tokens, parsed.label, len(codebook.names))
     created = record["response"]["body"].get("created")
     created = created if isinstance(created, int | float) else 0
-    return Outcome(parsed.label, "length" if cut else parsed.form, reply, probabilities, created)
+    return Outcome(parsed.label, parsed.form, reply, probabilities, created)
 
 
 def choice_of(record: JsonObject) -> JsonObject:
