@@ -17,7 +17,7 @@ import local_inference
 import posttune_eval
 from pipeline.common import machine as runtime
 from pipeline.common.cli import UserError
-from pipeline.common.codebook import Codebook
+from pipeline.common.codebook import Codebook, parse_codebook
 from pipeline.llm.decision import decision_request
 from pipeline.llm.evaluate import predictions_of
 from pipeline.llm.generating import AnswerGiven, generate_replies
@@ -97,6 +97,14 @@ def test_only_the_comment_is_shortened_and_it_is_counted(tokenizer, prompt):
     assert shortened == sum(len(ids) > 20 for ids in whole) > 0
     with pytest.raises(UserError, match="leaves no room for a comment"):
         encode_comments(tokenizer, prompt, MESSAGES, prompt.overhead)
+
+
+def test_a_model_reads_the_codebook_s_examples_as_the_teacher_does(tokenizer, codebook):
+    text = codebook.text.replace("\n[1]", "\n例：“女人顶半边天”\nExample: 'he can'\n[1]")
+    other = parse_codebook("prompt.txt", text)
+    assert [comment for _, comment in other.examples] == ["女人顶半边天", "he can"]
+    asked = tokenizer.decode(build_prompt(tokenizer, other).prefix)
+    assert "\n例：“女人顶半边天”\nExample: 'he can'\n[1] Mild" in asked
 
 
 def test_a_template_without_a_system_turn_puts_the_codebook_before_the_comment(tokenizer, codebook):

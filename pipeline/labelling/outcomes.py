@@ -15,6 +15,8 @@ from pipeline.common.replies import parse_cut_reply, parse_reply
 from pipeline.labelling.logprobs import class_probabilities
 from pipeline.labelling.requests import read_lines
 
+TOO_LONG = "context_length_exceeded"  # OpenAI's code; other servers say it in a code of their own
+SAYS_TOO_LONG = re.compile(r"context[ _](?:length|size|window)", re.IGNORECASE)
 CUSTOM_ID = re.compile(r'"custom_id"\s*:\s*"([^"\\]*)"')
 
 
@@ -61,8 +63,16 @@ def failure_of(record: JsonObject) -> Outcome | None:
         return None
     error = error if isinstance(error, dict) else {"code": "error", "message": error or body}
     code = str(error.get("code") or error.get("type") or "error")
-    code_says_more = status < 400 or code == "content_filter"
+    if is_too_long(error):
+        code = TOO_LONG
+    code_says_more = status < 400 or code in ("content_filter", TOO_LONG)
     return Outcome(-1, code if code_says_more else f"http {status}", str(error.get("message", "")))
+
+
+def is_too_long(error: JsonObject) -> bool:
+    """Return whether an error says that a comment is too long for the model's context."""
+    said = " ".join(str(error.get(key)) for key in ("code", "type", "message", "detail"))
+    return SAYS_TOO_LONG.search(said) is not None
 
 
 def outcome_of(record: JsonObject, codebook: Codebook) -> Outcome:

@@ -13,7 +13,7 @@ from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import check_outputs, write_csv
 from pipeline.common.records import read_record, write_record
-from pipeline.common.rows import read_messages
+from pipeline.common.rows import are_examples, read_messages
 from pipeline.people.held_out import in_samples
 from pipeline.people.intervals import FEWEST
 from pipeline.people.record import ADJUDICATION_FILE, RECORD_FILE, SAMPLE_FILE, Sample, Stratum
@@ -102,8 +102,8 @@ def rows_to_draw_from(
     The sample comes from the held-out rows. These are a random part of each class, so that a row's
     chance to be drawn is that of a draw from all of the class. The pilot comes from the other rows,
     so that no row that a codebook is refined on tests anything. `earlier` are the sample.csv files
-    whose rows are not drawn again. Raises UserError where too few rows of a class are left for an
-    interval.
+    whose rows are not drawn again; the codebook's examples are not drawn either, as coders read
+    their class there. Raises UserError where too few rows of a class are left for an interval.
     """
     where, cure = "", "earlier samples hold them: label more"
     eligible = np.ones(len(rows), bool)
@@ -111,7 +111,7 @@ def rows_to_draw_from(
         eligible = ~held_out if pilot else held_out
         where = " outside the test rows" if pilot else " among the test rows"
         cure = f"split with another --seed or a {'smaller' if pilot else 'larger'} --test-size"
-    left = rows[eligible & ~in_samples(rows, earlier)]
+    left = rows[eligible & ~in_samples(rows, earlier) & ~are_examples(rows, codebook)]
     for k, name in enumerate(codebook.names):
         there, remaining = int((rows["class"] == k).sum()), int((left["class"] == k).sum())
         if remaining < min(FEWEST, there):
