@@ -17,7 +17,7 @@ import posttune_eval
 import split_dataset
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import parse_codebook, read_codebook
-from pipeline.common.rows import read_messages
+from pipeline.common.rows import are_examples, read_messages
 
 TWO = "[0] For: supports it\n{}\n[1] Against: rejects it\n{}\nAnswer with the number, such as [0]."
 
@@ -94,6 +94,13 @@ def test_an_example_of_an_answer_becomes_no_class(text, expected):
 
 def test_a_comment_that_speaks_of_examples_elsewhere_is_none():
     assert examples("An example is given below", "Good examples for all: none. E.g.") == []
+
+
+@pytest.mark.parametrize("comment", ["-" * 50_000, "[1] " * 20_000, "'" * 50_000, "(" * 50_000])
+def test_a_long_comment_is_compared_at_once(comment):
+    codebook = parse_codebook("p", TWO.format("Example: a", f"Example: {comment}"))
+    rows = pd.DataFrame({"message": [comment, "a", "b"]})
+    assert are_examples(rows, codebook).tolist()[1:] == [True, False]
 
 
 def write_codebook(*comments):

@@ -36,8 +36,9 @@ def test_a_model_that_thinks_aloud_is_read_after_its_thoughts(codebook, reply, l
     assert (parsed.label, parsed.form) == (label, form)
 
 
-def test_thoughts_that_were_cut_are_cut_and_no_label(codebook):
-    record = json.loads(answer_line("row-2", "<think>The class is [0], as", "length"))
+@pytest.mark.parametrize("reply", ["<think>The class is [0], as", "The class is [0], as", "", None])
+def test_thoughts_that_were_cut_are_cut_and_no_label(codebook, reply):
+    record = json.loads(answer_line("row-2", reply, "length"))
     assert outcome_of(record, codebook).form == "length"
 
 

@@ -17,7 +17,8 @@ BETWEEN = re.compile(
 )
 BULLET = re.compile(r"\A\s*(?:[*•·–—-]|[0-9]{1,2}[.)、])\s+")
 ANSWER_BEFORE = re.compile(r"\A\s*\[([0-9])\][\s:：]*")
-ANSWER_AFTER = re.compile(r"[\s=>→⇒:：(（–—-]*\[([0-9])\][\s.。)）]*$")
+ANSWER_AFTER = re.compile(r"\[([0-9])\][\s.。)）]*\Z")
+ARROWS = " \t=>→⇒:：(（–—-"
 ANSWERS_ALONE = re.compile(r"(?:\[[0-9]\]|\bor\b|\band\b|或|和|[\s,、，;/|.。])*")
 
 
@@ -48,7 +49,9 @@ def read_examples(text: str) -> list[tuple[int, str]]:
 
 def without_answer(text: str) -> str:
     """Return a text without an answer (`[k]`) at its beginning and its end."""
-    return ANSWER_AFTER.sub("", ANSWER_BEFORE.sub("", text))
+    text = ANSWER_BEFORE.sub("", text)
+    after = ANSWER_AFTER.search(text)
+    return text[: after.start()].rstrip(ARROWS) if after else text
 
 
 def example_key(text: str) -> str:
