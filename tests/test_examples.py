@@ -139,8 +139,8 @@ def test_a_test_row_that_is_an_example_is_refused_by_every_evaluation(script, wr
     with pytest.raises(UserError) as error:
         script.main(["--test-file", write_rows("test.csv", rows)])
     assert str(error.value) == (
-        "test.csv, row-3: '女人顶「半边天」' is an example in ./prompt.txt, so its class is no "
-        "test: run split_dataset.py again, which puts it into train, or remove the row"
+        "test.csv, row-3: '女人顶「半边天」' is an example in ./prompt.txt, where its class is "
+        "told: run split_dataset.py again, which puts it into train, or remove the row"
     )
 
 

@@ -113,10 +113,10 @@ def refuse_examples(test_file: str, rows: pd.DataFrame, codebook: Codebook) -> N
     told = rows[are_examples(rows, codebook) & (rows["class"] >= 0)]
     if len(told):
         row = told.iloc[0]
-        more = f" (and {len(told) - 1:,} rows more)" if len(told) > 1 else ""
+        more = f" (so are {len(told) - 1:,} other rows)" if len(told) > 1 else ""
         raise UserError(
             f"{test_file}, {row['custom_id']}: {row['message'][:80]!r} is an example in "
-            f"{codebook.path}{more}, so its class is no test: run split_dataset.py again, which "
+            f"{codebook.path}{more}, where its class is told: run split_dataset.py again, which "
             "puts it into train, or remove the row"
         )
 
