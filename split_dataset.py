@@ -18,7 +18,7 @@ import pandas as pd
 from pipeline.common.cli import UserError, parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import JsonObject, check_outputs, write_csv, write_json
-from pipeline.common.rows import read_messages
+from pipeline.common.rows import read_messages, set_examples_apart
 from pipeline.common.splits import RECORD, SPLITS, add_new_rows, draw_splits, kept_splits
 from pipeline.people.held_out import keep_samples
 
@@ -41,7 +41,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
     codebook = read_codebook(args.prompt_file)
     rows = read_messages(args.input_file, "jsonl_to_csv.py", codebook, labelled=True)
-    pool = rows.drop_duplicates("message") if args.group_duplicates else rows
+    pool, examples = set_examples_apart(rows, codebook)
+    pool = pool.drop_duplicates("message") if args.group_duplicates else pool
     smallest = smallest_share(args.test_size, args.validation_size)
     refuse_small_classes(args.input_file, pool, codebook, smallest)
     folder = Path(args.output_dir)
@@ -52,6 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     drawn_with["codebook_sha256"] = codebook.sha256
     splits, before = splits_of(pool, folder, drawn_with)
     splits, exchanged = keep_samples(splits, args.human_samples, args.group_duplicates, args.seed)
+    splits["train"] = pd.concat([splits["train"], examples])
     if args.group_duplicates:
         splits = with_duplicates(splits, rows)
     for name, part in splits.items():

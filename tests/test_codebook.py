@@ -58,6 +58,7 @@ DRESSED = (
     "(1)|（1）|1|1.|【1】|［1］|１|①|类别：1|类别是 1|答案：１。|第1类|class 1|Label: 1"
     "|The answer is [1].|[1] because he says (2)|[1]\nA long reason.|**[1]**|`[1]`|'[1]'|{1}"
     "|Mild|mild.|**Mild**|[1] Mild|1. Mild|Mild (1)|[1][1]|[01]|[ 1 ]|类别：1，因为有3个人"
+    "|[1] Mild: negative words|[1] Negative words, but mild"
 )
 
 
@@ -85,6 +86,9 @@ def test_one_unambiguous_class_in_another_form_is_lenient(reply, codebook):
         ("[1-2]", "ambiguous"),
         ("(1) he says, (2) she says", "ambiguous"),
         ("[1] Negative", "ambiguous"),
+        ("[1] Negative: insults a gender.", "ambiguous"),
+        ("[1]\nNegative, as it insults.", "ambiguous"),
+        ("The answer is [1], Negative.", "ambiguous"),
         ("1.5", "ambiguous"),
         ("答案：1或2", "ambiguous"),
         ("Label 1 or 2", "ambiguous"),

@@ -2,12 +2,14 @@
 
 import json
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from conftest import answer_line
 
-from pipeline.common.replies import parse_reply
+from pipeline.common.codebook import read_codebook
+from pipeline.common.replies import parse_cut_reply, parse_reply
 from pipeline.labelling.ids import request_ids
 from pipeline.labelling.labels import decide_labels, majority, match_answers, self_agreement
 from pipeline.labelling.logprobs import class_probabilities
@@ -36,9 +38,53 @@ def test_a_model_that_thinks_aloud_is_read_after_its_thoughts(codebook, reply, l
     assert (parsed.label, parsed.form) == (label, form)
 
 
-def test_thoughts_that_were_cut_are_cut_and_no_label(codebook):
-    record = json.loads(answer_line("row-2", "<think>The class is [0], as", "length"))
+@pytest.mark.parametrize("reply", ["<think>The class is [0], as", "The class is [0], as", "", None])
+def test_thoughts_that_were_cut_are_cut_and_no_label(codebook, reply):
+    record = json.loads(answer_line("row-2", reply, "length"))
     assert outcome_of(record, codebook).form == "length"
+
+
+CUT_AND_A_LABEL = (
+    "[2]|[2] because she|[2]\nThe comment|【2】因为这条评论|［２］|〔2〕 the|**[2]** The|`[2]`"
+    "|[ 2 ]|[2].|[2]: an insult, not a fact|[2] Negative: it|[2] Neg|[2] [2]|(2)|（2）|{2}|<2>"
+    "|(2) Negative|Negative (2)|Negative|negative.|<think>[0]? No.</think>[2]"
+    "|<think>[0]? No.</think>\n[2] The comment"
+)
+CUT_AND_NONE = (
+    "Let me think: class 2 would|Let me think: [2] would|Okay, so the user wants [2]"
+    "|The class is [2]|The answer is [2].|Class: 2|类别：2|答案是2|第2类|2|2.|２|②|2 Negative"
+    "|not [2]|[2|[2,|[2, |【2|(2|（2|［|[|[2] or|[2] or [3|[2], [|[2],|[2]、|[2]或|[2]/3|[2][3"
+    "|[2] [|[2] and 3|[2] -|[0], [1], [2], or [|[2] Negative: it insults\n[|[2] x [3|[2] [3]"
+    "|[2] Mi|[2] Mild|[2] Mild: without|(2) The comment mocks, (3|(2) The comment mocks"
+    "|(1) it is (2) she|[9] because|[-1]|Negat|Negative or|Mild or Negative|Negative, because"
+    "|<think>[2]|<think>class 2</think>|[THINK][2]"
+)
+
+
+@pytest.mark.parametrize("reply", CUT_AND_A_LABEL.split("|"))
+def test_a_reply_that_was_cut_is_a_label_where_its_answer_stands_first_and_whole(codebook, reply):
+    assert outcome_of(json.loads(answer_line("row-2", reply, "length")), codebook).label == 2
+    assert parse_cut_reply(reply, codebook) == parse_reply(reply, codebook)
+
+
+@pytest.mark.parametrize("reply", ["<|channel|>analysis<|message|>[2]", *CUT_AND_NONE.split("|")])
+def test_a_reply_that_was_cut_before_its_answer_is_whole_is_none(codebook, reply):
+    outcome = outcome_of(json.loads(answer_line("row-2", reply, "length")), codebook)
+    assert (outcome.label, outcome.form) == (-1, "length")
+
+
+def test_a_class_name_that_begins_another_is_none_where_the_reply_was_cut():
+    Path("names.txt").write_text("[0] Type 1: a\n[1] Type 10: b\n[2] Pro: c", encoding="utf-8")
+    codebook = read_codebook("names.txt")
+    labels = [parse_cut_reply(reply, codebook).label for reply in ("Type 1", "Type 10", "Pro")]
+    assert labels == [-1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "reply", ["[2]" + sign * 50_000 + "x" for sign in (" ", ",", ", ", "(", "or ", "[2]")]
+)
+def test_a_runaway_reply_that_was_cut_is_read_at_once(reply, codebook):
+    assert parse_cut_reply(reply, codebook).label in (2, -1)
 
 
 def tokens(*steps):

@@ -17,8 +17,9 @@ import local_inference
 import posttune_eval
 from pipeline.common import machine as runtime
 from pipeline.common.cli import UserError
-from pipeline.common.codebook import Codebook
+from pipeline.common.codebook import Codebook, parse_codebook
 from pipeline.llm.decision import decision_request
+from pipeline.llm.evaluate import predictions_of
 from pipeline.llm.generating import AnswerGiven, generate_replies
 from pipeline.llm.loading import load_model, load_tokenizer
 from pipeline.llm.lora import PROJECTIONS
@@ -98,6 +99,14 @@ def test_only_the_comment_is_shortened_and_it_is_counted(tokenizer, prompt):
         encode_comments(tokenizer, prompt, MESSAGES, prompt.overhead)
 
 
+def test_a_model_reads_the_codebook_s_examples_as_the_teacher_does(tokenizer, codebook):
+    text = codebook.text.replace("\n[1]", "\n例：“女人顶半边天”\nExample: 'he can'\n[1]")
+    other = parse_codebook("prompt.txt", text)
+    assert [comment for _, comment in other.examples] == ["女人顶半边天", "he can"]
+    asked = tokenizer.decode(build_prompt(tokenizer, other).prefix)
+    assert "\n例：“女人顶半边天”\nExample: 'he can'\n[1] Mild" in asked
+
+
 def test_a_template_without_a_system_turn_puts_the_codebook_before_the_comment(tokenizer, codebook):
     other = load_tokenizer(tokenizer.name_or_path)
     other.chat_template = (
@@ -128,8 +137,8 @@ def test_the_replies_of_a_batch_are_those_of_the_rows_alone(
     for weight in model.parameters():  # random weights reply to every comment in another way
         weight.data += 0.2 * torch.randn_like(weight)
     comments, _ = encode_comments(tokenizer, prompt, MESSAGES, 512)
-    together = generate_replies(model, tokenizer, prompt, comments, batch_size, 12)
-    alone = []
+    together, cut = generate_replies(model, tokenizer, prompt, comments, batch_size, 12)
+    alone, ended = [], []
     for comment in comments:
         asked = torch.tensor([prompt.prefix + comment + prompt.suffix])
         ids = asked
@@ -139,7 +148,9 @@ def test_the_replies_of_a_batch_are_those_of_the_rows_alone(
                 break
             ids = torch.cat([ids, following[None, None]], 1)
         alone.append(tokenizer.decode(ids[0, asked.shape[1] :], skip_special_tokens=True))
+        ended.append(following.item() in prompt.stop)
     assert together == alone
+    assert cut == [not whole for whole in ended]
     assert len(set(alone)) > 3
 
 
@@ -158,6 +169,13 @@ def test_a_reply_ends_where_its_first_line_is_a_class_and_nothing_else(tokenizer
     asked = tokenizer("[2]\n")["input_ids"]
     ids = torch.tensor([asked + tokenizer(reply)["input_ids"]])
     assert AnswerGiven(tokenizer, len(asked))(ids, None).tolist() == [ended]
+
+
+def test_a_reply_that_reached_the_limit_counts_only_where_it_begins_with_the_answer(codebook):
+    replies = ["Let me think: class 2 would", "[2] because she", "The answer is [2]."]
+    table = predictions_of(replies, [True, True, False], codebook)
+    assert table["predicted"].tolist() == [-1, 2, 2]
+    assert table["form"].tolist() == ["length", "lenient", "lenient"]
 
 
 def test_local_inference_scores_what_has_a_class_and_predicts_the_rest(tiny_qwen2, data):

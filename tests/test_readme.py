@@ -23,7 +23,12 @@ SOURCES += (ROOT / "study.mk").read_text(encoding="utf-8")
 # Files that the user names.
 EXAMPLES = {"comments.xlsx", "coder1.xlsx", "coder2.xlsx", "ann.xlsx", "ben.xlsx"}
 EXAMPLES |= {"silver_label_v2-2.jsonl"}
-OTHERS = ("transformers ", "chromium ")  # programs whose options are not ours
+OTHERS = (
+    "transformers ",
+    "chromium ",
+    "vllm ",
+    "python -m llama_cpp.server ",
+)  # programs whose options are not ours
 
 
 def code_of(name):

@@ -816,6 +816,55 @@ def test_chat_mode_labels_by_a_model_on_the_user_s_own_machine(requests, tiny_qw
         assert isinstance(body["choices"][0]["message"]["content"], str)
 
 
+def refusing(body, message=""):
+    """Answer as a server does that refuses requests for `message` (all where it is empty)."""
+
+    def answers(request, times):
+        if message in request["custom_id"]:
+            return [{"response": {"status_code": 400, "body": body}}]
+        return always(1)(request, times)
+
+    return answers
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {
+            "message": "This model's maximum context length is 2048 tokens. However, you requested "
+            "7833 tokens (7813 in the messages, 20 in the completion).",
+            "type": "invalid_request_error",
+            "code": "context_length_exceeded",
+        },
+        {
+            "code": 400,
+            "message": "request (7813 tokens) exceeds the available context size (2048 tokens)",
+            "type": "exceed_context_size_error",
+        },
+    ],
+)
+def test_a_comment_longer_than_the_context_fails_alone_also_where_it_is_the_first(
+    serve, requests, error
+):
+    provider = serve(refusing({"error": error}, "评论 2"))
+    ids = requests(5)
+    submit(provider, "--mode", "chat", "--max-concurrency", "1")
+    assert Counter(answered()) == Counter(ids)
+    jsonl_to_csv.main([])
+    errors = read_csv("pre_process/silver_errors.csv", ["custom_id", "reason"], "jsonl_to_csv.py")
+    assert errors["reason"].tolist() == ["context_length_exceeded"]
+
+
+def test_what_a_local_server_says_of_a_wrong_model_or_address_is_told(serve, requests):
+    requests(5)
+    provider = serve(refusing({"detail": "Server is pinned to 'a'; requested 'b'."}))
+    with pytest.raises(UserError, match="Server is pinned to 'a'; requested 'b'.*with the --model"):
+        submit(provider, "--mode", "chat")
+    provider.fault("POST /v1/chat/completions", "404", times=5)
+    with pytest.raises(UserError, match="no such address or model.*mostly ends in /v1"):
+        submit(provider, "--mode", "chat")
+
+
 def test_a_retry_by_chat_that_is_interrupted_pays_for_no_row_twice(serve, requests):
     provider = serve()
     ids = requests(12, "--max-requests-per-file", "100")

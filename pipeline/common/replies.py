@@ -12,7 +12,8 @@ class Parsed:
     """A reply read as a label: `label` is -1 where `form` is the reason for none.
 
     `form` is `strict` (exactly `[k]`), `lenient` (one unambiguous class in another form), or the
-    reason for no label: `empty`, `no_label`, `ambiguous`, `out_of_range`.
+    reason for no label: `empty`, `no_label`, `ambiguous`, `out_of_range`, and of a reply that was
+    cut `length`.
     """
 
     label: int
@@ -36,9 +37,26 @@ NUMBER = re.compile(r"-?[0-9]{1,9}")  # int() refuses strings of thousands of di
 
 
 DENIAL = re.compile(r"(?:\bnot|n't|不是|不属于|并非|非)\s*(?:class|label|类别)?\s*$", re.IGNORECASE)
+DENIAL_LENGTH = 30  # characters before a number in which it may be denied
 
 
 BRACKETS = str.maketrans("【】〔〕「」『』《》", "[][][][]<>")
+
+
+# What stands beside a number, up to its end: the class's name, in "[1] Mild: he says".
+NAME_AFTER = re.compile(r"\W*([^:.,;!?\n]*)")
+
+
+# How a reply that was cut begins where its answer is whole: `[k]`, with ornament before it.
+ANSWER_FIRST = re.compile(r"[^\w\[({<]*\[\s*[0-9]+\s*\]")
+
+
+# What follows `[k]` where more classes were about to be named: ", [1", " or", " Mild: ...\n[".
+LIST_BEGUN = re.compile(
+    r"[\s,/;|、~-]*(?:[,/;|、~-]|\b(?:or|and|to)\b|或|和|与|到|[({<])[\s({<]*[0-9]*\Z"
+    r"|.*\[\s*[0-9]*\Z",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 # What a reply may begin with: thoughts up to their end, or to the end of a reply that was cut.
@@ -60,15 +78,17 @@ def parse_reply(reply: str, codebook: Codebook) -> Parsed:
     if re.fullmatch(r"\[[0-9]\]", reply) and int(reply[1]) < len(codebook.names):
         return Parsed(int(reply[1]), "strict")
 
-    text = unicodedata.normalize("NFKC", reply).translate(BRACKETS)
+    text = plain_brackets(reply)
     names = [bare_words(name) for name in codebook.names]
     if bare_words(text) in names:
         return Parsed(names.index(bare_words(text)), "lenient")
-    beside = bare_words(NUMBER.sub(" ", text))
+    beside = after = bare_words(NUMBER.sub(" ", text))
     for form in FORMS:
         if matches := list(form.finditer(text)):
             numbers = {int(n) for match in matches for n in NUMBER.findall(match[0])}
-            denied = any(DENIAL.search(text[: match.start()]) for match in matches)
+            after = bare_words(NAME_AFTER.match(text, matches[0].end())[1])
+            starts = [match.start() for match in matches]
+            denied = any(DENIAL.search(text[max(0, at - DENIAL_LENGTH) : at]) for at in starts)
             break
     else:
         if beside and beside not in names:
@@ -76,9 +96,42 @@ def parse_reply(reply: str, codebook: Codebook) -> Parsed:
         numbers, denied = {int(n) for n in NUMBER.findall(text)}, False
     if not numbers or (denied and len(numbers) == 1):
         return Parsed(-1, "no_label")
-    if len(numbers) > 1 or (beside in names and numbers != {names.index(beside)}):
+    named = {names.index(name) for name in (beside, after) if name in names}
+    if len(numbers | named) > 1:
         return Parsed(-1, "ambiguous")
     label = numbers.pop()
     if not 0 <= label < len(names):
         return Parsed(-1, "out_of_range")
     return Parsed(label, "lenient")
+
+
+def parse_cut_reply(reply: str, codebook: Codebook) -> Parsed:
+    """Read a reply that its limit cut: a label only where it begins with an answer that is whole.
+
+    That is `[k]`, whatever follows but other classes, or a number in other brackets or a class name
+    with nothing beside it. A class that is named further on may be one that was still weighed.
+    """
+    parsed = parse_reply(reply, codebook)
+    if parsed.label < 0:
+        return Parsed(-1, "length")
+    text = plain_brackets(THOUGHTS.sub("", reply).strip())
+    words, name, *others = map(bare_words, (text, codebook.names[parsed.label], *codebook.names))
+    others.remove(name)
+    if first := ANSWER_FIRST.match(text):
+        rest = bare_words(text[first.end() :])
+        list_begun = LIST_BEGUN.match(text, first.end())
+        whole = not list_begun and not (rest and _begins_one(rest, others))
+    elif words == name:
+        whole = not _begins_one(words, others)
+    else:
+        whole = bool(FORMS[1].search(text)) and bare_words(NUMBER.sub(" ", text)) in ("", name)
+    return parsed if whole else Parsed(-1, "length")
+
+
+def _begins_one(words: str, names: list[str]) -> bool:
+    return any(name.startswith(words) for name in names)
+
+
+def plain_brackets(text: str) -> str:
+    """Return a text in half width and with ASCII brackets."""
+    return unicodedata.normalize("NFKC", text).translate(BRACKETS)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook, parse_label
+from pipeline.common.examples import example_key
 from pipeline.common.files import clean_text, read_csv
 
 HUMAN = "human"  # who coded a row, in `coded_by`
@@ -101,7 +102,39 @@ def read_training_rows(
 def read_test_rows(test_file: str, codebook: Codebook, max_test_samples: int) -> pd.DataFrame:
     """Read the rows to predict, at most `max_test_samples` of them (0 = all)."""
     rows = read_messages(test_file, "split_dataset.py", codebook)
-    return rows.head(max_test_samples or len(rows))
+    rows = rows.head(max_test_samples or len(rows))
+    refuse_examples(test_file, rows, codebook)
+    return rows
+
+
+def are_examples(rows: pd.DataFrame, codebook: Codebook) -> np.ndarray:
+    """Return which rows stand in the codebook as an example, a bool (rows,).
+
+    White space and quotes do not count.
+    """
+    keys = {example_key(text) for _, text in codebook.examples}
+    return np.array([bool(keys) and example_key(text) in keys for text in rows["message"]], bool)
+
+
+def refuse_examples(test_file: str, rows: pd.DataFrame, codebook: Codebook) -> None:
+    """Stop where a row to be scored stands in the codebook as an example: its answer was told."""
+    told = rows[are_examples(rows, codebook) & (rows["class"] >= 0)]
+    if len(told):
+        row = told.iloc[0]
+        more = f" (so are {len(told) - 1:,} other rows)" if len(told) > 1 else ""
+        raise UserError(
+            f"{test_file}, {row['custom_id']}: {row['message'][:80]!r} is an example in "
+            f"{codebook.path}{more}, where its class is told: run split_dataset.py again, which "
+            "puts it into train, or remove the row"
+        )
+
+
+def set_examples_apart(rows: pd.DataFrame, codebook: Codebook) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows that are no examples in the codebook, and those that are; say how many."""
+    told = are_examples(rows, codebook)
+    if told.any():
+        print(f"{told.sum():,} rows are examples in {codebook.path}: they go into train alone")
+    return rows[~told], rows[told]
 
 
 def find_rows(wanted: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:

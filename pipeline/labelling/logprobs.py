@@ -2,10 +2,9 @@
 
 import math
 import re
-import unicodedata
 from typing import Any
 
-from pipeline.common.replies import BRACKETS, THOUGHTS
+from pipeline.common.replies import THOUGHTS, plain_brackets
 
 CLASS_NUMBER = re.compile(r"\[\s*([0-9])")
 
@@ -19,7 +18,7 @@ def class_probabilities(
     the number may be one token or several. None is for a class that no listed token begins;
     () for an answer whose first number in brackets is not `label` or has no log-probabilities.
     """
-    texts = [_plain(str(token.get("token", ""))) for token in tokens]
+    texts = [plain_brackets(str(token.get("token", ""))) for token in tokens]
     whole = "".join(texts)
     thoughts = THOUGHTS.match(whole)
     spelled = CLASS_NUMBER.search(whole, thoughts.end() if thoughts else 0)
@@ -38,9 +37,9 @@ def class_probabilities(
             if option.get("logprob") is not None
         }
         for other, probability in likely.items():
-            if not begun and "[" in _plain(other):
+            if not begun and "[" in plain_brackets(other):
                 brackets += probability
-            if number := CLASS_NUMBER.search(begun + _plain(other)):
+            if number := CLASS_NUMBER.search(begun + plain_brackets(other)):
                 found[int(number[1])] = found.get(int(number[1]), 0.0) + weight * probability
         begun, weight = begun + text, weight * likely.get(token["token"], 0.0)
         if CLASS_NUMBER.search(begun):
@@ -48,7 +47,3 @@ def class_probabilities(
     if not found or not brackets:
         return ()
     return tuple(min(1.0, found[k] / brackets) if k in found else None for k in range(num_labels))
-
-
-def _plain(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).translate(BRACKETS)

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import JsonObject
-from pipeline.common.replies import parse_reply
+from pipeline.common.replies import parse_cut_reply, parse_reply
 from pipeline.labelling.logprobs import class_probabilities
 from pipeline.labelling.requests import read_lines
 
+TOO_LONG = "context_length_exceeded"  # OpenAI's code; other servers say it in a code of their own
+SAYS_TOO_LONG = re.compile(r"context[ _](?:length|size|window)", re.IGNORECASE)
 CUSTOM_ID = re.compile(r'"custom_id"\s*:\s*"([^"\\]*)"')
 
 
@@ -64,12 +66,20 @@ def failure_of(record: JsonObject) -> Outcome | None:
         return None
     error = error if isinstance(error, dict) else {"code": "error", "message": error or body}
     code = str(error.get("code") or error.get("type") or "error")
-    code_says_more = status < 400 or code == "content_filter"
+    if is_too_long(error):
+        code = TOO_LONG
+    code_says_more = status < 400 or code in ("content_filter", TOO_LONG)
     return Outcome(-1, code if code_says_more else f"http {status}", str(error.get("message", "")))
 
 
+def is_too_long(error: JsonObject) -> bool:
+    """Return whether an error says that a comment is too long for the model's context."""
+    said = " ".join(str(error.get(key)) for key in ("code", "type", "message", "detail"))
+    return SAYS_TOO_LONG.search(said) is not None
+
+
 def outcome_of(record: JsonObject, codebook: Codebook) -> Outcome:
-    """Read one answer record of the batch format; a reply cut by `length` must still be a label."""
+    """Read one answer record of the batch format."""
     if failure := failure_of(record):
         return failure
     choice = choice_of(record)
@@ -79,15 +89,14 @@ def outcome_of(record: JsonObject, codebook: Codebook) -> Outcome:
     reply, finish = content.strip(), choice.get("finish_reason")
     if finish == "content_filter":
         return Outcome(-1, "content_filter", reply)
-    parsed = parse_reply(reply, codebook)
-    cut = parsed.label < 0 and finish == "length"
+    parsed = (parse_cut_reply if finish == "length" else parse_reply)(reply, codebook)
     tokens = (choice.get("logprobs") or {}).get("content") or []
     probabilities = class_probabilities(tokens, parsed.label, len(codebook.names))
     body = record["response"]["body"]
     created = body.get("created")
     return Outcome(
         parsed.label,
-        "length" if cut else parsed.form,
+        parsed.form,
         reply,
         probabilities,
         created if isinstance(created, int | float) else 0,

@@ -112,15 +112,16 @@ def explain(error: APIError, base_url: str) -> str:
         return f"{base_url} refuses the key ({message}): check the key and --base-url; {again}"
     if status == 404:
         return (
-            f"{base_url} has no such address or model ({message}): check --base-url and the model"
+            f"{base_url} has no such address or model ({message}): check --base-url, which mostly "
+            "ends in /v1, and the model"
         )
     return f"{base_url} answers {status} ({message}); {again}"
 
 
 def message_of(error: APIStatusError) -> str:
-    """Return what the provider says of an error."""
+    """Return what the provider says of an error, servers made with FastAPI in `detail`."""
     body = error.body if isinstance(error.body, dict) else {}
-    return str(body.get("message") or error.message)
+    return str(body.get("message") or body.get("detail") or error.message)
 
 
 def is_temporary(error: APIError) -> bool:

@@ -17,6 +17,7 @@ from pipeline.common.cli import UserError
 from pipeline.common.files import JsonObject
 from pipeline.labelling.answer_file import count_answers, id_of, lines_of
 from pipeline.labelling.ledger import SENDING, Job, Ledger
+from pipeline.labelling.outcomes import is_too_long
 from pipeline.labelling.provider import (
     explain,
     hide_key,
@@ -176,11 +177,13 @@ def _why_stop(client: OpenAI, sent: Sent, answered_before: bool, failures: int) 
         return why
     body = error.body if isinstance(error.body, dict) else {}
     filtered = str(body.get("code") or body.get("type")) in FILTERED
-    if answered_before or is_temporary(error) or filtered:
+    of_the_row = filtered or is_too_long(body)
+    if answered_before or is_temporary(error) or of_the_row:
         return ""
     if error.status_code in (403, 404):
         return why
     return (
-        f"the provider refuses the requests ({message_of(error)}): leave out what it does not "
-        "know (--top-logprobs, --extra-body), and run batch_infer_gen.py again"
+        f"the provider refuses the requests ({message_of(error)}): run batch_infer_gen.py again "
+        "with the --model that it knows, and without what it does not know (--top-logprobs, "
+        "--extra-body)"
     )

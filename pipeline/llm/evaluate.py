@@ -9,7 +9,7 @@ from scipy.special import softmax
 from pipeline.common.cli import UserError, at_least_one
 from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import read_json
-from pipeline.common.replies import parse_reply
+from pipeline.common.replies import parse_cut_reply, parse_reply
 from pipeline.common.rows import read_test_rows
 from pipeline.evaluation.folder import check_results, plan_run
 from pipeline.evaluation.run import (
@@ -92,11 +92,11 @@ def evaluate_llm(
         temperature = temperature_of(adapter_path or model_path)
         predictions, calibration = calibrated(logits, temperature, rows, codebook)
     else:
-        replies = generate_replies(
+        replies, cut = generate_replies(
             model, tokenizer, prompt, comments, batch_size, max_new_tokens, packed
         )
         method = f"greedy generation of at most {max_new_tokens} tokens"
-        predictions = predictions_of(replies, codebook)
+        predictions = predictions_of(replies, cut, codebook)
     seconds = time.perf_counter() - start
 
     weights = "NF4" if load_in_4bit else "unquantized"
@@ -133,9 +133,12 @@ def checked_stage(model_path: str, adapter_path: str, codebook: Codebook) -> str
     return "after" if adapter_path or merged else "before"
 
 
-def predictions_of(replies: list[str], codebook: Codebook) -> pd.DataFrame:
-    """Return the columns of predictions.csv for generated replies."""
-    parsed = [parse_reply(reply, codebook) for reply in replies]
+def predictions_of(replies: list[str], cut: list[bool], codebook: Codebook) -> pd.DataFrame:
+    """Return the columns of predictions.csv for generated replies, some of them cut."""
+    parsed = [
+        (parse_cut_reply if was_cut else parse_reply)(reply, codebook)
+        for reply, was_cut in zip(replies, cut, strict=True)
+    ]
     return pd.DataFrame(
         {
             "predicted": [reply.label for reply in parsed],

@@ -22,11 +22,12 @@ def generate_replies(
     batch_size: int,
     max_new_tokens: int,
     packed: bool = True,
-) -> list[str]:
-    """Return the greedy reply to each comment (token ids), in the order of `comments`.
+) -> tuple[list[str], list[bool]]:
+    """Return the greedy reply to each comment (token ids), and whether it was cut, in their order.
 
-    A reply ends with the turn, with a first line of `[k]`, or after `max_new_tokens`. Batches hold
-    rows of similar length; where the model can be `packed` the prefix is computed once.
+    A reply ends with the turn or with a first line of `[k]`; after `max_new_tokens` it is cut.
+    Batches hold rows of similar length; where the model can be `packed` the prefix is computed
+    once.
     """
     if packed:
         base_of(model).set_attn_implementation("sdpa")  # generation pads, with a mask
@@ -37,11 +38,13 @@ def generate_replies(
         max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=prompt.stop, pad_token_id=pad
     )
     rows = [comment + prompt.suffix for comment in comments]
-    replies = [""] * len(rows)
+    replies, cut = [""] * len(rows), [False] * len(rows)
+    stop = torch.tensor(prompt.stop, device=model.device)
     with tqdm(total=len(rows), unit="row", desc="replies") as bar:
         for batch in batches_of_rows(rows, batch_size):
             ids, mask = pad_left(prompt.prefix, [rows[index] for index in batch], pad, packed)
             width = ids.shape[1]
+            answer_given = AnswerGiven(tokenizer, width)
             with inference(model):
                 try:
                     output = model.generate(
@@ -49,20 +52,22 @@ def generate_replies(
                         attention_mask=mask.to(model.device),
                         past_key_values=_cache_of(states, len(batch)),
                         generation_config=config,
-                        stopping_criteria=[AnswerGiven(tokenizer, width)],
+                        stopping_criteria=[answer_given],
                     )
                 except torch.OutOfMemoryError as error:
                     raise UserError(
                         f"the GPU's memory is too small for {len(batch)} rows of {width} tokens: "
                         "give a smaller --batch-size"
                     ) from error
-            texts = tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
-            for index, text in zip(batch, texts, strict=True):
-                replies[index] = text
+            tokens = output[:, width:]
+            ended = torch.isin(tokens, stop).any(1) | answer_given(output, None)
+            texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
+            for index, text, whole in zip(batch, texts, ended.tolist(), strict=True):
+                replies[index], cut[index] = text, not whole
             bar.update(len(batch))
     if packed:
         base_of(model).set_attn_implementation(ATTENTION)
-    return replies
+    return replies, cut
 
 
 class AnswerGiven(StoppingCriteria):

@@ -14,7 +14,7 @@ from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import check_outputs, write_csv
 from pipeline.common.records import read_record, write_record
-from pipeline.common.rows import coded_by_people, find_rows, read_messages
+from pipeline.common.rows import are_examples, coded_by_people, find_rows, read_messages
 from pipeline.people.held_out import in_samples
 from pipeline.people.intervals import FEWEST
 from pipeline.people.record import (
@@ -144,7 +144,8 @@ def rows_to_draw_from(
     The sample comes from the held-out rows. These are a random part of each class, so that a row's
     chance to be drawn is that of a draw from all of the class. The pilot comes from the other rows,
     so that no row that a codebook is refined on tests anything. Rows that people coded before have
-    no silver label, and are in neither.
+    no silver label, and are in neither, and so are the codebook's examples, whose class coders read
+    there.
 
     `earlier` are the sample.csv files whose rows are not drawn again. But where this leaves fewer
     than `floor` rows of a class, all its rows of samples of the same kind (pilots for a pilot) that
@@ -160,6 +161,7 @@ def rows_to_draw_from(
         cure = f"split with another --seed or a {'smaller' if pilot else 'larger'} --test-size"
     of_another = [file for file in earlier if drawn_again(Path(file), pilot, codebook)]
     possible = eligible & ~in_samples(rows, [file for file in earlier if file not in of_another])
+    possible &= ~are_examples(rows, codebook)
     before = possible & in_samples(rows, of_another)
     left = possible & ~before
     for k, name in enumerate(codebook.names):
