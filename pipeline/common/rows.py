@@ -1,7 +1,9 @@
 """The rows between the steps: custom_id, message, class."""
 
+from collections import defaultdict, deque
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from pipeline.common.cli import UserError
@@ -93,6 +95,35 @@ def read_test_rows(test_file: str, codebook: Codebook, max_test_samples: int) ->
     """Read the rows to predict, at most `max_test_samples` of them (0 = all)."""
     rows = read_messages(test_file, "split_dataset.py", codebook)
     return rows.head(max_test_samples or len(rows))
+
+
+def find_rows(wanted: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
+    """Return the place of each wanted row among `rows` now, int (wanted,), -1 where it is gone.
+
+    Both have `custom_id` and `message`. A row is the one with the same id and the same message,
+    white space aside; else it has moved, and is the first row with the same message that is no
+    other's. An id alone says nothing: it may have another message by now. No place is given twice.
+    """
+    places = np.full(len(wanted), -1)
+    texts = [without_space(text) for text in rows["message"]]
+    exact = {key: place for place, key in enumerate(zip(rows["custom_id"], texts, strict=True))}
+    sought = [without_space(text) for text in wanted["message"]]
+    for number, key in enumerate(zip(wanted["custom_id"], sought, strict=True)):
+        places[number] = exact.pop(key, -1)
+    free = defaultdict(deque)
+    taken = set(places.tolist())
+    for place, text in enumerate(texts):
+        if place not in taken:
+            free[text].append(place)
+    for number in np.flatnonzero(places < 0):
+        if same := free.get(sought[number]):
+            places[number] = same.popleft()
+    return places
+
+
+def without_space(text: str) -> str:
+    """Return a text without its white space, which spreadsheet programs change."""
+    return "".join(clean_text(text).split())
 
 
 def row_numbers(numbers: list[int]) -> str:
