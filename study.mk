@@ -1,7 +1,7 @@
 # A study: which step makes which file from which, once, for your own data and for the demo.
 #
 #   make prepare STUDY=studies/gender SHEET=comments.xlsx TEXT=comment
-#   make label | audit | split | train | sample | report | status   STUDY=studies/gender
+#   make label | compare | audit | split | train | sample | report | status   STUDY=studies/gender
 #
 # Each target goes as far as it can and says what it waits for. The commands are printed as they
 # run; each can be given by hand. What was paid for, typed by people or trained is made once: it
@@ -27,7 +27,7 @@ override LLMS := $(patsubst %/,%,$(LLMS))
 override BERT := $(patsubst %/,%,$(BERT))
 # More options: EXCEL_OPTIONS REQUEST_OPTIONS SUBMIT_OPTIONS LABEL_OPTIONS AUDIT_OPTIONS
 # SPLIT_OPTIONS LLM_OPTIONS FINETUNE_OPTIONS POSTTUNE_OPTIONS BERT_OPTIONS BERT_TUNE_OPTIONS
-# PILOT_OPTIONS SAMPLE_OPTIONS CHECK_OPTIONS
+# PILOT_OPTIONS SAMPLE_OPTIONS CHECK_OPTIONS COMPARE_OPTIONS
 
 # How a step is run; $(1) says on what. The demo keeps the output in a log and prints a line.
 run ?= $(PYTHON)
@@ -81,6 +81,12 @@ PILOT_OPTIONS ?= --sample-size 100 --min-per-class 10
 SAMPLE := $(DATA)/human_check/sample.csv
 HUMAN_CHECK := $(P)results/human_check/human_check.json
 HUMAN_TEST := $(DATA)/evaluation/human_test.csv
+# Sets of labels, and people's codes of the same rows. Of one set alone the script knows if there is
+# anything to compare, such as repeats.
+LABEL_SETS := $(wildcard $(DATA)/label_sets/*/labels.csv)
+HUMAN_LABELS := $(wildcard $(addsuffix human_labels.csv,$(DATA)/human_check*/ $(DATA)/human_check*/pilot/))
+COMPARABLE := $(and $(LABEL_SETS),$(word 2,$(LABEL_SETS) $(HUMAN_LABELS)))
+COMPARED := $(P)results/label_sets/comparison.json
 SUMMARY := $(P)results/comparison.json
 SCORES ?= $(or $(wildcard $(P)results/*/metrics.json),$(P)results/<run>/metrics.json)
 PAGE := $(P)results/report.html
@@ -101,7 +107,7 @@ HUMAN_RUNS ?= $(foreach name,$(NAMES),$(if \
 	$(wildcard $(call adapter,$(name))/final_model/training.json),$(P)results/$(name)-human/metrics.json)) \
 	$(if $(wildcard $(TUNED_BERT)/training.json),$(if $(B),$(P)results/$(B)-human/metrics.json))
 
-.PHONY: prepare label pilot audit split train sample report status human_runs anew
+.PHONY: prepare label pilot compare audit split train sample report status human_runs anew
 .PRECIOUS: $(P)prompt.txt $(SIMPLE) $(REQUESTS) $(ANSWERED) $(LABELS) $(AUDIT) $(SPLITS) $(PILOT) \
 	$(PILOT_CHECK) $(SAMPLE) $(HUMAN_CHECK) $(SUMMARY) $(PAGE) $(RUNS) $(HUMAN_RUNS) \
 	$(addsuffix /training.json,$(ADAPTERS) $(TUNED_BERT))
@@ -126,6 +132,9 @@ label: $(if $(BY_HAND),,$(ANSWERED))  ## send the comments to a provider, read t
 
 pilot: $(PILOT)  ## draw a hundred labelled rows to try the codebook on; again, once they are coded: score them
 	+@if $(coded) $(<D); then $(AGAIN) $(PILOT_CHECK); fi
+
+compare: $(COMPARED)  ## compare the labels of two codebooks or teachers, also with people's codes
+	@echo "the labels beside each other: $(P)results/label_sets/comparison.html"
 
 audit: $(if $(BERT),$(AUDIT),bert-base-chinese/config.json)  ## look for labels that are probably wrong
 	@echo "next: fill in the column corrected of $(P)results/audit/audit.xlsx where a label is wrong,"
@@ -232,6 +241,13 @@ endif
 $(eval $(call step,pilot,$(PILOT),,$(SPLITS),human_sample.py $(study) --pilot $(PILOT_OPTIONS),pilot))
 $(eval $(call step,pilot,$(PILOT_CHECK),$(call sheets,$(DATA)/human_check/pilot),$(PILOT),\
 	human_check.py $(study) --pilot $(CHECK_OPTIONS),pilot))
+ifneq ($(COMPARABLE),)
+$(eval $(call step,compare,$(COMPARED),$(LABEL_SETS) $(HUMAN_LABELS),,\
+	compare_labels.py $(study) $(COMPARE_OPTIONS)))
+else
+$(COMPARED): anew
+	$(call run) compare_labels.py $(study) $(COMPARE_OPTIONS)
+endif
 $(eval $(call step,sample,$(SAMPLE),,$(SPLITS),human_sample.py $(study) $(SAMPLE_OPTIONS)))
 $(eval $(call step,report,$(HUMAN_CHECK),$(call sheets,$(DATA)/human_check),$(SAMPLE),\
 	human_check.py $(study) $(CHECK_OPTIONS)))
