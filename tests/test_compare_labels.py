@@ -128,6 +128,15 @@ def test_codebooks_without_a_common_class_have_no_kappa(capsys):
     assert "no class of the same name" in capsys.readouterr().out
 
 
+def test_labels_of_one_class_alone_have_no_kappa():
+    write_set("old", comments([1, 1, 1]))
+    rows = comments([1, 1, 1]).assign(repeat_1=["1", "1", ""])
+    write_set("new", rows, day="2026-11-02")
+    found = compare()
+    assert found["pairs"][0]["changed"] == 0 and found["pairs"][0]["kappa"] is None
+    assert found["repeats"][0]["all_agree"] == 1 and found["repeats"][0]["alpha"] is None
+
+
 def test_rows_that_moved_are_found_by_their_comment_and_others_are_counted():
     write_set("old", comments([0, 1, 0, 1, 0]))  # rows 2 to 6
     moved = comments([0, 1, 0, 1, 0]).iloc[[4, 2, 1, 3]]  # row 2 was deleted, the rest sorted
@@ -154,6 +163,28 @@ def test_sets_come_in_the_order_of_their_dates_or_as_they_are_named():
     found = compare("--sets", f"b, {SETS}/c,mine/other.csv")
     assert [one["name"] for one in found["sets"]] == ["b", "c", "other"]
     assert [pair["changed"] for pair in found["pairs"]] == [0, 1, 1]
+
+
+def test_a_file_that_has_a_column_s_name_keeps_its_path_as_its_name():
+    write_csv(comments([0, 1]), "mine/human.csv")
+    write_csv(comments([1, 1]), "mine/teacher.csv")
+    Path("mine/prompt.txt").write_text(YES_NO, encoding="utf-8")
+    compare("--sets", "mine/teacher.csv,mine/human.csv")
+    assert changed_table() == [
+        {
+            "custom_id": "row-2",
+            "message": "comment 2",
+            "teacher": "No",
+            "mine/human.csv": "Yes",
+        }
+    ]
+
+
+def test_a_folder_without_labels_is_named_and_left_out(capsys):
+    old_and_new()
+    (SETS / "third").mkdir()
+    assert len(compare()["sets"]) == 2
+    assert "third has no labels.csv and is left out" in capsys.readouterr().out
 
 
 def test_repeats_say_how_far_a_teacher_agrees_with_itself(capsys):
@@ -501,6 +532,7 @@ def lost_sample_row():
         (lambda: write_set("a", comments([0])), [], "a is the only set of labels"),
         (other_comments, [], "have no row in common"),
         (old_and_new, ["--sets", "old,newer"], "--sets: newer is no folder of"),
+        (old_and_new, ["--sets", "old,old"], "--sets names old twice"),
         (other_class, [], "labels.csv, row 3: class '7': the classes of"),
         (another_prompt, [], "prompt.txt is not the codebook of"),
         (without("new/silver_labels.json"), [], "silver_labels.json not found"),

@@ -12,6 +12,7 @@ from pipeline.common.files import clean_text, read_csv, read_json
 
 LABELS_FILE, CODEBOOK_FILE, RECORD_FILE = "labels.csv", "prompt.txt", "silver_labels.json"
 MADE_BY = "jsonl_to_csv.py"
+RESERVED = ("custom_id", "message", "human")  # columns of a table that has one for each set too
 REPEAT = "repeat_"  # the columns of what the teacher said when it was asked again
 TEACHER = "teacher"  # the column of what it said of rows that people coded
 
@@ -46,21 +47,25 @@ def read_label_sets(folder: str, named: str, prompt_file: str) -> list[LabelSet]
     `prompt_file`. Raises UserError where there is no set, and for a broken file.
     """
     if not named:
-        paths = sorted(path.parent for path in Path(folder).glob(f"*/{LABELS_FILE}"))
-        if not paths:
+        paths = sorted(path for path in Path(folder).glob("*") if path.is_dir())
+        for path in paths:
+            if not (path / LABELS_FILE).is_file():
+                print(f"{path} has no {LABELS_FILE} and is left out: {MADE_BY} writes it")
+        found = [read_folder(path, path.name) for path in paths if (path / LABELS_FILE).is_file()]
+        if not found:
             raise UserError(
                 f"{folder} holds no set of labels: run {MADE_BY}, which keeps each set there, or "
                 "name folders or CSV files by --sets"
             )
-        found = [read_folder(path, path.name) for path in paths]
         return sorted(found, key=lambda one: (one.first_answer, one.last_answer, one.name))
     places = [place for name in named.split(",") if (place := name.strip())]
+    if twice := [place for place in places if places.count(place) > 1]:
+        raise UserError(f"--sets names {twice[0]} twice: name each set once")
     names = [Path(place).stem if Path(place).is_file() else Path(place).name for place in places]
-    names = [
-        place if names.count(name) > 1 else name for place, name in zip(places, names, strict=True)
-    ]
     return [
-        read_named(folder, place, name, prompt_file)
+        read_named(
+            folder, place, place if name in RESERVED or names.count(name) > 1 else name, prompt_file
+        )
         for place, name in zip(places, names, strict=True)
     ]
 

@@ -37,7 +37,7 @@ def read_human_codes(sheets_dir: str) -> list[HumanCodes]:
     A sample whose codes were not read yet is named. Raises UserError for a broken file.
     """
     found = []
-    for place in sorted(glob(f"{escape(sheets_dir)}*")):
+    for place in sorted(glob(f"{escape(str(Path(sheets_dir)))}*")):
         for folder in (Path(place) / "pilot", Path(place)):
             if (folder / LABELS_FILE).is_file():
                 found.append(read_folder(folder, Path(sheets_dir).parent))

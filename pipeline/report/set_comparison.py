@@ -94,8 +94,8 @@ class Repeats:
     all_agree_ci95: Interval
     pairs_agree: float
     pairs_agree_ci95: Interval
-    alpha: float
-    alpha_ci95: Interval
+    alpha: float | None
+    alpha_ci95: Interval | None
     changes: list[Change]
 
 
@@ -158,7 +158,8 @@ def compare_pair(
     """Return what changed from one set to another.
 
     The intervals are Wilson's for the changed share and the jackknife's for Cohen's kappa, those of
-    rows that are a random sample. Kappa is None where the codebooks have no class in common.
+    rows that are a random sample. Kappa is None where the codebooks have no class in common, and
+    where all labels are of one class.
     """
     old, new = joined.labels[first.name], joined.labels[second.name]
     own, others = joined.classes[first.name], joined.classes[second.name]
@@ -170,7 +171,7 @@ def compare_pair(
     total, found = int(compared.sum()), int(changed.sum())
     num_labels = len(joined.class_names)
     kappa = kappa_of(pd.Series(old), pd.Series(new), num_labels)
-    if not set(own) & set(others):
+    if not set(own) & set(others) or len(np.union1d(old[compared], new[compared])) < 2:
         kappa |= {"kappa": None, "ci95": None}
     counts = confusion(old[compared], new[compared], num_labels)[np.ix_(own, others)]
     names = joined.class_names
@@ -228,7 +229,8 @@ def repeats_of(name: str, joined: JoinedSets, examples: int, seed: int) -> Repea
     """Return how far a teacher repeats itself, None where it was asked no row again.
 
     Each row counts once. The intervals are Wilson's; that of the pairs of answers and that of
-    Krippendorff's alpha rest on the jackknife over rows.
+    Krippendorff's alpha rest on the jackknife over rows. Alpha is None where all answers are of one
+    class.
     """
     if not joined.repeats[name]:
         return None
@@ -244,7 +246,8 @@ def repeats_of(name: str, joined: JoinedSets, examples: int, seed: int) -> Repea
     rows, same = int(again.sum()), int((agreeing == 1).sum())
     share, variance = agreeing.mean(), agreeing.var() / max(rows - 1, 1)
     ends = effective_interval(np.array(share), np.array(variance), rows)
-    found = agreement(pd.DataFrame(codes[again]), num_labels)
+    varied = (counts.sum(0) > 0).sum() > 1
+    found = agreement(pd.DataFrame(codes[again]), num_labels) if varied else {}
     given = np.sort(np.where(counts > 0, np.arange(num_labels), num_labels), axis=1)
     kinds = np.full((len(codes), num_labels), -1)
     kinds[again] = np.where(given == num_labels, -1, given)
@@ -258,7 +261,7 @@ def repeats_of(name: str, joined: JoinedSets, examples: int, seed: int) -> Repea
         all_agree_ci95=wilson_interval(same, rows),
         pairs_agree=float(share),
         pairs_agree_ci95=[float(end) for end in ends],
-        alpha=found["alpha_nominal"],
-        alpha_ci95=found["alpha_nominal_ci95"],
+        alpha=found.get("alpha_nominal"),
+        alpha_ci95=found.get("alpha_nominal_ci95"),
         changes=changes(kinds, differ, joined, examples, seed),
     )
