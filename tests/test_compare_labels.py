@@ -258,6 +258,31 @@ def test_scores_against_people_are_weighted_to_the_data_set():
     assert old["macro_f1"] == pytest.approx((90 / 135 + 20 / 65) / 2)
 
 
+def test_a_set_that_is_better_in_the_sample_alone_is_not_called_better_in_the_data_set(capsys):
+    """Of each row labelled Yes there are 100 in the data set, of one labelled No a single one."""
+    old = [0] * 10 + [1] * 10
+    write_set("old", comments(old))
+    write_set("new", comments([1] + [0] * 19), YES_NO + "!", "2026-11-02")
+    write_codes(comments(old), [0] * 20, [1000, 10])
+    [test] = compare()["people"]
+    assert test["test"]["p_value"] < 0.05 and test["test"]["difference"] > 0
+    assert test["test"]["difference_weighted"] == pytest.approx((10 - 100) / 1010)
+    assert "of the whole data set they do not show it" in capsys.readouterr().out
+
+
+def test_coded_rows_that_moved_are_found_and_those_that_are_gone_are_counted(capsys):
+    labels = [0, 0, 1, 1, 0, 1]
+    write_set("old", comments(labels))
+    write_set("new", comments(labels), YES_NO + "!", "2026-11-02")
+    coded = comments(labels).iloc[[5, 3, 1, 4]].assign(custom_id=["a", "row-2", "row-3", "row-4"])
+    coded.loc[4, "message"] = "a comment that was changed"
+    write_codes(coded, [1, 1, 0, 0], [9, 9])
+    [test] = compare()["people"]
+    assert (test["coded"], test["lost"]) == (3, 1)
+    assert [one["accuracy"] for one in test["scores"]] == [1, 1]
+    assert "1 more row that people coded is in no set" in capsys.readouterr().out
+
+
 def test_a_sample_that_lost_a_class_is_not_weighted_and_the_text_says_so(capsys):
     labels = [0, 0, 0, 1, 1, 1]
     write_set("old", comments(labels))
@@ -330,7 +355,7 @@ def test_classes_by_people_that_a_codebook_lacks_are_left_out(capsys):
     assert (test["coded"], test["other_class"], test["rows"]) == (6, 2, 4)
     assert test["class_names"] == ["no", "YES!"]
     assert [one["accuracy"] for one in test["scores"]] == [1, 1]
-    assert "2 rows have a class by people that is not in each codebook" in capsys.readouterr().out
+    assert "Not counted: 2 rows of a class by people" in capsys.readouterr().out
 
 
 def test_people_s_codes_of_other_classes_alone_say_nothing(capsys):

@@ -123,9 +123,8 @@ def people_sentences(test: PeopleTest) -> list[str]:
         *fill_all(
             known,
             "{lost:more row that people coded is|more rows that people coded are} in no set.",
-            "{without_label:row lacks|rows lack} a label in a set, and count no further.",
-            "{other_class:row has|rows have} a class by people that is not in each codebook, and "
-            "count no further.",
+            "Not counted: {without_label:row|rows} without a label in a set.",
+            "Not counted: {other_class:row|rows} of a class by people that a codebook lacks.",
         ),
     ]
     if not test.scores:
