@@ -5,7 +5,7 @@ often, where people coded rows; what changed in the codebook. It works on a pilo
 rows, before all are labelled.
 
 Reads   LABEL_SETS_DIR/*/labels.csv, prompt.txt, silver_labels.json (from jsonl_to_csv.py), or SETS
-        SHEETS_DIR*/human_labels.csv, sample.csv, sample.json, and those of the pilots (from
+        SHEETS_DIR*/human_labels.csv, sample.csv, sample.json, and those in pilot folders (from
         human_check.py and human_sample.py), where there
 Writes  OUTPUT_DIR/comparison.html, the page in one file; changed.xlsx, comparison.json
 Run     python compare_labels.py
@@ -16,7 +16,7 @@ from pathlib import Path
 from pipeline.common.cli import parse_settings, run
 from pipeline.common.files import check_outputs, write_text
 from pipeline.common.records import write_record
-from pipeline.labelling.label_sets import read_label_sets
+from pipeline.labelling.label_tables import read_label_sets
 from pipeline.people.human_codes import read_human_codes
 from pipeline.report.set_comparison import compare_sets
 from pipeline.report.set_page import render_set_page

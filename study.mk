@@ -84,7 +84,7 @@ HUMAN_TEST := $(DATA)/evaluation/human_test.csv
 # Sets of labels, and people's codes of the same rows. Of one set alone the script knows if there is
 # anything to compare, such as repeats.
 LABEL_SETS := $(wildcard $(DATA)/label_sets/*/labels.csv)
-HUMAN_LABELS := $(wildcard $(addsuffix human_labels.csv,$(DATA)/human_check*/ $(DATA)/human_check*/pilot/))
+HUMAN_LABELS := $(wildcard $(addsuffix human_labels.csv,$(DATA)/human_check*/ $(DATA)/human_check*/pilot*/))
 COMPARABLE := $(and $(LABEL_SETS),$(word 2,$(LABEL_SETS) $(HUMAN_LABELS)))
 COMPARED := $(P)results/label_sets/comparison.json
 SUMMARY := $(P)results/comparison.json

@@ -404,6 +404,32 @@ def test_a_single_set_is_scored_against_people_alone(capsys):
     assert "only against people" in capsys.readouterr().out
 
 
+def test_each_pilot_is_a_test_of_its_own_and_one_of_the_new_codebook_is_no_flattery(capsys):
+    """The second pilot was drawn once the codebook was changed."""
+    people = [0, 1] * 6
+    write_set("old", comments([1, 0] + people[2:]))
+    write_set("new", comments(people), YES_NO + "!", "2026-11-02")
+    write_codes(comments(people[:6]), people[:6], [50, 50], SHEETS / "pilot")
+    second = comments(people).iloc[6:]
+    write_codes(second, people[6:], [50, 50], SHEETS / "pilot_2", YES_NO + "!")
+    write_codes(second, people[6:], [50, 50], Path(f"{SHEETS}_2/pilot"), YES_NO + "!")
+    found = compare()["people"]
+    assert [(one["source"], one["rows"], one["same_codebook"]) for one in found] == [
+        ("human_check/pilot", 6, [True, False]),
+        ("human_check/pilot_2", 6, [False, True]),
+        ("human_check_2/pilot", 6, [False, True]),
+    ]
+    assert capsys.readouterr().out.count("says too much") == 1
+
+
+def test_labels_that_people_corrected_are_told(capsys):
+    old_and_new()
+    path = SETS / "new/silver_labels.json"
+    write_json(json.loads(path.read_text()) | {"corrected": 1}, path)
+    compare()
+    assert "People corrected 1 label of new, which count as its labels" in capsys.readouterr().out
+
+
 def test_a_sample_that_nobody_scored_is_named(capsys):
     write_set("old", comments([0, 1]))
     write_set("new", comments([0, 1]))

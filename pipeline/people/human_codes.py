@@ -38,11 +38,11 @@ def read_human_codes(sheets_dir: str) -> list[HumanCodes]:
     """
     found = []
     for place in sorted(glob(f"{escape(str(Path(sheets_dir)))}*")):
-        for folder in (Path(place) / "pilot", Path(place)):
+        for folder in (*sorted(Path(place).glob("pilot*")), Path(place)):
             if (folder / LABELS_FILE).is_file():
                 found.append(read_folder(folder, Path(sheets_dir).parent))
             elif (folder / RECORD_FILE).is_file():
-                pilot = " --pilot" * (folder.name == "pilot")
+                pilot = " --pilot" * folder.name.startswith("pilot")
                 print(
                     f"{folder} has no {LABELS_FILE}: once people have coded its sheets, run "
                     f"human_check.py{pilot}"

@@ -8,7 +8,7 @@ import pandas as pd
 
 from pipeline.common.cli import UserError
 from pipeline.evaluation.metrics import confusion, wilson_interval
-from pipeline.labelling.label_sets import LabelSet
+from pipeline.labelling.label_tables import LabelSet
 from pipeline.people.agreement import agreement, kappa_of
 from pipeline.people.intervals import effective_interval
 from pipeline.report.set_people import PeopleTest, compare_with_people
@@ -30,6 +30,7 @@ class SetSummary:
     rows: int
     labelled: int
     by_people: int
+    corrected: int
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,7 @@ def summary(one: LabelSet) -> SetSummary:
         rows=len(one.rows),
         labelled=int((one.rows["class"] >= 0).sum()),
         by_people=int((one.rows["people"] >= 0).sum()),
+        corrected=one.corrected,
     )
 
 

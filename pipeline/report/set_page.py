@@ -6,7 +6,7 @@ from difflib import SequenceMatcher
 from functools import cache
 
 from pipeline.common.codebook import CLASS_LINE, bare_words
-from pipeline.labelling.label_sets import LabelSet
+from pipeline.labelling.label_tables import LabelSet
 from pipeline.report import set_sentences
 from pipeline.report.page import page_template
 from pipeline.report.set_comparison import SetComparison

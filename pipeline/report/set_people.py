@@ -10,7 +10,7 @@ from scipy.stats import binom
 
 from pipeline.evaluation.comparison import compare_pairs, holm
 from pipeline.evaluation.metrics import compute_metrics
-from pipeline.labelling.label_sets import LabelSet
+from pipeline.labelling.label_tables import LabelSet
 from pipeline.people.intervals import FEWEST
 from pipeline.report.set_rows import JoinedSets, PeopleCodes
 

@@ -9,7 +9,7 @@ import pandas as pd
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import bare_words
 from pipeline.common.rows import find_rows
-from pipeline.labelling.label_sets import LabelSet
+from pipeline.labelling.label_tables import LabelSet
 from pipeline.people.human_codes import HumanCodes
 
 NONE, ABSENT = -1, -2  # no label; a row that the set does not have

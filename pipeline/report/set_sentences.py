@@ -2,7 +2,7 @@
 
 from pipeline.report.set_comparison import Repeats, SetComparison, SetPair, SetSummary
 from pipeline.report.set_people import LEVEL, PeopleTest
-from pipeline.report.words import as_text, fill, fill_all, joined
+from pipeline.report.words import as_text, fill, fill_all, fill_all_of, joined
 
 
 def comparison_text(found: SetComparison) -> str:
@@ -66,9 +66,18 @@ def rows_sentences(pair: SetPair, found: SetComparison) -> list[str]:
             "{without_both:row has|rows have} no label in either.",
             "{by_people:row was|rows were} coded by people, and not by both teachers.",
         ),
+        *fill_all_of(
+            (vars(one) for one in found.sets if one.corrected and one.name in pair_of(pair)),
+            "People corrected {corrected:label|labels} of {name}, which count as its labels here.",
+        ),
         *class_sentences(pair),
         *chance_sentences(pair, found.repeats),
     ]
+
+
+def pair_of(pair: SetPair) -> tuple[str, str]:
+    """Return the names of a pair's sets."""
+    return pair.first, pair.second
 
 
 def class_sentences(pair: SetPair) -> list[str]:
@@ -99,7 +108,7 @@ def chance_sentences(pair: SetPair, repeats: list[Repeats]) -> list[str]:
         f"{as_text([1 - end for end in reversed(one.pairs_agree_ci95)], '%')}: so much "
         "changes by chance alone."
         for one in repeats
-        if one.name in (pair.first, pair.second)
+        if one.name in pair_of(pair)
     ]
 
 
@@ -243,9 +252,13 @@ def power_sentence(test: PeopleTest) -> str:
 
 
 def pilot_sentences(test: PeopleTest, found: SetComparison) -> list[str]:
-    """Return the caution about a codebook that was refined on the rows that it is tested on."""
+    """Return the caution about a codebook that was refined on the rows that it is tested on.
+
+    Rows that people coded by the second codebook were drawn after it was written.
+    """
     books = {one.name: one.codebook_sha256 for one in found.sets}
-    if len({books[name] for name in test.sets}) < 2:
+    drawn_after = test.same_codebook is not None and test.same_codebook[1]
+    if len({books[name] for name in test.sets}) < 2 or drawn_after:
         return []
     return [
         "If a codebook was changed with these rows in view, its agreement with them says too much: "

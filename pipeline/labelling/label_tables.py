@@ -1,4 +1,4 @@
-"""Label sets as jsonl_to_csv.py keeps them: what a teacher made of the rows by one codebook."""
+"""Label sets read as tables: what a teacher said of the rows by one codebook."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,8 @@ class LabelSet:
     """The labels that one codebook and one teacher gave.
 
     `rows` has `custom_id`, `message`, `class` (the teacher's, -1 for none), `people` (the class of
-    a row that people coded in the spreadsheet, -1 for others), and a column per repeat.
+    a row that people coded in the spreadsheet, -1 for others), and a column per repeat. People
+    `corrected` some of its labels after an audit.
     """
 
     name: str
@@ -32,6 +33,7 @@ class LabelSet:
     teachers: list[str] = field(default_factory=list)
     first_answer: str = ""
     last_answer: str = ""
+    corrected: int = 0
 
     @property
     def repeats(self) -> list[str]:
@@ -100,6 +102,7 @@ def read_folder(path: Path, name: str) -> LabelSet:
         record.get("teachers") or [],
         record.get("first_answer") or "",
         record.get("last_answer") or "",
+        record.get("corrected") or 0,
     )
 
 
