@@ -1,7 +1,7 @@
 # A study: which step makes which file from which, once, for your own data and for the demo.
 #
 #   make prepare STUDY=studies/gender SHEET=comments.xlsx TEXT=comment
-#   make label | compare | audit | split | train | sample | report | status   STUDY=studies/gender
+#   make label | audit | split | train | sample | report | status   STUDY=studies/gender
 #
 # Each target goes as far as it can and says what it waits for. The commands are printed as they
 # run; each can be given by hand. What was paid for, typed by people or trained is made once: it
@@ -107,7 +107,7 @@ HUMAN_RUNS ?= $(foreach name,$(NAMES),$(if \
 	$(wildcard $(call adapter,$(name))/final_model/training.json),$(P)results/$(name)-human/metrics.json)) \
 	$(if $(wildcard $(TUNED_BERT)/training.json),$(if $(B),$(P)results/$(B)-human/metrics.json))
 
-.PHONY: prepare label pilot compare audit split train sample report status human_runs anew
+.PHONY: prepare label pilot audit split train sample report status human_runs anew
 .PRECIOUS: $(P)prompt.txt $(SIMPLE) $(REQUESTS) $(ANSWERED) $(LABELS) $(AUDIT) $(SPLITS) $(PILOT) \
 	$(PILOT_CHECK) $(SAMPLE) $(HUMAN_CHECK) $(SUMMARY) $(PAGE) $(RUNS) $(HUMAN_RUNS) \
 	$(addsuffix /training.json,$(ADAPTERS) $(TUNED_BERT))
@@ -133,9 +133,6 @@ label: $(if $(BY_HAND),,$(ANSWERED))  ## send the comments to a provider, read t
 pilot: $(PILOT)  ## draw a hundred labelled rows to try the codebook on; again, once they are coded: score them
 	+@if $(coded) $(<D); then $(AGAIN) $(PILOT_CHECK); fi
 
-compare: $(COMPARED)  ## compare the labels of two codebooks or teachers, also with people's codes
-	@echo "the labels beside each other: $(P)results/label_sets/comparison.html"
-
 audit: $(if $(BERT),$(AUDIT),bert-base-chinese/config.json)  ## look for labels that are probably wrong
 	@echo "next: fill in the column corrected of $(P)results/audit/audit.xlsx where a label is wrong,"
 	@echo "save it, then make split STUDY=$(STUDY)"
@@ -147,6 +144,10 @@ train: $(if $(LLMS)$(BERT),$(RUNS),Qwen2.5-3B/config.json)  ## score the models,
 
 sample: $(SAMPLE)  ## draw the rows that people code, a spreadsheet for each of them
 	@$(coded) $(<D) || true
+
+.PHONY: compare
+compare: $(COMPARED)  ## compare the labels of two codebooks or teachers, also with people's codes
+	@echo "the labels beside each other: $(P)results/label_sets/comparison.html"
 
 report:  ## score people's codes, compare the models, write the page
 	+@if $(coded) $(dir $(SAMPLE)); then $(AGAIN) $(HUMAN_CHECK) && $(AGAIN) human_runs; fi

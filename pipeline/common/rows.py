@@ -10,6 +10,7 @@ from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook, parse_label
 from pipeline.common.files import clean_text, read_csv
 
+HUMAN = "human"  # who coded a row, in `coded_by`
 COLUMNS = ("custom_id", "message", "class", "coded_by", "weight")
 
 
@@ -119,6 +120,13 @@ def find_rows(wanted: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
         if same := free.get(sought[number]):
             places[number] = same.popleft()
     return places
+
+
+def coded_by_people(rows: pd.DataFrame) -> np.ndarray:
+    """Return which rows have their class from people and not from a teacher, a bool (rows,)."""
+    if "coded_by" not in rows:
+        return np.zeros(len(rows), bool)
+    return ((rows["coded_by"] == HUMAN) & (rows["class"] >= 0)).to_numpy()
 
 
 def without_space(text: str) -> str:

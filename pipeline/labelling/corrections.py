@@ -8,10 +8,9 @@ import pandas as pd
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook, parse_label
 from pipeline.common.files import clean_text, read_csv, write_csv
-from pipeline.common.rows import without_space
 from pipeline.labelling.outcomes import Outcome
 from pipeline.labelling.requests import Request
-from pipeline.sheets.coding import read_filled_in
+from pipeline.sheets.coding import read_filled_in, without_space
 
 
 def read_corrections(

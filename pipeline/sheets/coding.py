@@ -9,7 +9,6 @@ import pandas as pd
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook, parse_label
 from pipeline.common.files import clean_text, replacing
-from pipeline.common.rows import without_space
 from pipeline.sheets.reading import cell_text, find_column, read_sheet
 
 LONGEST_CELL = 32_767  # characters; Excel's limit
@@ -210,3 +209,8 @@ def _read_table(path: str | Path) -> tuple[list[str], dict[int, list[str]]]:
     header = rows.pop(next(iter(rows)))
     blanks = [""] * len(header)
     return header, {number: cells + blanks for number, cells in rows.items()}
+
+
+def without_space(text: str) -> str:
+    """Return a text without its white space, which spreadsheet programs change."""
+    return "".join(clean_text(text).split())
