@@ -1,6 +1,7 @@
 """Label sets beside each other: changes, repeats, people's codes, codebooks, the page."""
 
 import json
+import os
 import subprocess
 from hashlib import sha256
 from html.parser import HTMLParser
@@ -163,6 +164,13 @@ def test_sets_come_in_the_order_of_their_dates_or_as_they_are_named():
     found = compare("--sets", f"b, {SETS}/c,mine/other.csv")
     assert [one["name"] for one in found["sets"]] == ["b", "c", "other"]
     assert [pair["changed"] for pair in found["pairs"]] == [0, 1, 1]
+
+
+def test_of_two_sets_of_one_day_the_one_that_was_written_last_is_the_newer_one():
+    for name, time in (("b", 1), ("a", 2), ("c", 3)):
+        write_set(name, comments([0, 1]))
+        os.utime(SETS / name / "silver_labels.json", (time, time))
+    assert [one["name"] for one in compare()["sets"]] == ["b", "a", "c"]
 
 
 def test_a_file_that_has_a_column_s_name_keeps_its_path_as_its_name():

@@ -44,6 +44,7 @@ class LabelSet:
 def read_label_sets(folder: str, named: str, prompt_file: str) -> list[LabelSet]:
     """Return the label sets of a folder in the order of their answers, or those that are `named`.
 
+    Of sets whose first answers came on one day, that is last which jsonl_to_csv.py wrote last.
     `named` lists folders, also by their name in `folder`, and CSV files, parted by commas; they
     stay in this order. Classes in a CSV file are those of the prompt.txt beside it, else of
     `prompt_file`. Raises UserError where there is no set, and for a broken file.
@@ -59,7 +60,7 @@ def read_label_sets(folder: str, named: str, prompt_file: str) -> list[LabelSet]
                 f"{folder} holds no set of labels: run {MADE_BY}, which keeps each set there, or "
                 "name folders or CSV files by --sets"
             )
-        return sorted(found, key=lambda one: (one.first_answer, one.last_answer, one.name))
+        return sorted(found, key=lambda one: (one.first_answer, written(one.path), one.name))
     places = [place for name in named.split(",") if (place := name.strip())]
     if twice := [place for place in places if places.count(place) > 1]:
         raise UserError(f"--sets names {twice[0]} twice: name each set once")
@@ -70,6 +71,11 @@ def read_label_sets(folder: str, named: str, prompt_file: str) -> list[LabelSet]
         )
         for place, name in zip(places, names, strict=True)
     ]
+
+
+def written(path: Path) -> int:
+    """Return when a label set was written, in nanoseconds."""
+    return (path / RECORD_FILE).stat().st_mtime_ns
 
 
 def read_named(folder: str, place: str, name: str, prompt_file: str) -> LabelSet:
