@@ -241,8 +241,8 @@ def power_sentence(test: PeopleTest) -> str:
     if tested.detectable is None:
         return (
             f"{rows} the two sets (one alone is right), and the test needs {tested.needed} or more "
-            f"to find anything: among {test.rows:,} coded rows that are so alike, no difference "
-            "could have been found. Have more rows coded."
+            f"to find anything: with these {test.rows:,} coded rows no difference could have been "
+            "found. Have more rows coded."
         )
     return (
         f"{rows} the two sets (one alone is right). With so many among {test.rows:,} coded rows, "
