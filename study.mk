@@ -27,7 +27,7 @@ override LLMS := $(patsubst %/,%,$(LLMS))
 override BERT := $(patsubst %/,%,$(BERT))
 # More options: EXCEL_OPTIONS REQUEST_OPTIONS SUBMIT_OPTIONS LABEL_OPTIONS AUDIT_OPTIONS
 # SPLIT_OPTIONS LLM_OPTIONS FINETUNE_OPTIONS POSTTUNE_OPTIONS BERT_OPTIONS BERT_TUNE_OPTIONS
-# PILOT_OPTIONS SAMPLE_OPTIONS CHECK_OPTIONS
+# PILOT_OPTIONS SAMPLE_OPTIONS CHECK_OPTIONS COMPARE_OPTIONS
 
 # How a step is run; $(1) says on what. The demo keeps the output in a log and prints a line.
 run ?= $(PYTHON)
@@ -85,6 +85,12 @@ PILOT_OPTIONS ?= --sample-size 100 --min-per-class 10
 SAMPLE := $(DATA)/human_check/sample.csv
 HUMAN_CHECK := $(P)results/human_check/human_check.json
 HUMAN_TEST := $(DATA)/evaluation/human_test.csv
+# Sets of labels, and people's codes of the same rows. Of one set alone the script knows if there is
+# anything to compare, such as repeats.
+LABEL_SETS := $(wildcard $(DATA)/label_sets/*/labels.csv)
+HUMAN_LABELS := $(wildcard $(addsuffix human_labels.csv,$(DATA)/human_check*/ $(DATA)/human_check*/pilot*/))
+COMPARABLE := $(and $(LABEL_SETS),$(word 2,$(LABEL_SETS) $(HUMAN_LABELS)))
+COMPARED := $(P)results/label_sets/comparison.json
 SUMMARY := $(P)results/comparison.json
 SCORES ?= $(or $(wildcard $(P)results/*/metrics.json),$(P)results/<run>/metrics.json)
 PAGE := $(P)results/report.html
@@ -144,6 +150,10 @@ train: $(if $(LLMS)$(BERT),$(RUNS),Qwen2.5-3B/config.json)  ## score the models,
 
 sample: $(SAMPLE)  ## draw the rows that people code, a spreadsheet for each of them
 	@$(coded) $(<D) || true
+
+.PHONY: compare
+compare: $(COMPARED)  ## compare the labels of two codebooks or teachers, also with people's codes
+	@echo "the labels beside each other: $(P)results/label_sets/comparison.html"
 
 report:  ## score people's codes, compare the models, write the page
 	+@if $(coded) $(dir $(SAMPLE)); then $(AGAIN) $(HUMAN_CHECK) && $(AGAIN) human_runs; fi
@@ -240,6 +250,13 @@ endif
 $(eval $(call step,pilot,$(PILOT),,$(SPLITS),human_sample.py $(study) --pilot $(PILOT_OPTIONS),pilot))
 $(eval $(call step,pilot,$(PILOT_CHECK),$(call sheets,$(DATA)/human_check/pilot),$(PILOT),\
 	human_check.py $(study) --pilot $(CHECK_OPTIONS),pilot))
+ifneq ($(COMPARABLE),)
+$(eval $(call step,compare,$(COMPARED),$(LABEL_SETS) $(HUMAN_LABELS),,\
+	compare_labels.py $(study) $(COMPARE_OPTIONS)))
+else
+$(COMPARED): anew
+	$(call run) compare_labels.py $(study) $(COMPARE_OPTIONS)
+endif
 $(eval $(call step,sample,$(SAMPLE),,$(SPLITS),human_sample.py $(study) $(SAMPLE_OPTIONS)))
 $(eval $(call step,report,$(HUMAN_CHECK),$(call sheets,$(DATA)/human_check),$(SAMPLE),\
 	human_check.py $(study) $(CHECK_OPTIONS)))

@@ -27,7 +27,8 @@ from pipeline.labelling.requests import Requests
 
 LONGEST_SEARCH_PAUSE = 5.0  # seconds, until a batch that was made shows among the provider's
 ENDED = ("completed", "failed", "expired", "cancelled")
-REFUSALS = 10  # of a batch for a limit, one after another while none is under way
+RUNNING = "in_progress"
+REFUSALS = 10  # of a batch for a limit, one after another while none runs
 
 
 @dataclass
@@ -36,7 +37,7 @@ class Progress:
 
     `given_up` says why a job, by its token, is not looked at any more in this run; `stop` why
     nothing else is sent. `refusal` is the provider's word of a limit, `refused_at` how many batches
-    were under way then, and `refusals` counts those while none was.
+    were under way then, and `refusals` counts those since one was last seen to run.
     """
 
     given_up: dict[str, str] = field(default_factory=dict)
@@ -48,7 +49,7 @@ class Progress:
     def refuse(self, message: str, under_way: int) -> None:
         """Note that the provider takes no other batch for now."""
         self.refusal, self.refused_at = message, under_way
-        self.refusals = 0 if under_way else self.refusals + 1
+        self.refusals += 1
         if self.refusals == REFUSALS:
             self.stop = UserError(
                 f"the provider takes no batch for now ({message}): run the same command again "
@@ -134,11 +135,13 @@ def _look_after(
             if batch["status"] != job.status:
                 job.status = batch["status"]
                 ledger.save()
+            if batch["status"] == RUNNING:
+                progress.refusals = 0
         elif _has_no_files(batch) and batch["status"] == "failed":
             _refuse(client, ledger, requests, job, batch, progress)
         else:
-            collect(client, ledger, job, batch, options)
             progress.refusals = 0
+            collect(client, ledger, job, batch, options)
     except UserError as error:
         progress.given_up[job.token] = str(error)
     except APIError as error:

@@ -1,7 +1,7 @@
-"""The page and the methods text, written from what the other steps left on disk.
+"""The page and the methods text, and a page of label sets, from what other steps left on disk.
 
 A picture is drawn in evaluation, described in page.py and placed in page.html.jinja. A sentence
-for a paper goes to methods.py, its source to references.py; study.py reads the files. What
-`make status` says of a study stands in status.py.
+for a paper goes to methods.py, its source to references.py; study.py reads the files, status.py
+says what is done. Label sets are compared in set_comparison.py, with people in set_people.py.
 May import llm, bert, people, labelling and below.
 """

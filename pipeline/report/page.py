@@ -34,7 +34,7 @@ def render_page(
     all_runs = [*study.runs, *study.unscored]
     records = [run.metrics for run in all_runs] + trainings_of(study, all_runs)
     return (
-        page_template().render(
+        page_template("page.html.jinja").render(
             title=title,
             study=study,
             titles=study.titles,
@@ -56,8 +56,8 @@ def render_page(
 
 
 @cache
-def page_template() -> Template:
-    """Return the page's template, with the filters it uses."""
+def page_template(name: str) -> Template:
+    """Return a page's template, with the filters that templates use."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -71,7 +71,7 @@ def page_template() -> Template:
         "sha256": script_hash,
         "method": method_sentence,
     }
-    return environment.get_template("page.html.jinja")
+    return environment.get_template(name)
 
 
 def text_or_dash(value: Any, form: str = "") -> str:
