@@ -78,17 +78,17 @@ def main(argv: list[str] | None = None) -> None:
     sent = sent_ids(args.state_file, labels_of) or list(requests)
     labels = decide_labels(rows, answers, sent, labels_of, args.majority_vote)
     corrections = read_corrections(args.corrections, args.corrections_file, rows, codebook)
-    changed = apply_corrections(labels, corrections)
-    record = describe_labels(labels, answers, rows, requests, codebook, changed, args.majority_vote)
+    final, vote = apply_corrections(labels, corrections), args.majority_vote
+    record = describe_labels(labels, final, answers, rows, requests, codebook, vote)
 
-    table = write.write_labels(rows, labels, answers, *outputs[:4])
-    retries = write.retry_lines(rows, labels, requests, labels_of, answers, sent)
+    write.write_labels(rows, final, answers, *outputs[:4])
+    retries = write.retry_lines(rows, final, requests, labels_of, answers, sent)
     write_shards(retries, args.retry_file, args.max_requests_per_file, args.max_bytes_per_file)
     write.write_confidence(labels, codebook.names, args.confidence_file)
     if args.corrections:
         write_corrections(corrections, rows, args.corrections_file, codebook)
     write_json(record, args.record_file)
-    write.write_label_set(table, answers, labels_of, record, codebook, args.label_sets_dir)
+    write.write_label_set(rows, labels, answers, labels_of, record, codebook, args.label_sets_dir)
     print_summary(record)
 
 

@@ -79,8 +79,14 @@ SPLITS := $(DATA)/evaluation/splits.json
 sheets = $(shell { sed -n '/"coders": \[/,/\]/s/^ *"\(.*\)",*$$/\1/p' $(1)/sample.json; \
 	echo adjudication; } 2>/dev/null | while read -r name; do \
 	[ ! -f "$(1)/$$name.xlsx" ] || echo "$(1)/$$name.xlsx"; done | sed 's/ /\\ /g')
-PILOT := $(DATA)/human_check/pilot/sample.csv
-PILOT_CHECK := $(P)results/human_check/pilot/human_check.json
+# Each codebook has a pilot of its own: pilot, pilot_2, ...
+pilot_folder = from pipeline.common.codebook import read_codebook as read; \
+	from pipeline.people.sample import sample_folder; \
+	print(sample_folder("$(DATA)/human_check", True, read("$(P)prompt.txt")).name)
+PILOT_NAME := $(or $(if $(findstring pilot,$(MAKECMDGOALS)),$(if $(wildcard $(P)prompt.txt),$(shell \
+	$(PYTHON) -c '$(pilot_folder)'))),pilot)
+PILOT := $(DATA)/human_check/$(PILOT_NAME)/sample.csv
+PILOT_CHECK := $(P)results/human_check/$(PILOT_NAME)/human_check.json
 PILOT_OPTIONS ?= --sample-size 100 --min-per-class 10
 SAMPLE := $(DATA)/human_check/sample.csv
 HUMAN_CHECK := $(P)results/human_check/human_check.json
@@ -248,7 +254,7 @@ $(eval $(call step,report,$(P)results/$(B)-human/metrics.json,$(TUNED_BERT)/trai
 endif
 
 $(eval $(call step,pilot,$(PILOT),,$(SPLITS),human_sample.py $(study) --pilot $(PILOT_OPTIONS),pilot))
-$(eval $(call step,pilot,$(PILOT_CHECK),$(call sheets,$(DATA)/human_check/pilot),$(PILOT),\
+$(eval $(call step,pilot,$(PILOT_CHECK),$(call sheets,$(DATA)/human_check/$(PILOT_NAME)),$(PILOT),\
 	human_check.py $(study) --pilot $(CHECK_OPTIONS),pilot))
 ifneq ($(COMPARABLE),)
 $(eval $(call step,compare,$(COMPARED),$(LABEL_SETS) $(HUMAN_LABELS),,\

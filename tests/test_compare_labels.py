@@ -430,14 +430,6 @@ def test_each_pilot_is_a_test_of_its_own_and_one_of_the_new_codebook_is_no_flatt
     assert capsys.readouterr().out.count("says too much") == 1
 
 
-def test_labels_that_people_corrected_are_told(capsys):
-    old_and_new()
-    path = SETS / "new/silver_labels.json"
-    write_json(json.loads(path.read_text()) | {"corrected": 1}, path)
-    compare()
-    assert "People corrected 1 label of new, which count as its labels" in capsys.readouterr().out
-
-
 def test_a_sample_that_nobody_scored_is_named(capsys):
     write_set("old", comments([0, 1]))
     write_set("new", comments([0, 1]))

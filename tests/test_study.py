@@ -241,6 +241,15 @@ def test_a_pilot_is_scored_once_coded_and_corrections_of_an_audit_reach_the_spli
     study.make("pilot")
     check = json.loads((study.folder / "results/human_check/pilot/human_check.json").read_bytes())
     assert check["sample"]["drawn"] == 20 and check["disagreements"] == 0
+    with open(study.folder / "prompt.txt", "a", encoding="utf-8") as prompt:
+        prompt.write("Quotations count as their speaker means them.")
+    study.run("split_dataset.py")
+    assert "pilot_2/coder1.xlsx: have it coded" in study.make("pilot")
+    study.code_sheets(name="pilot_2/coder*.xlsx")
+    study.make("pilot")
+    assert (study.folder / "results/human_check/pilot_2/human_check.json").is_file()
+    (study.folder / "prompt.txt").write_text(CODEBOOK)
+    study.run("split_dataset.py")
 
     study.make("label")
     assert set(study.provider.charged.values()) == {1} and len(study.provider.charged) == 200

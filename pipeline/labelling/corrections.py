@@ -71,17 +71,19 @@ def take(table: pd.DataFrame, rows: pd.DataFrame, path: str) -> dict[str, int]:
     return dict(zip(ids, there["label"].tolist(), strict=True))
 
 
-def apply_corrections(labels: dict[str, Outcome], corrections: Mapping[str, int]) -> int:
-    """Put the corrected classes into `labels`; return how many rows got another label by that.
+def apply_corrections(
+    labels: Mapping[str, Outcome], corrections: Mapping[str, int]
+) -> dict[str, Outcome]:
+    """Return the labels with the corrected classes in their place.
 
     Rows that people coded in the spreadsheet keep their class.
     """
-    changed = 0
-    for custom_id, label in corrections.items():
-        if labels[custom_id].form != HUMAN and labels[custom_id].label != label:
-            labels[custom_id] = replace(labels[custom_id], label=label)
-            changed += 1
-    return changed
+    return {
+        custom_id: outcome
+        if outcome.form == HUMAN
+        else replace(outcome, label=corrections.get(custom_id, outcome.label))
+        for custom_id, outcome in labels.items()
+    }
 
 
 def write_corrections(

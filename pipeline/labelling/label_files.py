@@ -8,6 +8,7 @@ import pandas as pd
 
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import JsonObject, clean_text, write_csv, write_json, write_text
+from pipeline.common.rows import coded_by_people
 from pipeline.labelling.ids import plain_id, request_ids, try_of
 from pipeline.labelling.label_sets import folder_of
 from pipeline.labelling.labels import Answers
@@ -23,22 +24,25 @@ def write_labels(
     labeled_file: str | Path,
     purged_file: str | Path,
     errors_file: str | Path,
-) -> pd.DataFrame:
+) -> None:
     """Write every row without a class, every row with its class or -1, and the labelled rows.
 
-    The last file says why rows have no label, and which answers have no row. Return the second:
-    custom_id, message, class, and coded_by where people coded rows.
+    The last file says why rows have no label, and which answers have no row.
     """
-    columns = [name for name in ("custom_id", "message", "class", "coded_by") if name in rows]
-    classes = [labels[custom_id].label for custom_id in rows["custom_id"]]
-    table = rows[columns].assign(**{"class": classes})
+    table = _table(rows, labels)
     write_csv(
         table.drop(columns="coded_by", errors="ignore").assign(**{"class": -1}), unlabeled_file
     )
     write_csv(table, labeled_file)
     write_csv(table[table["class"] >= 0], purged_file)
     _write_errors(labels, answers.unmatched, errors_file)
-    return table
+
+
+def _table(rows: pd.DataFrame, labels: Mapping[str, Outcome]) -> pd.DataFrame:
+    """Return custom_id, message, class (-1 for none), and coded_by where people coded rows."""
+    columns = [name for name in ("custom_id", "message", "class", "coded_by") if name in rows]
+    classes = [labels[custom_id].label for custom_id in rows["custom_id"]]
+    return rows[columns].assign(**{"class": classes})
 
 
 def _write_errors(
@@ -103,7 +107,8 @@ def write_confidence(
 
 
 def write_label_set(
-    table: pd.DataFrame,
+    rows: pd.DataFrame,
+    labels: Mapping[str, Outcome],
     answers: Answers,
     labels_of: str,
     record: JsonObject,
@@ -112,13 +117,21 @@ def write_label_set(
 ) -> None:
     """Write the labels, the codebook and the record into the folder of the label set, if any.
 
-    They stay there when another codebook or teacher is asked. The labels of repeats are in columns
-    `repeat_1`, `repeat_2`, ..., blank where a row was not repeated.
+    They stay there when another codebook or teacher is asked. `labels` are those before people
+    corrected any. What the teacher said of rows that people coded is in the column `teacher`, and
+    the labels of repeats are in `repeat_1`, `repeat_2`, ..., each blank where there is none.
     """
     if not labels_of:
         return
     folder = folder_of(label_sets_dir, labels_of, record["requested_model"])
-    repeats = [answers.repeats.get(row, {}) for row in request_ids(labels_of, table["message"])]
+    table, ids = _table(rows, labels), request_ids(labels_of, rows["message"])
+    if (human := coded_by_people(rows)).any():
+        said = [
+            answers.label_of(row) if by_people else -1
+            for row, by_people in zip(ids, human, strict=True)
+        ]
+        table["teacher"] = ["" if label < 0 else label for label in said]
+    repeats = [answers.repeats.get(row, {}) for row in ids]
     for number in range(1, max(map(len, repeats), default=0) + 1):
         column = []
         for row in repeats:

@@ -22,8 +22,7 @@ class LabelSet:
     """The labels that one codebook and one teacher gave.
 
     `rows` has `custom_id`, `message`, `class` (the teacher's, -1 for none), `people` (the class of
-    a row that people coded in the spreadsheet, -1 for others), and a column per repeat. People
-    `corrected` some of its labels after an audit.
+    a row that people coded in the spreadsheet, -1 for others), and a column per repeat.
     """
 
     name: str
@@ -33,7 +32,6 @@ class LabelSet:
     teachers: list[str] = field(default_factory=list)
     first_answer: str = ""
     last_answer: str = ""
-    corrected: int = 0
 
     @property
     def repeats(self) -> list[str]:
@@ -108,7 +106,6 @@ def read_folder(path: Path, name: str) -> LabelSet:
         record.get("teachers") or [],
         record.get("first_answer") or "",
         record.get("last_answer") or "",
-        record.get("corrected") or 0,
     )
 
 

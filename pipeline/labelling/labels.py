@@ -41,6 +41,10 @@ class Answers:
         """Return all answers about a row, those to its repeats last."""
         return self.first.get(row, []) + list(self.repeats.get(row, {}).values())
 
+    def label_of(self, row: str) -> int:
+        """Return the label that the answers to a row's request come to, -1 for none."""
+        return reduce(agreed, self.first.get(row, [MISSING])).label
+
     def asked_again(self) -> list[list[Outcome]]:
         """Return all answers about each row that was repeated."""
         return [self.of(row) for row in self.repeats]

@@ -4,7 +4,6 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import reduce
 
 import pandas as pd
 
@@ -13,32 +12,33 @@ from pipeline.common.files import JsonObject
 from pipeline.common.rows import HUMAN, coded_by_people
 from pipeline.evaluation.metrics import cohen_kappa, confusion, wilson_interval
 from pipeline.labelling.ids import label_set, request_ids
-from pipeline.labelling.labels import Answers, agreed, self_agreement
+from pipeline.labelling.labels import Answers, self_agreement
 from pipeline.labelling.outcomes import Outcome
 from pipeline.labelling.requests import Request
 
 
 def describe_labels(
     labels: Mapping[str, Outcome],
+    corrected: Mapping[str, Outcome],
     answers: Answers,
     rows: pd.DataFrame,
     requests: Mapping[str, Request],
     codebook: Codebook,
-    corrected: int,
     majority_vote: bool,
 ) -> JsonObject:
     """Return what a paper says of silver labels: who gave them, when, how many, and why not others.
 
-    `labels` are those of the answers and of people, who changed `corrected` of them.
+    `labels` are those of the answers and of people who coded rows, `corrected` those after people
+    changed some.
     The models are those that answered, their settings those of the first request.
     """
-    outcomes = labels.values()
-    silver = [out for out in outcomes if out.form != HUMAN]
+    outcomes = corrected.values()
+    silver = [out for out in labels.values() if out.form != HUMAN]
     first = next(iter(requests.values()), None)
     body = json.loads(first.line)["body"] if first else {}
     classes = Counter(out.label for out in outcomes)
     models = Counter(out.model for out in silver if out.model)
-    reasons = Counter(out.form.split(" line ")[0] for out in silver if out.label < 0)
+    reasons = Counter(out.form.split(" line ")[0] for out in outcomes if out.label < 0)
     dates = [
         datetime.fromtimestamp(out.created, UTC).date().isoformat() for out in silver if out.created
     ]
@@ -62,7 +62,7 @@ def describe_labels(
         "all_agree": agree,
         "self_agreement": pairs,
         "classes": {name: classes[k] for k, name in enumerate(codebook.names)},
-        "corrected": corrected,
+        "corrected": sum(corrected[row].label != out.label for row, out in labels.items()),
         "majority_vote": majority_vote,
         "duplicates": answers.duplicates,
         "unmatched": len(answers.unmatched),
@@ -84,10 +84,8 @@ def check_of_people(
     for row, label, by_people in zip(
         request_ids(labels_of, rows["message"]), rows["class"], human, strict=True
     ):
-        if by_people and row in answers.first:
-            silver = reduce(agreed, answers.first[row]).label
-            if silver >= 0:
-                pairs.append((label, silver))
+        if by_people and (silver := answers.label_of(row)) >= 0:
+            pairs.append((label, silver))
     if not pairs:
         return None
     people, teacher = zip(*pairs, strict=True)

@@ -30,7 +30,6 @@ class SetSummary:
     rows: int
     labelled: int
     by_people: int
-    corrected: int
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,6 @@ def summary(one: LabelSet) -> SetSummary:
         rows=len(one.rows),
         labelled=int((one.rows["class"] >= 0).sum()),
         by_people=int((one.rows["people"] >= 0).sum()),
-        corrected=one.corrected,
     )
 
 

@@ -2,7 +2,7 @@
 
 from pipeline.report.set_comparison import Repeats, SetComparison, SetPair, SetSummary
 from pipeline.report.set_people import LEVEL, PeopleTest
-from pipeline.report.words import as_text, fill, fill_all, fill_all_of, joined
+from pipeline.report.words import as_text, fill, fill_all, joined
 
 
 def comparison_text(found: SetComparison) -> str:
@@ -65,10 +65,6 @@ def rows_sentences(pair: SetPair, found: SetComparison) -> list[str]:
             "{without_second:row has|rows have} no label in {second}.",
             "{without_both:row has|rows have} no label in either.",
             "{by_people:row was|rows were} coded by people, and not by both teachers.",
-        ),
-        *fill_all_of(
-            (vars(one) for one in found.sets if one.corrected and one.name in pair_of(pair)),
-            "People corrected {corrected:label|labels} of {name}, which count as its labels here.",
         ),
         *class_sentences(pair),
         *chance_sentences(pair, found.repeats),
