@@ -126,11 +126,8 @@ def write_label_set(
     folder = folder_of(label_sets_dir, labels_of, record["requested_model"])
     table, ids = _table(rows, labels), request_ids(labels_of, rows["message"])
     if (human := coded_by_people(rows)).any():
-        said = [
-            answers.label_of(row) if by_people else -1
-            for row, by_people in zip(ids, human, strict=True)
-        ]
-        table["teacher"] = ["" if label < 0 else label for label in said]
+        said = pd.Series([answers.label_of(row) for row in ids], index=table.index)
+        table["teacher"] = said.astype(object).where(human & (said >= 0), "")
     repeats = [answers.repeats.get(row, {}) for row in ids]
     for number in range(1, max(map(len, repeats), default=0) + 1):
         column = []

@@ -71,11 +71,6 @@ def rows_sentences(pair: SetPair, found: SetComparison) -> list[str]:
     ]
 
 
-def pair_of(pair: SetPair) -> tuple[str, str]:
-    """Return the names of a pair's sets."""
-    return pair.first, pair.second
-
-
 def class_sentences(pair: SetPair) -> list[str]:
     """Return which classes the codebooks of a pair do not share."""
     if len(pair.classes_first_alone) == len(pair.classes_first):
