@@ -12,7 +12,7 @@ help:  ## print the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile study.mk | sed -E 's/^([a-z]+):.*## (.*)/make \1	\2/' | expand -t 15
 
 # The steps of a study are in study.mk, and begin with the environment.
-STUDY_TARGETS := prepare label pilot compare audit split train sample report status
+STUDY_TARGETS := prepare label retry pilot compare split audit train sample report status
 .PHONY: $(STUDY_TARGETS)
 $(STUDY_TARGETS): install
 	@$(MAKE) --no-print-directory -f study.mk $@

@@ -1,12 +1,12 @@
 # A study: which step makes which file from which, once, for your own data and for the demo.
 #
 #   make prepare STUDY=studies/gender SHEET=comments.xlsx TEXT=comment
-#   make label | split | audit | train | sample | report | status   STUDY=studies/gender
+#   make label | retry | pilot | compare | split | audit | train | sample | report | status   STUDY=studies/gender
 #
 # Each target goes as far as it can and says what it waits for. The commands are printed as they
 # run; each can be given by hand. What was paid for, typed by people or trained is made once: it
-# stands behind order-only prerequisites (after |), so that nothing that changes makes it anew, and
-# no program is a prerequisite of data. Tables, scores and the page follow what they are made from.
+# stands behind order-only prerequisites (after |), or is made by a script that asks for what is new
+# alone, and no program is a prerequisite of data. All else follows what it is made from.
 
 PYTHON ?= ./.venv/bin/python
 STUDY ?= .

@@ -41,7 +41,8 @@ NOT_RUN = {
     "source": "the tests run in an environment already",
 }
 ADDITIONS = {  # the provider's address, and less work
-    "submit_batch.py": ["--base-url", "{url}", "--poll-seconds", "0.01", "--yes"],
+    "submit_batch.py": ["--base-url", "{url}", "--poll-seconds", "0.01", "--yes"]
+    + ["--wait-for-rows", "0.05", "--accept-missing"],
     "local_inference.py": ["--max-new-tokens", "6"],
     "finetune.py": ["--num-train-epochs", "1"],
     "bert_tune.py": ["--num-train-epochs", "1"],
@@ -120,7 +121,9 @@ def project(tmp_path_factory, tiny_qwen2, tiny_bert):
     """Run the README's commands; return the folder, the true classes and what was paid for."""
     folder = tmp_path_factory.mktemp("project")
     truth = make_project(folder, tiny_qwen2, tiny_bert)
-    provider = Provider(teacher(truth, 2, error_rate=0.08))
+    comments = pd.read_excel(folder / "comments.xlsx")["comment"]
+    classes = dict(zip(comments, truth.values(), strict=True))
+    provider = Provider(teacher(classes, 2, error_rate=0.08))
     threading.Thread(target=provider.serve_forever, daemon=True).start()
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as environment:
         for command in commands(read_page("README.md")):
@@ -155,17 +158,25 @@ def test_every_row_is_labelled_or_counted_and_the_splits_hold_all_labelled_rows(
 
 
 def test_labels_of_the_first_codebook_are_kept_aside_and_all_rows_are_asked_anew(project, folder):
-    first = Path("pre_process/datas/first_codebook/silver_label_v2.jsonl").read_text(
-        encoding="utf-8"
-    )
-    assert 280 < len(first.splitlines()) <= 310
+    [first] = Path("pre_process/label_sets").glob("*/silver_label_v2.jsonl")
+    lines = first.read_text(encoding="utf-8").splitlines()
+    pilot = {json.loads(line)["custom_id"] for line in lines}
+    assert 280 < len(lines) <= 310
     request = json.loads(
         Path("pre_process/datas/inf_batch_v2.jsonl").read_text(encoding="utf-8").splitlines()[0]
     )
     assert request["body"]["messages"][0]["content"].endswith(ADDED.strip())
-    charged = project[2]
-    assert min(charged[f"row-{row}"] for row in range(2, 302)) == 2
-    assert min(charged[f"row-{row}"] for row in range(302, ROWS + 2)) == 1
+    asked = {custom_id.partition("-")[0]: 0 for custom_id in project[2]}
+    for custom_id in project[2]:
+        asked[custom_id.partition("-")[0]] += 1
+    [old] = {custom_id.partition("-")[0] for custom_id in pilot}
+    assert asked.pop(old) == 300 and list(asked.values()) == [ROWS]
+
+
+def test_the_two_codebooks_are_compared(folder):
+    found = json.loads(Path("results/label_sets/comparison.json").read_bytes())
+    [pair] = found["pairs"]
+    assert 270 < pair["compared"] <= 300
 
 
 def test_what_people_corrected_in_the_audit_are_labels(project, folder):

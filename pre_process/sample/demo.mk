@@ -11,7 +11,7 @@ MODELS := demo/models
 LLMS := $(MODELS)/Qwen2-tiny-0.7M $(MODELS)/Qwen2-tiny-0.3M
 BERT := $(MODELS)/bert-tiny-chinese
 REQUEST_OPTIONS := --top-logprobs 5
-SUBMIT_OPTIONS := --poll-seconds 0.5 --yes
+SUBMIT_OPTIONS := --poll-seconds 0.5 --wait-for-rows 1 --accept-missing --yes
 FINETUNE_OPTIONS := --learning-rate 2e-3 --max-tokens-per-pack 4096
 BERT_TUNE_OPTIONS := --learning-rate 1e-3 --num-train-epochs 6 \
 	--per-device-train-batch-size 16
@@ -20,7 +20,7 @@ HUMAN_RUNS := demo/results/bert-tiny-chinese-human/metrics.json
 SCORES = $(RUNS) $(HUMAN_RUNS)
 run = @bash pre_process/sample/timed.sh demo/logs '$(1)' $(PYTHON)
 # A provider that was stopped has forgotten its batches: what was sent to it is sent anew.
-submit = @rm -f $(LEDGER) $(ANSWERS); exec bash pre_process/sample/timed.sh demo/logs '' bash pre_process/sample/with_provider.sh demo \
+submit = @rm -rf $(LEDGER) $(ANSWERS) $(DATA)/datas/jobs; exec bash pre_process/sample/timed.sh demo/logs '' bash pre_process/sample/with_provider.sh demo \
 	$(PYTHON) submit_batch.py --study $(STUDY) $(SUBMIT_OPTIONS)
 
 export OMP_NUM_THREADS := 1
