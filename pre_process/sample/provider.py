@@ -82,13 +82,13 @@ def teacher(
 ) -> Callable[[JsonObject, int], list[JsonObject]]:
     """Return what answers a request, asked for the n-th time: 0, 1 or 2 lines of a batch's files.
 
-    `truth` maps messages to classes. A row's answers depend on its id, `n` and the seed alone.
+    `truth` maps messages to classes. A row's answers depend on its message, `n` and the seed alone.
     """
     shares = [1 + list(truth.values()).count(k) for k in range(num_labels)]
 
     def answers(request: JsonObject, times: int) -> list[JsonObject]:
         custom_id = request["custom_id"]
-        rng = random.Random(f"{seed} {custom_id} {times}")
+        rng = random.Random(f"{seed} {custom_id.partition('-')[2]} {times}")
         message = request["body"]["messages"][-1]["content"]
         label = truth.get(message, rng.randrange(num_labels))
         if rng.random() < error_rate:
