@@ -121,7 +121,7 @@ def project(tmp_path_factory, tiny_qwen2, tiny_bert):
     """Run the README's commands; return the folder, the true classes and what was paid for."""
     folder = tmp_path_factory.mktemp("project")
     truth = make_project(folder, tiny_qwen2, tiny_bert)
-    comments = pd.read_excel(folder / "comments.xlsx")["comment"]
+    comments = pd.read_excel(folder / "comments.xlsx", engine="openpyxl")["comment"]
     classes = dict(zip(comments, truth.values(), strict=True))
     provider = Provider(teacher(classes, 2, error_rate=0.08))
     threading.Thread(target=provider.serve_forever, daemon=True).start()

@@ -11,7 +11,6 @@ from pathlib import Path
 from pipeline.common.files import replacing
 from pipeline.labelling.answer_file import add_answers, id_of, lines_of
 from pipeline.labelling.ids import set_of
-from pipeline.labelling.shards import answer_files
 
 
 def folder_of(label_sets_dir: str | Path, labels_of: str, model: str = "") -> Path:
@@ -24,15 +23,6 @@ def folder_of(label_sets_dir: str | Path, labels_of: str, model: str = "") -> Pa
 def answers_elsewhere(answers_file: str | Path, label_sets_dir: str | Path, labels_of: str) -> Path:
     """Return the file of a set's answers in its folder."""
     return folder_of(label_sets_dir, labels_of) / Path(answers_file).name
-
-
-def answers_to_read(
-    answers_file: str | Path, label_sets_dir: str | Path, labels_of: str
-) -> list[Path]:
-    """Return the files that hold a set's answers: those that are named, and its folder's."""
-    own = [answers_elsewhere(answers_file, label_sets_dir, labels_of)]
-    own = [path for path in own if path.is_file()]
-    return own if own and not Path(answers_file).is_file() else answer_files(answers_file) + own
 
 
 def sort_answers(
