@@ -179,13 +179,17 @@ def answers_to_read(
 
     Where the named one is not there, that to which the ledger says that answers went.
     """
-    if not Path(answers_file).is_file() and Path(state_file).is_file():
-        into, _ = read_jobs(Path(state_file), "restore it")
-        answers_file = into if Path(into).is_file() else answers_file
-    own = answers_elsewhere(answers_file, label_sets_dir, label_set)
-    if own.is_file():
-        return [own, *(answer_files(answers_file) if Path(answers_file).is_file() else [])]
-    return answer_files(answers_file)
+    recorded = Path(state_file).is_file()
+    into = read_jobs(Path(state_file), "restore it")[0] if recorded else answers_file
+    own = answers_elsewhere(into, label_sets_dir, label_set)
+    others = [path for path in (Path(into), own) if path.is_file()]
+    try:
+        named = answer_files(answers_file)
+    except UserError:
+        if not others:
+            raise
+        return others
+    return [*named, *([own] if own in others else [])]
 
 
 @contextmanager
