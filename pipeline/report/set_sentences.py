@@ -99,7 +99,7 @@ def chance_sentences(pair: SetPair, repeats: list[Repeats]) -> list[str]:
         f"{as_text([1 - end for end in reversed(one.pairs_agree_ci95)], '%')}: so much "
         "changes by chance alone."
         for one in repeats
-        if one.name in pair_of(pair)
+        if one.name in (pair.first, pair.second)
     ]
 
 
