@@ -68,7 +68,7 @@ ANSWERS := $(or $(strip $(ANSWER_FILES)),$(DATA)/datas/silver_label_v2.jsonl)
 # Answers to requests that the ledger does not have came by hand: there is nothing to send.
 BY_HAND := $(if $(SENT),,$(strip $(ANSWER_FILES)))
 # Where people coded all rows there is nothing to ask.
-ALL_CODED := $(if $(wildcard $(SIMPLE)),$(shell grep -qE ',"-1"(,"")?$$' $(SIMPLE) || echo yes))
+ALL_CODED := $(if $(wildcard $(SIMPLE)),$(shell grep -qE ',"-1"(,"")*$$' $(SIMPLE) || echo yes))
 RETRY := $(DATA)/datas/retry_v2.jsonl
 ANSWERED := $(DATA)/datas/submit_batch.done
 LABELS := $(DATA)/purged_labeled_v2.csv
@@ -189,7 +189,9 @@ $(P)prompt.txt:
 
 # A changed spreadsheet or codebook is read again: labels belong to a comment and a codebook, so that
 # rows that moved keep theirs. What is asked anew is asked at the price that is shown.
-$(eval $(call step,prepare,$(SIMPLE),$(SPREADSHEET),,\
+# Classes that people gave are read by the codebook.
+$(eval $(call step,prepare,$(SIMPLE),$(SPREADSHEET) $(if \
+	$(findstring --label-column,$(EXCEL_OPTIONS)),$(P)prompt.txt),,\
 	excel_2_csv.py $(study) --excel-file $(call quoted,$(SHEET)) \
 	--text-column $(call quoted,$(TEXT)) $(EXCEL_OPTIONS)))
 $(SIMPLE): $(if $(CHANGED),anew)

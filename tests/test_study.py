@@ -315,6 +315,25 @@ def test_a_changed_codebook_is_a_label_set_of_its_own_and_answers_under_way_are_
     assert len(study.provider.charged) == 400 and len(answer_ids(answers)) > 180
 
 
+def test_classes_that_people_gave_by_name_are_read_anew_where_the_codebook_changed(project, serve):
+    study = Study(project, "gender", serve)
+    book = openpyxl.load_workbook(study.sheet)
+    for row, cell in enumerate(["code", *["yes", "no"] * 10], start=1):
+        book.active.cell(row, 3).value = cell
+    book.save(study.sheet)
+    simple = study.folder / "pre_process/datas/simple.csv"
+    study.make("prepare", SHEET=study.sheet.name, TEXT="text", EXCEL_OPTIONS="--label-column code")
+    assert pd.read_csv(simple)["class"].tolist()[:20] == [0, 1] * 10
+    study.make("label")
+    assert len(study.provider.charged) == 180
+    (study.folder / "prompt.txt").write_text(
+        "Is it?\n[0] no: it is not\n[1] yes: it is\n[0] or [1].\n"
+    )
+    study.make("label")
+    assert pd.read_csv(simple)["class"].tolist()[:20] == [1, 0] * 10
+    assert len(study.provider.charged) == 360
+
+
 def answer_ids(path):
     return {json.loads(line)["custom_id"] for line in path.read_text().splitlines()}
 
