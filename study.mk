@@ -255,7 +255,8 @@ $(eval $(call step,report,$(P)results/$(B)-human/metrics.json,$(TUNED_BERT)/trai
 	bert_tune_eval.py $(study) --test-file $(HUMAN_TEST) $(BERT_OPTIONS),$(B)-human))
 endif
 
-$(eval $(call step,pilot,$(PILOT),,$(SPLITS),human_sample.py $(study) --pilot $(PILOT_OPTIONS),pilot))
+# A pilot keeps away from the test rows, or they from it where there is no split yet.
+$(eval $(call step,pilot,$(PILOT),,$(or $(wildcard $(SPLITS)),$(LABELS)),human_sample.py $(study) --pilot $(PILOT_OPTIONS),pilot))
 $(eval $(call step,pilot,$(PILOT_CHECK),$(call sheets,$(DATA)/human_check/$(PILOT_NAME)),$(PILOT),\
 	human_check.py $(study) --pilot $(CHECK_OPTIONS),pilot))
 ifneq ($(COMPARABLE),)

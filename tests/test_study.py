@@ -237,6 +237,7 @@ def test_a_pilot_is_scored_once_coded_and_corrections_of_an_audit_reach_the_spli
     assert len(study.provider.charged) == 100
     assert "pilot/coder1.xlsx: have it coded" in study.make("pilot")
     assert "pilot/coder1.xlsx: have it coded" in study.make("pilot")
+    assert not (study.folder / "pre_process/evaluation").exists()
     study.code_sheets(name="pilot/coder*.xlsx")
     study.make("pilot")
     check = json.loads((study.folder / "results/human_check/pilot/human_check.json").read_bytes())
