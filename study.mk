@@ -73,7 +73,10 @@ RETRY := $(DATA)/datas/retry_v2.jsonl
 ANSWERED := $(DATA)/datas/submit_batch.done
 LABELS := $(DATA)/purged_labeled_v2.csv
 AUDIT := $(P)results/audit/audit.json
-CORRECTIONS := $(if $(call newer,$(P)results/audit/audit.xlsx,$(AUDIT)),$(P)results/audit/audit.xlsx)
+# The audit's sheet, once people saved it; what was read of it is in corrections.csv, and stays there.
+READ := $(wildcard $(DATA)/corrections.csv)
+CORRECTIONS := $(if $(and $(call newer,$(P)results/audit/audit.xlsx,$(AUDIT)),$(if $(READ),$(call \
+	newer,$(P)results/audit/audit.xlsx,$(READ)),unread)),$(P)results/audit/audit.xlsx)
 SPLITS := $(DATA)/evaluation/splits.json
 # A folder's sheets that people fill in: those of the coders whom the sample's record names.
 sheets = $(shell { sed -n '/"coders": \[/,/\]/s/^ *"\(.*\)",*$$/\1/p' $(1)/sample.json; \

@@ -262,6 +262,13 @@ def test_a_pilot_is_scored_once_coded_and_corrections_of_an_audit_reach_the_spli
     splits = (study.folder / "pre_process/evaluation").glob("*.csv")
     rows = pd.concat([pd.read_csv(path) for path in splits]).set_index("custom_id")["class"]
     assert doubtful and all(rows[row] == study.truth[row] for row in doubtful)
+    (study.folder / "prompt.txt").write_text(CODEBOOK.replace("it is not", "no"))
+    assert "are for another codebook, and wait there" in study.make("label")
+    assert len(study.provider.charged) == 400
+    (study.folder / "prompt.txt").write_text(CODEBOOK)
+    assert "corrected by hand" in study.make("label") and len(study.provider.charged) == 400
+    rows = pd.read_csv(study.folder / "pre_process/purged_labeled_v2.csv").set_index("custom_id")
+    assert all(rows["class"][row] == study.truth[row] for row in doubtful)
 
 
 def test_a_sheet_of_any_name_is_prepared_anew_when_it_or_its_settings_change(project, serve):
