@@ -142,7 +142,8 @@ label: $(if $(BY_HAND)$(ALL_CODED),,$(ANSWERED))  ## send the comments to a prov
 	+@$(AGAIN) $(LABELS)
 
 retry:  ## send the comments that got no label once more
-	$(submit) --requests-file $(RETRY)
+	$(if $(shell [ -f $(RETRY) ] && [ ! -s $(RETRY) ] && echo none),\
+		@echo "no comment is left to ask again",$(submit) --requests-file $(RETRY))
 	+@$(AGAIN) $(LABELS)
 
 pilot: $(PILOT)  ## draw a hundred labelled rows to try the codebook on; again, once they are coded: score them

@@ -340,6 +340,10 @@ def test_classes_that_people_gave_by_name_are_read_anew_where_the_codebook_chang
     study.make("label")
     assert pd.read_csv(simple)["class"].tolist()[:20] == [1, 0] * 10
     assert len(study.provider.charged) == 360
+    while (simple.parent / "retry_v2.jsonl").stat().st_size:
+        study.make("retry")
+    assert "no comment is left to ask again" in study.make("retry")
+    assert len(pd.read_csv(study.folder / "pre_process/purged_labeled_v2.csv")) == 200
 
 
 def answer_ids(path):
