@@ -4,6 +4,7 @@ Reads   EXCEL_FILE (.xlsx, .xls, .ods or .csv; the first row that holds anything
 Writes  CSV_FILE, custom_id and every column of the sheet
         SIMPLE_FILE: custom_id (row-N, N the spreadsheet's row, or your own), message,
         class (-1 = no label), and with LABEL_COLUMN coded_by (human)
+        and coded_as (the class's name)
 Run     python excel_2_csv.py --text-column comment
 """
 
@@ -48,6 +49,8 @@ def main(argv: list[str] | None = None) -> None:
         codebook = read_codebook(args.prompt_file)
         messages["class"] = read_labels(sheet, args.label_column, messages, codebook)
         messages["coded_by"] = ["human" if k >= 0 else "" for k in messages["class"]]
+        names = ["", *codebook.names]
+        messages["coded_as"] = [names[k + 1] for k in messages["class"]]
     write_csv(sheet.table(), args.csv_file)
     write_csv(messages, args.simple_file)
     print_counts(sheet, messages, counts)

@@ -35,7 +35,7 @@ from pipeline.people.sample import (
 
 # ---------------------------------------------------------------------------------------------
 STUDY = "."  # the folder of a study: all default paths but those of models lie in it
-PILOT = False  # draw the sample to refine the codebook on, from rows outside TEST_FILE
+PILOT = False  # draw the sample to refine the codebook on, from rows outside TEST_FILE, if any
 LABELED_FILE = "./pre_process/purged_labeled_v2.csv"  # the data set: custom_id, message, class
 TEST_FILE = "./pre_process/evaluation/test.csv"  # held-out rows to draw from; empty = all rows
 PROMPT_FILE = "./prompt.txt"  # the codebook
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     coders = coder_names(args.coders)
     folder = sample_folder(args.sheets_dir, args.pilot, codebook)
     refuse_drawn(folder, coders)
-    rows, held_out = read_population(args.labeled_file, args.test_file, codebook)
+    rows, held_out = read_population(args.labeled_file, args.test_file, codebook, args.pilot)
     earlier = earlier_samples(args.exclude, args.sheets_dir)
     floor = args.min_per_class
     pool, before = rows_to_draw_from(rows, held_out, args.pilot, earlier, codebook, floor)

@@ -68,12 +68,15 @@ ANSWERS := $(or $(strip $(ANSWER_FILES)),$(DATA)/datas/silver_label_v2.jsonl)
 # Answers to requests that the ledger does not have came by hand: there is nothing to send.
 BY_HAND := $(if $(SENT),,$(strip $(ANSWER_FILES)))
 # Where people coded all rows there is nothing to ask.
-ALL_CODED := $(if $(wildcard $(SIMPLE)),$(shell grep -qE ',"-1"(,"")?$$' $(SIMPLE) || echo yes))
+ALL_CODED := $(if $(wildcard $(SIMPLE)),$(shell grep -qE ',"-1"(,"")*$$' $(SIMPLE) || echo yes))
 RETRY := $(DATA)/datas/retry_v2.jsonl
 ANSWERED := $(DATA)/datas/submit_batch.done
 LABELS := $(DATA)/purged_labeled_v2.csv
 AUDIT := $(P)results/audit/audit.json
-CORRECTIONS := $(if $(call newer,$(P)results/audit/audit.xlsx,$(AUDIT)),$(P)results/audit/audit.xlsx)
+# The audit's sheet, once people saved it; what was read of it is in corrections.csv, and stays there.
+READ := $(wildcard $(DATA)/corrections.csv)
+CORRECTIONS := $(if $(and $(call newer,$(P)results/audit/audit.xlsx,$(AUDIT)),$(if $(READ),$(call \
+	newer,$(P)results/audit/audit.xlsx,$(READ)),unread)),$(P)results/audit/audit.xlsx)
 SPLITS := $(DATA)/evaluation/splits.json
 # A folder's sheets that people fill in: those of the coders whom the sample's record names.
 sheets = $(shell { sed -n '/"coders": \[/,/\]/s/^ *"\(.*\)",*$$/\1/p' $(1)/sample.json; \
@@ -139,7 +142,8 @@ label: $(if $(BY_HAND)$(ALL_CODED),,$(ANSWERED))  ## send the comments to a prov
 	+@$(AGAIN) $(LABELS)
 
 retry:  ## send the comments that got no label once more
-	$(submit) --requests-file $(RETRY)
+	$(if $(shell [ -f $(RETRY) ] && [ ! -s $(RETRY) ] && echo none),\
+		@echo "no comment is left to ask again",$(submit) --requests-file $(RETRY))
 	+@$(AGAIN) $(LABELS)
 
 pilot: $(PILOT)  ## draw a hundred labelled rows to try the codebook on; again, once they are coded: score them
@@ -189,7 +193,9 @@ $(P)prompt.txt:
 
 # A changed spreadsheet or codebook is read again: labels belong to a comment and a codebook, so that
 # rows that moved keep theirs. What is asked anew is asked at the price that is shown.
-$(eval $(call step,prepare,$(SIMPLE),$(SPREADSHEET),,\
+# Classes that people gave are read by the codebook.
+$(eval $(call step,prepare,$(SIMPLE),$(SPREADSHEET) $(if \
+	$(findstring --label-column,$(EXCEL_OPTIONS)),$(P)prompt.txt),,\
 	excel_2_csv.py $(study) --excel-file $(call quoted,$(SHEET)) \
 	--text-column $(call quoted,$(TEXT)) $(EXCEL_OPTIONS)))
 $(SIMPLE): $(if $(CHANGED),anew)
@@ -253,7 +259,8 @@ $(eval $(call step,report,$(P)results/$(B)-human/metrics.json,$(TUNED_BERT)/trai
 	bert_tune_eval.py $(study) --test-file $(HUMAN_TEST) $(BERT_OPTIONS),$(B)-human))
 endif
 
-$(eval $(call step,pilot,$(PILOT),,$(SPLITS),human_sample.py $(study) --pilot $(PILOT_OPTIONS),pilot))
+# A pilot keeps away from the test rows, or they from it where there is no split yet.
+$(eval $(call step,pilot,$(PILOT),,$(or $(wildcard $(SPLITS)),$(LABELS)),human_sample.py $(study) --pilot $(PILOT_OPTIONS),pilot))
 $(eval $(call step,pilot,$(PILOT_CHECK),$(call sheets,$(DATA)/human_check/$(PILOT_NAME)),$(PILOT),\
 	human_check.py $(study) --pilot $(CHECK_OPTIONS),pilot))
 ifneq ($(COMPARABLE),)

@@ -377,6 +377,23 @@ def test_people_s_codes_of_other_classes_alone_say_nothing(capsys):
     assert "nothing can be said about agreement with people" in capsys.readouterr().out
 
 
+def test_codes_of_people_that_say_nothing_are_told_a_line_each_and_with_a_cure(capsys):
+    rows = comments([0, 1, 0, 1]).assign(coded_by=["human", "human", "", ""])
+    write_set("old", rows)
+    write_set("new", rows, YES_NO + "!", "2026-11-02")
+    write_codes(comments([0, 1, 2, 3]), [0, 1, 2, 3], [9] * 5, codebook=FIVE,
+                names=[f"Kind {k}" for k in range(5)])  # fmt: skip
+    compare()
+    out = capsys.readouterr().out
+    said = out[out.index("Here nothing can be said about agreement with people:") :].splitlines()
+    assert [line.strip() for line in said[1:3]] == [
+        "old and new against people (human_check): no row is left",
+        "old and new against people (the spreadsheet): no row is left; batch_infer_gen.py "
+        "--ask-coded-rows has a model asked about rows that people coded",
+    ]
+    assert "2 rows that people coded were not labelled by both models." in out
+
+
 def test_rows_that_people_coded_in_the_spreadsheet_are_theirs_and_not_the_teacher_s():
     by = ["human", "human", "", "", ""]
     write_set("old", comments([0, 1, 0, 1, 0]).assign(coded_by=by))

@@ -256,6 +256,16 @@ def test_one_coder_alone_gives_figures_and_no_agreement(labelled):
     )
 
 
+def test_a_pilot_needs_no_split_and_the_first_split_keeps_it_out_of_the_test_rows(labelled, capsys):
+    shutil.rmtree("pre_process/evaluation")
+    human_sample.main(["--pilot", *SMALL])
+    assert "split_dataset.py will put these into no test set" in capsys.readouterr().out
+    split_dataset.main([])
+    test = set(pd.read_csv("pre_process/evaluation/test.csv")["custom_id"])
+    pilot = set(sampled(SHEETS / "pilot")["custom_id"])
+    assert len(pilot) == 60 and test and not pilot & test
+
+
 def test_the_pilot_is_scored_apart_and_makes_no_test_set(labelled):
     human_sample.main(["--pilot", *SMALL])
     for name in ("coder1", "coder2"):

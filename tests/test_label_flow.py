@@ -245,6 +245,23 @@ def test_rows_that_people_coded_are_not_asked_and_stay_human_in_every_file(serve
     assert (pd.concat(parts)["coded_by"] == "human").sum() == 24
 
 
+def test_what_people_coded_is_never_taken_for_a_class_of_a_changed_codebook(serve):
+    names = ["Positive" if n % 2 else "Mild" for n in range(60)]
+    provider = serve(sure(TRUTH))
+    write_sheet(list(TRUTH), code=[*names[:24], *[""] * 36])
+    label(provider, "--label-column", "code")
+    text = Path("prompt.txt").read_text(encoding="utf-8")
+    swapped = text.replace("Mild", "?").replace("Positive", "Mild").replace("?", "Positive")
+    for changed in (swapped, text.replace("Mild", "Neutral")):
+        Path("prompt.txt").write_text(changed, encoding="utf-8")
+        for script in (batch_infer_gen, jsonl_to_csv):
+            with pytest.raises(UserError, match="row 2: people coded it as 'Mild', class 1 then"):
+                script.main([])
+    Path("prompt.txt").write_text(swapped, encoding="utf-8")
+    labelled = label(provider, "--label-column", "code")
+    assert labelled["class"].tolist()[:24] == [0, 1] * 12
+
+
 def test_the_teacher_can_be_asked_about_coded_rows_to_see_how_far_it_agrees_with_people(
     serve, capsys
 ):

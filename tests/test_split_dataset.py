@@ -182,7 +182,7 @@ def test_another_codebook_or_other_settings_draw_all_rows_anew(write_rows, capsy
     path = write_rows("rows.csv", labelled_rows(300))
     first = split(path)
     split(path, "--validation-size", "0.15")
-    assert "drawing new splits: validation_size of out/splits.json" in capsys.readouterr().out
+    assert "those in out were drawn with another validation_size" in capsys.readouterr().out
     corrected = [(a, b, (k + (n % 9 == 0)) % 4) for n, (a, b, k) in enumerate(labelled_rows(300))]
     write_rows("rows.csv", corrected)
     assert messages_of(split(path)) != messages_of(first)
@@ -190,7 +190,7 @@ def test_another_codebook_or_other_settings_draw_all_rows_anew(write_rows, capsy
     with open("prompt.txt", "a", encoding="utf-8") as prompt:
         prompt.write("\nQuotations count as their speaker means them.\n")
     split(path)
-    assert "drawing new splits: codebook_sha256 of" in capsys.readouterr().out
+    assert "those in out were drawn with another codebook" in capsys.readouterr().out
 
 
 def test_coded_rows_that_moved_in_the_sheet_still_go_to_test_and_pilot_rows_out_of_it(write_rows):

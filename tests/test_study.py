@@ -237,6 +237,7 @@ def test_a_pilot_is_scored_once_coded_and_corrections_of_an_audit_reach_the_spli
     assert len(study.provider.charged) == 100
     assert "pilot/coder1.xlsx: have it coded" in study.make("pilot")
     assert "pilot/coder1.xlsx: have it coded" in study.make("pilot")
+    assert not (study.folder / "pre_process/evaluation").exists()
     study.code_sheets(name="pilot/coder*.xlsx")
     study.make("pilot")
     check = json.loads((study.folder / "results/human_check/pilot/human_check.json").read_bytes())
@@ -261,6 +262,13 @@ def test_a_pilot_is_scored_once_coded_and_corrections_of_an_audit_reach_the_spli
     splits = (study.folder / "pre_process/evaluation").glob("*.csv")
     rows = pd.concat([pd.read_csv(path) for path in splits]).set_index("custom_id")["class"]
     assert doubtful and all(rows[row] == study.truth[row] for row in doubtful)
+    (study.folder / "prompt.txt").write_text(CODEBOOK.replace("it is not", "no"))
+    assert "are for another codebook, and wait there" in study.make("label")
+    assert len(study.provider.charged) == 400
+    (study.folder / "prompt.txt").write_text(CODEBOOK)
+    assert "corrected by hand" in study.make("label") and len(study.provider.charged) == 400
+    rows = pd.read_csv(study.folder / "pre_process/purged_labeled_v2.csv").set_index("custom_id")
+    assert all(rows["class"][row] == study.truth[row] for row in doubtful)
 
 
 def test_a_sheet_of_any_name_is_prepared_anew_when_it_or_its_settings_change(project, serve):
@@ -313,6 +321,29 @@ def test_a_changed_codebook_is_a_label_set_of_its_own_and_answers_under_way_are_
     answers.unlink()  # the provider still has it
     study.make("label")
     assert len(study.provider.charged) == 400 and len(answer_ids(answers)) > 180
+
+
+def test_classes_that_people_gave_by_name_are_read_anew_where_the_codebook_changed(project, serve):
+    study = Study(project, "gender", serve)
+    book = openpyxl.load_workbook(study.sheet)
+    for row, cell in enumerate(["code", *["yes", "no"] * 10], start=1):
+        book.active.cell(row, 3).value = cell
+    book.save(study.sheet)
+    simple = study.folder / "pre_process/datas/simple.csv"
+    study.make("prepare", SHEET=study.sheet.name, TEXT="text", EXCEL_OPTIONS="--label-column code")
+    assert pd.read_csv(simple)["class"].tolist()[:20] == [0, 1] * 10
+    study.make("label")
+    assert len(study.provider.charged) == 180
+    (study.folder / "prompt.txt").write_text(
+        "Is it?\n[0] no: it is not\n[1] yes: it is\n[0] or [1].\n"
+    )
+    study.make("label")
+    assert pd.read_csv(simple)["class"].tolist()[:20] == [1, 0] * 10
+    assert len(study.provider.charged) == 360
+    while (simple.parent / "retry_v2.jsonl").stat().st_size:
+        study.make("retry")
+    assert "no comment is left to ask again" in study.make("retry")
+    assert len(pd.read_csv(study.folder / "pre_process/purged_labeled_v2.csv")) == 200
 
 
 def answer_ids(path):

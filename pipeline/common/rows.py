@@ -25,7 +25,7 @@ def read_messages(
     an empty message are left out and counted, line breaks become spaces. Two columns more stay
     where they are there: `coded_by` (human, or blank for a silver label) and `weight` (a float: the
     rows of the data set that a row of a sample stands for). Raises UserError for a class that the
-    codebook does not define.
+    codebook does not define, and where a row's class is not the one that `coded_as` names.
     """
     required = ["custom_id", "message", "class"] if labelled else ["message"]
     frame = read_csv(path, required, made_by)
@@ -33,7 +33,7 @@ def read_messages(
         frame["custom_id"] = [f"row-{number}" for number in frame.index]
     if "class" not in frame:
         frame["class"] = ""
-    frame = frame[[name for name in COLUMNS if name in frame]]
+    cells, frame = frame, frame[[name for name in COLUMNS if name in frame]]
     if "weight" in frame:
         frame["weight"] = read_weights(path, frame["weight"])
     frame["custom_id"] = frame["custom_id"].map(clean_text)
@@ -50,6 +50,8 @@ def read_messages(
             f"{path}, row {repeated.idxmax()}: custom_id {frame['custom_id'][repeated].iloc[0]!r} "
             f"stands there twice; give each row its own, or run {made_by} again"
         )
+    if "coded_as" in cells:
+        _refuse_other_classes(path, frame, cells["coded_as"], codebook)
     labels = []
     for row, cell in frame["class"].items():
         label = parse_label(cell, codebook)
@@ -74,6 +76,20 @@ def read_messages(
     if rows.empty:
         raise UserError(f"{path} holds no message: run {made_by} first")
     return rows
+
+
+def _refuse_other_classes(
+    path: str | Path, rows: pd.DataFrame, coded_as: pd.Series, codebook: Codebook
+) -> None:
+    """Stop where the class that people gave a row, by its name, has another number by now."""
+    for row, name in coded_as[coded_as != ""].items():
+        if parse_label(rows["class"][row], codebook) != parse_label(name, codebook):
+            raise UserError(
+                f"{path}, row {row}: people coded it as {name!r}, class {rows['class'][row]} then, "
+                f"and the classes of {codebook.path} are others now ({codebook.choices}): run "
+                "excel_2_csv.py again; where classes were merged or renamed, give --label-column a "
+                "column with the new ones, or leave it out to have these rows asked"
+            )
 
 
 def read_weights(path: str | Path, cells: pd.Series) -> pd.Series:

@@ -56,7 +56,10 @@ def kept_splits(
         return None
     record = read_json(record_file, "remove it, and run split_dataset.py again")
     if other := [name for name, value in drawn_with.items() if record.get(name) != value]:
-        print(f"drawing new splits: {', '.join(other)} of {record_file} was another")
+        named = ["codebook" if name == "codebook_sha256" else name for name in other]
+        print(
+            f"drawing new splits: those in {folder} were drawn with another {' and '.join(named)}"
+        )
         return None
     if drawn_with["group_duplicates"]:
         before = before.drop_duplicates("message")

@@ -65,7 +65,7 @@ def keep_samples(
         splits[source], splits[target] = exchange(splits[source], splits[target], leave, free, seed)
         exchanged += int(leave.sum())
         if leave.any():
-            print(f"moved {leave.sum():,} rows that people coded from {source} to {target}")
+            print(f"moved {leave.sum():,} rows of people's samples from {source} to {target}")
         if splits[source].empty:
             raise UserError(
                 f"no row is left for {source}: people coded all of them; give --human-samples '' "

@@ -91,12 +91,13 @@ def refuse_drawn(folder: Path, coders: list[str]) -> None:
 
 
 def read_population(
-    labeled_file: str, test_file: str, codebook: Codebook
+    labeled_file: str, test_file: str, codebook: Codebook, pilot: bool = False
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Return the labelled rows, and which of them are held out for tests, a bool (rows,).
 
-    With an empty `test_file` no row is. Raises UserError where the test rows are not among the
-    labelled ones, with the same class, and where people coded all rows.
+    With an empty `test_file` no row is, nor before the first split for a `pilot`, whose rows
+    split_dataset.py keeps out of the test rows. Raises UserError where the test rows are not among
+    the labelled ones, with the same class, and where people coded all rows.
     """
     rows = read_messages(labeled_file, "jsonl_to_csv.py", codebook, labelled=True)
     people = int(coded_by_people(rows).sum())
@@ -109,6 +110,9 @@ def read_population(
         print(f"  left out {people:,} rows that people coded before: they have no silver label")
     if not test_file:
         print("drawing from all rows: models that learn from them cannot be tested on the sample")
+        return rows, np.zeros(len(rows), bool)
+    if pilot and not Path(test_file).is_file():
+        print("drawing from all rows: split_dataset.py will put these into no test set")
         return rows, np.zeros(len(rows), bool)
     if not Path(test_file).is_file():
         raise UserError(

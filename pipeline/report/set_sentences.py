@@ -2,6 +2,7 @@
 
 from pipeline.report.set_comparison import Repeats, SetComparison, SetPair, SetSummary
 from pipeline.report.set_people import LEVEL, PeopleTest
+from pipeline.report.set_rows import SPREADSHEET
 from pipeline.report.words import as_text, fill, fill_all, joined
 
 
@@ -18,9 +19,29 @@ def comparison_text(found: SetComparison) -> str:
     for one in found.repeats:
         parts += ["", f"{one.name} asked again", *repeat_sentences(one)]
     for test in found.people:
-        parts += ["", f"{joined(test.sets)} against people ({test.source})"]
-        parts += [*people_sentences(test), *score_lines(test), *test_sentences(test, found)]
-    return "\n".join(parts)
+        if test.scores:
+            parts += ["", f"{joined(test.sets)} against people ({test.source})"]
+            parts += [*people_sentences(test), *score_lines(test), *test_sentences(test, found)]
+    return "\n".join([*parts, *unscored_lines(found)])
+
+
+def unscored_lines(found: SetComparison) -> list[str]:
+    """Return for which sets and which codes of people there is no score, and why."""
+    lines = [
+        f"  {joined(test.sets)} against people ({test.source}): {why_unscored(test)}"
+        for test in found.people
+        if not test.scores
+    ]
+    return ["", "Here nothing can be said about agreement with people:", *lines] if lines else []
+
+
+def why_unscored(test: PeopleTest) -> str:
+    """Return why sets have no score against people, and what would give them one."""
+    if test.rows:
+        return "people and the codebooks share one class only"
+    asked = "; batch_infer_gen.py --ask-coded-rows has a model asked about rows that people coded"
+    from_spreadsheet = test.source == SPREADSHEET and test.without_label
+    return "no row is left" + asked * bool(from_spreadsheet)
 
 
 def set_sentence(one: SetSummary) -> str:
@@ -64,7 +85,8 @@ def rows_sentences(pair: SetPair, found: SetComparison) -> list[str]:
             "{without_first:row has|rows have} no label in {first}.",
             "{without_second:row has|rows have} no label in {second}.",
             "{without_both:row has|rows have} no label in either.",
-            "{by_people:row was|rows were} coded by people, and not by both teachers.",
+            "{by_people:row that people coded was|rows that people coded were} not labelled by "
+            "both models.",
         ),
         *class_sentences(pair),
         *chance_sentences(pair, found.repeats),
@@ -128,8 +150,7 @@ def people_sentences(test: PeopleTest) -> list[str]:
         ),
     ]
     if not test.scores:
-        why = "no row is left" if not test.rows else "people and the codebooks share one class only"
-        return [*text, f"So {why}, and nothing can be said about agreement with people."]
+        return [*text, f"So nothing can be said about agreement with people: {why_unscored(test)}."]
     if test.empty_classes:
         text.append(
             f"People gave none of these rows the class {joined(test.empty_classes)}, which lowers "

@@ -220,7 +220,8 @@ def read_labels(
         if label is None:
             raise UserError(
                 f"{sheet.path}, row {number}: label {cell!r} is no class of {codebook.path} "
-                f"({codebook.choices}): correct the cell"
+                f"({codebook.choices}): correct the cell; where people coded by other classes, "
+                "give --label-column a column with these, or leave it out"
             )
         labels.append(label)
     return labels
