@@ -53,7 +53,8 @@ def main(argv: list[str] | None = None) -> None:
         body |= {"logprobs": True, "top_logprobs": args.top_logprobs}
     body |= read_extra_body(args.extra_body)
     asked = rows_to_ask(rows, args.ask_coded_rows, args.ask_equal_comments_once)
-    ids = pd.Series(request_ids(label_set(codebook.text, body["model"]), rows["message"]))
+    labels_of = label_set(codebook.text, body["model"])
+    ids = pd.Series(request_ids(labels_of, rows["message"], coded_by_people(rows)))
     pairs = zip(ids[asked], tqdm(rows["message"][asked], unit="row"), strict=True)
     lines = (request_line(*pair, codebook.text, body) for pair in pairs)
     limits = args.max_requests_per_file, args.max_bytes_per_file

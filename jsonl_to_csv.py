@@ -74,15 +74,17 @@ def main(argv: list[str] | None = None) -> None:
     rows = read_messages(args.input_file, "excel_2_csv.py", codebook)
     requests = read_all_requests(args.requests_file, rows, codebook)
     labels_of = set_of(next(iter(requests), ""))
+    ids = request_ids(labels_of, rows["message"], coded_by_people(rows))
+    rows["request"] = pd.Series(ids, dtype=object)
     answers = read_all_answers(args.answers_file, args.label_sets_dir, rows, labels_of, codebook)
     sent = sent_ids(args.state_file, labels_of) or list(requests)
-    labels = decide_labels(rows, answers, sent, labels_of, args.majority_vote)
+    labels = decide_labels(rows, answers, sent, args.majority_vote)
     corrections = read_corrections(args.corrections, args.corrections_file, rows, codebook)
     final, vote = apply_corrections(labels, corrections), args.majority_vote
     record = describe_labels(labels, final, answers, rows, requests, codebook, vote)
 
     write.write_labels(rows, final, answers, *outputs[:4])
-    retries = write.retry_lines(rows, final, requests, labels_of, answers, sent)
+    retries = write.retry_lines(rows, final, requests, answers, sent)
     write_shards(retries, args.retry_file, args.max_requests_per_file, args.max_bytes_per_file)
     write.write_confidence(labels, codebook.names, args.confidence_file)
     if args.corrections:
@@ -118,8 +120,8 @@ def read_all_answers(
     if not labels_of:
         return Answers()
     files = answers_to_read(answers_file, label_sets_dir, labels_of)
-    ids = request_ids(labels_of, rows["message"])
-    answers = match_answers(tqdm(read_answers(files, codebook), unit="answer"), ids, labels_of)
+    lines = tqdm(read_answers(files, codebook), unit="answer")
+    answers = match_answers(lines, rows["request"], labels_of)
     print(f"read {', '.join(map(str, files))}: {answers.total:,} answers")
     if answers.others and not answers.first:
         raise UserError(

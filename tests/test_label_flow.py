@@ -154,6 +154,25 @@ def test_equal_comments_can_be_asked_once_for_all(serve, capsys):
     assert len(provider.charged) == 4
 
 
+def test_which_of_equal_comments_people_coded_costs_nothing(serve):
+    provider = serve(sure({}))
+    for codes in ([0, "", ""], ["", "", 0], ["", 0, ""]):
+        write_sheet(["哈哈"] * 3, code=codes)
+        labelled = label(provider, "--label-column", "code")
+        assert labelled["class"].tolist() == [3 if code == "" else code for code in codes]
+    assert len(provider.charged) == 2 and set(provider.charged.values()) == {1}
+
+
+def test_an_answer_that_counts_for_equal_comments_stays_when_people_code_the_first(serve):
+    provider = serve(sure({}))
+    write_sheet(["哈哈"] * 3)
+    label(provider, request=["--ask-equal-comments-once"])
+    write_sheet(["哈哈"] * 3, code=[0, "", ""])
+    once = ["--ask-equal-comments-once"]
+    assert label(provider, "--label-column", "code", request=once)["class"].tolist() == [0, 3, 3]
+    assert len(provider.charged) == 1
+
+
 def refine(old="Mild", new="Neutral"):
     path = Path("prompt.txt")
     path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
