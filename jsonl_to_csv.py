@@ -27,7 +27,7 @@ from pipeline.common.files import check_outputs, write_json
 from pipeline.common.rows import coded_by_people, read_messages
 from pipeline.labelling import label_files as write
 from pipeline.labelling.corrections import apply_corrections, read_corrections, write_corrections
-from pipeline.labelling.ids import plain_id, request_ids, set_of
+from pipeline.labelling.ids import ids_of_rows, plain_id, set_of
 from pipeline.labelling.label_sets import answers_to_read
 from pipeline.labelling.labels import Answers, decide_labels, match_answers
 from pipeline.labelling.ledger import sent_ids
@@ -72,10 +72,8 @@ def main(argv: list[str] | None = None) -> None:
     check_outputs(outputs, inputs=[vars(args)[name] for name in INPUTS])
     codebook = read_codebook(args.prompt_file)
     rows = read_messages(args.input_file, "excel_2_csv.py", codebook)
-    requests = read_all_requests(args.requests_file, rows, codebook)
-    labels_of = set_of(next(iter(requests), ""))
-    ids = request_ids(labels_of, rows["message"], coded_by_people(rows))
-    rows["request"] = pd.Series(ids, dtype=object)
+    requests, labels_of = read_all_requests(args.requests_file, rows, codebook)
+    rows["request"] = ids_of_rows(labels_of, rows)
     answers = read_all_answers(args.answers_file, args.label_sets_dir, rows, labels_of, codebook)
     sent = sent_ids(args.state_file, labels_of) or list(requests)
     labels = decide_labels(rows, answers, sent, args.majority_vote)
@@ -94,23 +92,29 @@ def main(argv: list[str] | None = None) -> None:
     print_summary(record)
 
 
-def read_all_requests(path: str, rows: pd.DataFrame, codebook: Codebook) -> dict[str, Request]:
-    """Return plain id -> request; there need be none where people coded all rows.
+def read_all_requests(
+    path: str, rows: pd.DataFrame, codebook: Codebook
+) -> tuple[dict[str, Request], str]:
+    """Return plain id -> request, and their label set; none where people coded all rows.
 
     Raises UserError where they ask with another codebook.
     """
-    if coded_by_people(rows).all() and not existing_files(Path(path)):
+    all_coded = coded_by_people(rows).all()
+    if all_coded and not existing_files(Path(path)):
         print("people coded all rows: no answers are needed")
-        return {}
+        return {}, ""
     files = request_files(path)
     requests = {plain_id(request.custom_id): request for request in read_requests(files)}
     print(f"read {files[0]}{' and shards' * (len(files) > 1)}: {len(requests):,} requests")
     if any(request.prompt != codebook.text for request in requests.values()):
+        if all_coded:
+            print("  they ask with another codebook, and people coded all rows: left out")
+            return {}, ""
         raise UserError(
             f"{files[0]} asks with another codebook than {codebook.path}: give --prompt-file "
             "that one, or run batch_infer_gen.py and have the comments labelled by this one"
         )
-    return requests
+    return requests, set_of(next(iter(requests), ""))
 
 
 def read_all_answers(

@@ -224,6 +224,55 @@ def test_a_refined_codebook_is_a_label_set_of_its_own_that_asks_for_its_price(se
     assert (second / "silver_label_v2.jsonl").is_file()
 
 
+@pytest.mark.parametrize(("action", "paid"), [("503", 0), ("drop after", 60)])
+@pytest.mark.parametrize("asked_anew", [True, False])
+def test_a_batch_that_may_have_been_made_before_the_codebook_changed_is_found_or_never_made(
+    serve, action, paid, asked_anew
+):
+    provider = serve(sure(TRUTH))
+    write_sheet(list(TRUTH))
+    provider.fault("POST /v1/batches", action, times=20)
+    with pytest.raises(UserError, match="answers 503|cannot be reached"):
+        label(provider, submit=["--max-retries", "0"])
+    provider.faults.clear()
+    assert len(provider.charged) == paid
+    refine()
+    if asked_anew:
+        label(provider)
+        assert set(labels()["class"]) == {0, 1, 2, 3}
+    elif paid:
+        submit_batch.main(["--base-url", provider.url, "--poll-seconds", "0.01", "--yes"])
+    else:
+        with pytest.raises(UserError, match="60 requests were not sent: they ask with another"):
+            submit_batch.main(["--base-url", provider.url, "--poll-seconds", "0.01", "--yes"])
+    assert len(provider.charged) == paid + 60 * asked_anew
+    assert set(provider.charged.values()) <= {1}
+    refine("Neutral", "Mild")
+    label(provider)
+    assert labels()["class"].tolist() == list(TRUTH.values())
+    assert len(provider.charged) == 60 + 60 * asked_anew and set(provider.charged.values()) == {1}
+
+
+def test_answers_of_an_interrupted_chat_stay_with_their_codebook_when_it_changes(serve):
+    provider = serve(sure(TRUTH))
+    write_sheet(list(TRUTH))
+    chat = ["--mode", "chat", "--max-retries", "0", "--max-concurrency", "1"]
+    provider.fault("POST /v1/chat/completions", "slow 0", times=10)
+    provider.fault("POST /v1/chat/completions", "401", times=1)
+    with pytest.raises(UserError, match="refuses the key"):
+        label(provider, submit=chat)
+    assert len(ANSWERS.read_bytes().splitlines()) == 10
+    refine()
+    label(provider, submit=chat)
+    assert {folder.name.rpartition("-")[0] for folder in SETS.iterdir()} == {"DeepSeek-V3"}
+    jobs = json.loads((DATAS / "submit_batch.json").read_text())["jobs"]
+    assert [(job["rows"], job["counts"]["answered"]) for job in jobs] == [(10, 10), (60, 60)]
+    refine("Neutral", "Mild")
+    label(provider, submit=chat)
+    assert labels()["class"].tolist() == list(TRUTH.values())
+    assert set(provider.charged.values()) == {2}
+
+
 def test_another_model_is_a_label_set_of_its_own(serve):
     write_sheet(list(TRUTH))
     label(serve(always(1)))

@@ -281,6 +281,14 @@ def test_what_is_refused_for_a_limit_waits_and_those_under_way_are_fetched(
     assert max(open_at_once(provider)) == 2
 
 
+def test_many_batches_that_are_refused_at_once_wait_for_the_one_that_runs(serve, requests):
+    provider = serve(polls=4)
+    provider.most, provider.refuses = 1, "failed"
+    ids = requests(75)
+    submit(provider, "--max-batches-under-way", "15")
+    assert answered() == ids and provider.charged == Counter(ids)
+
+
 def open_at_once(provider):
     """Return how many batches were under way whenever one was made, as their numbers tell."""
     made = [batch for batch in provider.batches.values() if not batch["full"]]

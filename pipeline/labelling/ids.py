@@ -11,6 +11,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
 
+import pandas as pd
+
+from pipeline.common.rows import coded_by_people
+
 REPEAT = "--repeat-"  # in the id of a request that is sent again to see whether answers agree
 TRY = "--try-"  # in the id of a request that is sent again because no answer was a label
 MARK = re.compile(rf"({REPEAT}|{TRY})(\d+)$")
@@ -41,6 +45,11 @@ def request_ids(
         seen[digits[place]] += 1
         ids[place] = f"{labels_of}-{digits[place]}-{seen[digits[place]]}"
     return ids
+
+
+def ids_of_rows(labels_of: str, rows: pd.DataFrame) -> pd.Series:
+    """Return the id of each row's request in a label set."""
+    return pd.Series(request_ids(labels_of, rows["message"], coded_by_people(rows)), dtype=object)
 
 
 def is_made_for(custom_id: str, labels_of: str, message: str) -> bool:

@@ -20,6 +20,7 @@ from pipeline.labelling.label_sets import answers_elsewhere, folder_of
 
 # A job's own states, beside those that the provider gives its batch.
 PLANNED, UPLOADING, CREATING, SENDING = "planned", "uploading", "creating", "sending"
+OUTDATED = "outdated"  # perhaps made, and not to be made any more: it is only looked for
 DOWNLOADING = "downloading"  # again: the provider still has what the answers file has lost
 COLLECTED, FAILED, REPLACED = "collected", "failed", "replaced"
 
@@ -106,6 +107,15 @@ class Ledger:
             return Path(self.answers_file)
         folder = folder_of(self.label_sets_dir, job.label_set, job.model)
         return folder / Path(self.answers_file).name
+
+    def answer_lines(self, job: Job) -> Iterator[bytes]:
+        """Yield the lines of the files where a job's answers may lie.
+
+        They are sorted into those of label sets only when something is sent.
+        """
+        elsewhere = answers_elsewhere(self.answers_file, self.label_sets_dir, job.label_set)
+        for file in {Path(self.answers_file), elsewhere}:
+            yield from lines_of(file)
 
     def add(self, job: Job, ids: list[str]) -> None:
         """Add a job of the requests with these ids."""
@@ -208,7 +218,7 @@ def _check(ledger: Ledger, into: str) -> None:
         if job.status != COLLECTED:
             continue
         if job.label_set not in there:
-            there[job.label_set] = _answered_ids(ledger, job)
+            there[job.label_set] = set(map(id_of, ledger.answer_lines(job)))
         got = job.counts.get("answered", 0) + sum(job.counts.get("failed", {}).values())
         if len(there[job.label_set].intersection(ledger.ids_of(job))) >= got:
             continue
@@ -218,10 +228,3 @@ def _check(ledger: Ledger, into: str) -> None:
                 f"move {ledger.path} away to pay again"
             )
         job.status = DOWNLOADING
-
-
-def _answered_ids(ledger: Ledger, job: Job) -> set[str]:
-    """Return the ids in the files where the answers of a job's label set may lie."""
-    elsewhere = answers_elsewhere(ledger.answers_file, ledger.label_sets_dir, job.label_set)
-    files = {Path(ledger.answers_file), elsewhere}
-    return {id_of(line) for file in files for line in lines_of(file)}

@@ -28,7 +28,7 @@ from pipeline.labelling.requests import Requests
 LONGEST_SEARCH_PAUSE = 5.0  # seconds, until a batch that was made shows among the provider's
 ENDED = ("completed", "failed", "expired", "cancelled")
 RUNNING = "in_progress"
-REFUSALS = 10  # of a batch for a limit, one after another while none runs
+REFUSALS = 10  # looks, one after another, in which batches are refused for a limit and none runs
 
 
 @dataclass
@@ -36,24 +36,32 @@ class Progress:
     """What a run has met so far.
 
     `given_up` says why a job, by its token, is not looked at any more in this run; `stop` why
-    nothing else is sent. `refusal` is the provider's word of a limit, `refused_at` how many batches
-    were under way then, and `refusals` counts those since one was last seen to run.
+    nothing else is sent. `refusal` is the provider's word of a limit, and `refused_at` how many
+    batches were under way then. `refused` and `ran` are of one look at all batches: whether some
+    were refused for a limit, and whether one ran or was collected. `refusals` counts the looks with
+    refusals since one ran.
     """
 
     given_up: dict[str, str] = field(default_factory=dict)
     stop: APIError | UserError | None = None
     refusal: str = ""
     refused_at: int = 0
+    refused: bool = False
+    ran: bool = False
     refusals: int = 0
 
     def refuse(self, message: str, under_way: int) -> None:
         """Note that the provider takes no other batch for now."""
-        self.refusal, self.refused_at = message, under_way
-        self.refusals += 1
+        self.refusal, self.refused_at, self.refused = message, under_way, True
+
+    def end_look(self) -> None:
+        """Count a look at all batches in which some were refused and none ran or was collected."""
+        self.refusals = 0 if self.ran else self.refusals + self.refused
+        self.refused = self.ran = False
         if self.refusals == REFUSALS:
             self.stop = UserError(
-                f"the provider takes no batch for now ({message}): run the same command again "
-                "later; nothing is lost"
+                f"the provider takes no batch for now ({self.refusal}): run the same command "
+                "again later; nothing is lost"
             )
 
 
@@ -75,6 +83,7 @@ def run_batches(client: OpenAI, ledger: Ledger, requests: Requests, options: Sen
             _submit_some(client, ledger, requests, queue, under_way, progress, options)
             for job in [job for job in jobs if job.batch_id]:
                 _look_after(client, ledger, requests, job, counts, progress, options)
+            progress.end_look()
             completed, failed = map(sum, zip((0, 0), *counts.values(), strict=True))
             left = sum(job.is_open for job in jobs)
             bar.set_postfix_str(f"{completed:,} completed, {failed:,} failed, {left} batches left")
@@ -135,12 +144,11 @@ def _look_after(
             if batch["status"] != job.status:
                 job.status = batch["status"]
                 ledger.save()
-            if batch["status"] == RUNNING:
-                progress.refusals = 0
+            progress.ran |= batch["status"] == RUNNING
         elif _has_no_files(batch) and batch["status"] == "failed":
             _refuse(client, ledger, requests, job, batch, progress)
         else:
-            progress.refusals = 0
+            progress.ran = True
             collect(client, ledger, job, batch, options)
     except UserError as error:
         progress.given_up[job.token] = str(error)
