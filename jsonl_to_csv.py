@@ -81,7 +81,6 @@ def main(argv: list[str] | None = None) -> None:
     final, vote = apply_corrections(labels, corrections), args.majority_vote
     record = describe_labels(labels, final, answers, rows, requests, codebook, vote)
 
-    write.write_labels(rows, final, answers, *outputs[:4])
     retries = write.retry_lines(rows, final, requests, answers, sent)
     write_shards(retries, args.retry_file, args.max_requests_per_file, args.max_bytes_per_file)
     write.write_confidence(labels, codebook.names, args.confidence_file)
@@ -89,6 +88,7 @@ def main(argv: list[str] | None = None) -> None:
         write_corrections(corrections, rows, args.corrections_file, codebook)
     write_json(record, args.record_file)
     write.write_label_set(rows, labels, answers, labels_of, record, codebook, args.label_sets_dir)
+    write.write_labels(rows, final, answers, *outputs[:4])
     print_summary(record)
 
 

@@ -12,6 +12,7 @@ from conftest import answer_line, request_ids_of
 
 import batch_infer_gen
 import excel_2_csv
+import human_sample
 import jsonl_to_csv
 import split_dataset
 import submit_batch
@@ -222,6 +223,20 @@ def test_a_refined_codebook_is_a_label_set_of_its_own_that_asks_for_its_price(se
     assert labels()["class"].tolist() == list(TRUTH.values())
     assert not (first / "silver_label_v2.jsonl").exists()
     assert (second / "silver_label_v2.jsonl").is_file()
+
+
+@pytest.mark.parametrize("script", [split_dataset, human_sample])
+def test_labels_of_a_codebook_that_was_changed_are_not_taken_for_those_of_the_new_one(
+    serve, script
+):
+    provider = serve(sure(TRUTH))
+    write_sheet(list(TRUTH))
+    label(provider)
+    refine()
+    with pytest.raises(UserError, match="purged_labeled_v2.csv holds labels by another codebook"):
+        script.main([])
+    label(provider)
+    split_dataset.main([])
 
 
 @pytest.mark.parametrize(("action", "paid"), [("503", 0), ("drop after", 60)])

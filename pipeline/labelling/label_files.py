@@ -27,15 +27,16 @@ def write_labels(
 ) -> None:
     """Write every row without a class, every row with its class or -1, and the labelled rows.
 
-    The last file says why rows have no label, and which answers have no row.
+    The errors file says why rows have no label, and which answers have no row. The labelled rows
+    are written last, as what later steps follow.
     """
     table = _table(rows, labels)
     write_csv(
         table.drop(columns="coded_by", errors="ignore").assign(**{"class": -1}), unlabeled_file
     )
     write_csv(table, labeled_file)
-    write_csv(table[table["class"] >= 0], purged_file)
     _write_errors(labels, answers.unmatched, errors_file)
+    write_csv(table[table["class"] >= 0], purged_file)
 
 
 def _table(rows: pd.DataFrame, labels: Mapping[str, Outcome]) -> pd.DataFrame:
