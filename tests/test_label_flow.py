@@ -288,6 +288,44 @@ def test_answers_of_an_interrupted_chat_stay_with_their_codebook_when_it_changes
     assert set(provider.charged.values()) == {2}
 
 
+def test_the_answers_in_a_set_s_folder_count_beside_several_files_that_are_named(serve):
+    provider = serve(sure(TRUTH))
+    write_sheet(list(TRUTH))
+    label(provider)
+    refine()
+    label(provider)
+    refine("Neutral", "Mild")
+    batch_infer_gen.main([])
+    Path("by_hand.jsonl").touch()
+    jsonl_to_csv.main(["--answers-file", f"{ANSWERS},by_hand.jsonl"])
+    assert labels()["class"].tolist() == list(TRUTH.values())
+
+
+def test_a_job_whose_requests_are_lost_is_told_and_its_answers_still_count(serve):
+    provider = serve(sure(TRUTH))
+    write_sheet(list(TRUTH))
+    label(provider, submit=["--limit", "20"])
+    [ids_file] = (DATAS / "jobs").iterdir()
+    ids_file.unlink()
+    with pytest.raises(UserError, match=f"{ids_file.name} not found: restore it .* move .* away"):
+        label(provider)
+    (DATAS / "submit_batch.json").rename("moved.json")
+    label(provider)
+    assert labels()["class"].tolist() == list(TRUTH.values())
+    assert len(provider.charged) == 60 and set(provider.charged.values()) == {1}
+
+
+def test_where_people_coded_all_rows_requests_with_another_codebook_are_left_out(serve):
+    provider = serve(sure(TRUTH))
+    write_sheet(list(TRUTH))
+    label(provider)
+    refine()
+    write_sheet(list(TRUTH), code=list(TRUTH.values()))
+    excel_2_csv.main(["--excel-file", str(SHEET), "--label-column", "code"])
+    jsonl_to_csv.main([])
+    assert (record()["human_rows"], record()["teachers"]) == (60, [""])
+
+
 def test_another_model_is_a_label_set_of_its_own(serve):
     write_sheet(list(TRUTH))
     label(serve(always(1)))

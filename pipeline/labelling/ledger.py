@@ -130,7 +130,10 @@ class Ledger:
     def ids_of(self, job: Job) -> list[str]:
         """Return the ids of a job's requests."""
         if job.token not in self._ids:
-            cure = f"restore it: {self.path} belongs to it"
+            cure = (
+                f"restore it from a copy; or, where no batch is under way, move {self.path} away: "
+                "comments with a label are not sent again"
+            )
             self._ids[job.token] = read_text(self._ids_file(job), cure).split()
         return self._ids[job.token]
 
