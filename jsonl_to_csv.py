@@ -28,9 +28,8 @@ from pipeline.common.rows import coded_by_people, read_messages
 from pipeline.labelling import label_files as write
 from pipeline.labelling.corrections import apply_corrections, read_corrections, write_corrections
 from pipeline.labelling.ids import ids_of_rows, plain_id, set_of
-from pipeline.labelling.label_sets import answers_to_read
 from pipeline.labelling.labels import Answers, decide_labels, match_answers
-from pipeline.labelling.ledger import sent_ids
+from pipeline.labelling.ledger import answers_to_read, sent_ids
 from pipeline.labelling.outcomes import read_answers
 from pipeline.labelling.record import describe_labels, print_summary
 from pipeline.labelling.requests import Request, read_requests
@@ -68,13 +67,13 @@ INPUTS = ("input_file", "prompt_file", "requests_file", "answers_file", "correct
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
     at_least_one(vars(args), "max_requests_per_file", "max_bytes_per_file")
-    outputs = [vars(args)[f"{name}_file"] for name in OUTPUTS]
-    check_outputs(outputs, inputs=[vars(args)[name] for name in INPUTS])
+    outputs = check_files(vars(args))
     codebook = read_codebook(args.prompt_file)
     rows = read_messages(args.input_file, "excel_2_csv.py", codebook)
     requests, labels_of = read_all_requests(args.requests_file, rows, codebook)
     rows["request"] = ids_of_rows(labels_of, rows)
-    answers = read_all_answers(args.answers_file, args.label_sets_dir, rows, labels_of, codebook)
+    places = args.answers_file, args.state_file, args.label_sets_dir
+    answers = read_all_answers(places, rows, labels_of, codebook)
     sent = sent_ids(args.state_file, labels_of) or list(requests)
     labels = decide_labels(rows, answers, sent, args.majority_vote)
     corrections = read_corrections(args.corrections, args.corrections_file, rows, codebook)
@@ -90,6 +89,13 @@ def main(argv: list[str] | None = None) -> None:
     write.write_label_set(rows, labels, answers, labels_of, record, codebook, args.label_sets_dir)
     write.write_labels(rows, final, answers, *outputs[:4])
     print_summary(record)
+
+
+def check_files(settings: dict[str, str]) -> list[str]:
+    """Return the files that are written; stop where one cannot be, or is an input."""
+    outputs = [settings[f"{name}_file"] for name in OUTPUTS]
+    check_outputs(outputs, inputs=[settings[name] for name in INPUTS])
+    return outputs
 
 
 def read_all_requests(
@@ -118,12 +124,15 @@ def read_all_requests(
 
 
 def read_all_answers(
-    answers_file: str, label_sets_dir: str, rows: pd.DataFrame, labels_of: str, codebook: Codebook
+    places: tuple[str, str, str], rows: pd.DataFrame, labels_of: str, codebook: Codebook
 ) -> Answers:
-    """Return the answers by row, none without requests; refuse those of which none is a row's."""
+    """Return the answers by row, none without requests; refuse those of which none is a row's.
+
+    `places` are the answers, the state of submit_batch.py and the folder of label sets.
+    """
     if not labels_of:
         return Answers()
-    files = answers_to_read(answers_file, label_sets_dir, labels_of)
+    files = answers_to_read(*places, labels_of)
     lines = tqdm(read_answers(files, codebook), unit="answer")
     answers = match_answers(lines, rows["request"], labels_of)
     print(f"read {', '.join(map(str, files))}: {answers.total:,} answers")

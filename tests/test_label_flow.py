@@ -415,6 +415,14 @@ def test_one_answer_in_two_files_votes_once_and_confidence_of_other_answers_goes
     assert table["repeat_1"].tolist() == ["2.0", ""] or table["repeat_1"].tolist() == ["2", ""]
 
 
+def test_answers_are_found_where_the_record_of_what_was_sent_says_that_they_went(serve):
+    write_sheet(list(TRUTH))
+    provider = serve(sure(TRUTH))
+    assert label(provider, submit=["--answers-file", "elsewhere.jsonl"])["class"].tolist() == list(
+        TRUTH.values()
+    )
+
+
 def test_a_pilot_is_a_random_part_and_the_same_comments_for_every_codebook(serve):
     provider = serve(teacher(TRUTH, 4))
     write_sheet(list(TRUTH))

@@ -11,7 +11,6 @@ from pathlib import Path
 from pipeline.common.files import replacing
 from pipeline.labelling.answer_file import add_answers, id_of, lines_of
 from pipeline.labelling.ids import set_of
-from pipeline.labelling.shards import answer_files, existing_files
 
 
 def folder_of(label_sets_dir: str | Path, labels_of: str, model: str = "") -> Path:
@@ -24,21 +23,6 @@ def folder_of(label_sets_dir: str | Path, labels_of: str, model: str = "") -> Pa
 def answers_elsewhere(answers_file: str | Path, label_sets_dir: str | Path, labels_of: str) -> Path:
     """Return the file of a set's answers in its folder."""
     return folder_of(label_sets_dir, labels_of) / Path(answers_file).name
-
-
-def answers_to_read(
-    answers_file: str | Path, label_sets_dir: str | Path, labels_of: str
-) -> list[Path]:
-    """Return the files that hold a set's answers: those that are named, and its folder's.
-
-    The file of the set that is asked for now need not be there: it may hold no answer yet.
-    """
-    own = sorted(folder_of(label_sets_dir, labels_of).glob("*.jsonl"))
-    named = Path(answers_file)
-    is_path = not any(sign in named.name for sign in "*?[,")
-    return (
-        own if own and is_path and not existing_files(named) else answer_files(answers_file) + own
-    )
 
 
 def sort_answers(

@@ -17,6 +17,7 @@ from pipeline.common.files import read_json, read_text, write_json, write_text
 from pipeline.common.lock import lock
 from pipeline.labelling.answer_file import id_of, lines_of
 from pipeline.labelling.label_sets import answers_elsewhere, folder_of
+from pipeline.labelling.shards import answer_files
 
 # A job's own states, beside those that the provider gives its batch.
 PLANNED, UPLOADING, CREATING, SENDING = "planned", "uploading", "creating", "sending"
@@ -182,6 +183,26 @@ def sent_ids(path: str | Path, label_set: str) -> list[str]:
     _, jobs = read_jobs(Path(path), "restore it")
     ledger = Ledger(Path(path), "", "", "", label_set, jobs)
     return [custom_id for job in ledger.jobs_of(label_set) for custom_id in ledger.ids_of(job)]
+
+
+def answers_to_read(
+    answers_file: str, state_file: str | Path, label_sets_dir: str | Path, label_set: str
+) -> list[Path]:
+    """Return the files that hold a set's answers: those that are named, and its folder's.
+
+    Where the named one is not there, that to which the ledger says that answers went.
+    """
+    recorded = Path(state_file).is_file()
+    into = read_jobs(Path(state_file), "restore it")[0] if recorded else answers_file
+    own = answers_elsewhere(into, label_sets_dir, label_set)
+    others = [path for path in (Path(into), own) if path.is_file()]
+    try:
+        named = answer_files(answers_file)
+    except UserError:
+        if not others:
+            raise
+        return others
+    return [*named, *([own] if own in others else [])]
 
 
 @contextmanager
