@@ -299,6 +299,8 @@ def test_the_answers_in_a_set_s_folder_count_beside_several_files_that_are_named
     Path("by_hand.jsonl").touch()
     jsonl_to_csv.main(["--answers-file", f"{ANSWERS},by_hand.jsonl"])
     assert labels()["class"].tolist() == list(TRUTH.values())
+    with pytest.raises(UserError, match="by-hand.jsonl not found"):
+        jsonl_to_csv.main(["--answers-file", f"{ANSWERS},by-hand.jsonl"])
 
 
 def test_a_job_whose_requests_are_lost_is_told_and_its_answers_still_count(serve):

@@ -17,7 +17,7 @@ from pipeline.common.files import read_json, read_text, write_json, write_text
 from pipeline.common.lock import lock
 from pipeline.labelling.answer_file import id_of, lines_of
 from pipeline.labelling.label_sets import answers_elsewhere, folder_of
-from pipeline.labelling.shards import answer_files
+from pipeline.labelling.shards import answer_files, existing_files
 
 # A job's own states, beside those that the provider gives its batch.
 PLANNED, UPLOADING, CREATING, SENDING = "planned", "uploading", "creating", "sending"
@@ -190,19 +190,17 @@ def answers_to_read(
 ) -> list[Path]:
     """Return the files that hold a set's answers: those that are named, and its folder's.
 
-    Where the named one is not there, that to which the ledger says that answers went.
+    Where a single one is named and not there, that to which the ledger says that answers went.
     """
     recorded = Path(state_file).is_file()
     into = read_jobs(Path(state_file), "restore it")[0] if recorded else answers_file
     own = answers_elsewhere(into, label_sets_dir, label_set)
     others = [path for path in (Path(into), own) if path.is_file()]
-    try:
-        named = answer_files(answers_file)
-    except UserError:
-        if not others:
-            raise
+    is_one = not any(sign in Path(answers_file).name for sign in "*?[,")
+    if others and is_one and not existing_files(Path(answers_file)):
+        print(f"{answers_file} not found: reading what submit_batch.py received")
         return others
-    return [*named, *([own] if own in others else [])]
+    return [*answer_files(answers_file), *([own] if own in others else [])]
 
 
 @contextmanager
