@@ -308,6 +308,18 @@ def test_a_limit_that_others_use_up_ends_the_run_with_nothing_lost(serve, reques
     assert answered() == ids and provider.charged == Counter(ids)
 
 
+def test_a_provider_that_does_not_say_how_a_batch_is_is_asked_again_and_the_user_told(
+    serve, requests, capsys
+):
+    provider = serve(polls=2)
+    ids = requests(5)
+    provider.fault("GET /v1/batches/.*", "503", times=3)
+    submit(provider, "--max-retries", "0")
+    said = capsys.readouterr().err
+    assert "1 batches left; asking again: Error code: 503" in said and KEY not in said
+    assert said.rstrip().endswith("0 batches left]") and answered() == ids
+
+
 def test_no_more_batches_than_asked_for_are_under_way(serve, requests):
     provider = serve(polls=3)
     ids = requests(40)

@@ -39,7 +39,7 @@ class Progress:
     nothing else is sent. `refusal` is the provider's word of a limit, and `refused_at` how many
     batches were under way then. `refused` and `ran` are of one look at all batches: whether some
     were refused for a limit, and whether one ran or was collected. `refusals` counts the looks with
-    refusals since one ran.
+    refusals since one ran. `unanswered` says why a batch could not be asked after for the moment.
     """
 
     given_up: dict[str, str] = field(default_factory=dict)
@@ -49,6 +49,7 @@ class Progress:
     refused: bool = False
     ran: bool = False
     refusals: int = 0
+    unanswered: str = ""
 
     def refuse(self, message: str, under_way: int) -> None:
         """Note that the provider takes no other batch for now."""
@@ -86,7 +87,8 @@ def run_batches(client: OpenAI, ledger: Ledger, requests: Requests, options: Sen
             progress.end_look()
             completed, failed = map(sum, zip((0, 0), *counts.values(), strict=True))
             left = sum(job.is_open for job in jobs)
-            bar.set_postfix_str(f"{completed:,} completed, {failed:,} failed, {left} batches left")
+            said = f"{completed:,} completed, {failed:,} failed, {left} batches left"
+            bar.set_postfix_str(said + progress.unanswered)
             bar.update(completed + failed - bar.n)
             if any(job.token not in progress.given_up for job in _open_batches(ledger)):
                 time.sleep(options.poll_seconds)
@@ -138,6 +140,7 @@ def _look_after(
     """Ask after a job's batch, and collect what it brought once it has ended."""
     try:
         batch = poll(client, job)
+        progress.unanswered = ""
         said = batch.get("request_counts") or {}
         counts[job.token] = (said.get("completed") or 0, said.get("failed") or 0)
         if batch["status"] not in ENDED:
@@ -153,7 +156,9 @@ def _look_after(
     except UserError as error:
         progress.given_up[job.token] = str(error)
     except APIError as error:
-        if not is_temporary(error):
+        if is_temporary(error):
+            progress.unanswered = f"; asking again: {hide_key(client, str(error))}"
+        else:
             progress.given_up[job.token] = hide_key(client, why_not_found(error, client, job))
 
 
