@@ -268,6 +268,20 @@ def test_a_batch_that_may_have_been_made_before_the_codebook_changed_is_found_or
     assert len(provider.charged) == 60 + 60 * asked_anew and set(provider.charged.values()) == {1}
 
 
+def test_a_batch_that_is_refused_for_a_limit_after_the_codebook_changed_is_not_sent_again(serve):
+    provider = serve(sure(TRUTH), polls=3)
+    write_sheet(list(TRUTH))
+    provider.most, provider.refuses = 0, "failed"
+    provider.fault("GET /v1/batches/.*", "401", times=1)
+    with pytest.raises(UserError, match="refuses the key"):
+        label(provider)
+    provider.most = 10
+    refine()
+    with pytest.raises(UserError, match="refused 1 batches, which cost nothing"):
+        submit_batch.main(["--base-url", provider.url, "--poll-seconds", "0.01", "--yes"])
+    assert not provider.charged
+
+
 def test_answers_of_an_interrupted_chat_stay_with_their_codebook_when_it_changes(serve):
     provider = serve(sure(TRUTH))
     write_sheet(list(TRUTH))

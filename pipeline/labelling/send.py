@@ -52,6 +52,7 @@ def refuse_outdated(jobs: list[Job], codebook: Codebook) -> None:
 def send_open_jobs(
     ledger: Ledger,
     requests: Requests,
+    codebook: Codebook,
     confirm: Callable[[], None],
     options: SendOptions,
 ) -> list[Job]:
@@ -71,7 +72,8 @@ def send_open_jobs(
         if jobs:
             with errors_in_one_line(client):
                 if any(job.mode == "batch" for job in jobs):
-                    run_batches(client, ledger, requests, options)
+                    may_plan = requests.prompt == codebook.text
+                    run_batches(client, ledger, requests, options, may_plan)
                 if chats := [job for job in jobs if job.mode == "chat"]:
                     run_chat(client, ledger, chats, requests, options.max_concurrency)
     finally:

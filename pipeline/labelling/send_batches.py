@@ -35,6 +35,7 @@ REFUSALS = 10  # looks, one after another, in which batches are refused for a li
 class Progress:
     """What a run has met so far.
 
+    `may_plan` is whether the requests of a batch that is refused for a limit may be sent again.
     `given_up` says why a job, by its token, is not looked at any more in this run; `stop` why
     nothing else is sent. `refusal` is the provider's word of a limit, and `refused_at` how many
     batches were under way then. `refused` and `ran` are of one look at all batches: whether some
@@ -42,6 +43,7 @@ class Progress:
     refusals since one ran. `unanswered` says why a batch could not be asked after for the moment.
     """
 
+    may_plan: bool
     given_up: dict[str, str] = field(default_factory=dict)
     stop: APIError | UserError | None = None
     refusal: str = ""
@@ -66,12 +68,15 @@ class Progress:
             )
 
 
-def run_batches(client: OpenAI, ledger: Ledger, requests: Requests, options: SendOptions) -> None:
+def run_batches(
+    client: OpenAI, ledger: Ledger, requests: Requests, options: SendOptions, may_plan: bool
+) -> None:
     """Make the batches of open jobs, wait until all have ended, and add their answers.
 
-    A batch that cannot be made, asked after or fetched does not keep the others waiting.
+    A batch that cannot be made, asked after or fetched does not keep the others waiting. `may_plan`
+    as in `Progress`.
     """
-    progress = Progress()
+    progress = Progress(may_plan)
     counts: dict[str, tuple[int, int]] = {}  # requests completed and failed, by token
     total = sum(job.rows for job in _open_batches(ledger))
     with tqdm(total=total, unit="row") as bar:
@@ -186,7 +191,8 @@ def _refuse(
 ) -> None:
     """Note that the provider refused a batch; where for a limit, plan its requests again."""
     job.message, ids = hide_key(client, reason_of_failure(batch)), ledger.ids_of(job)
-    if names_limit(job.message) and requests.position.keys() >= set(ids):
+    wanted = progress.may_plan and requests.position.keys() >= set(ids)
+    if wanted and names_limit(job.message):
         job.status = REPLACED
         again = replace(
             job, token=new_token(), status="planned", input_file_id="", batch_id="", message=""
