@@ -27,7 +27,7 @@ from pipeline.common.files import check_outputs, write_json
 from pipeline.common.rows import coded_by_people, read_messages
 from pipeline.labelling import label_files as write
 from pipeline.labelling.corrections import apply_corrections, read_corrections, write_corrections
-from pipeline.labelling.ids import plain_id, request_ids, set_of
+from pipeline.labelling.ids import ids_of_rows, plain_id, set_of
 from pipeline.labelling.labels import Answers, decide_labels, match_answers
 from pipeline.labelling.ledger import answers_to_read, sent_ids
 from pipeline.labelling.outcomes import read_answers
@@ -70,24 +70,24 @@ def main(argv: list[str] | None = None) -> None:
     outputs = check_files(vars(args))
     codebook = read_codebook(args.prompt_file)
     rows = read_messages(args.input_file, "excel_2_csv.py", codebook)
-    requests = read_all_requests(args.requests_file, rows, codebook)
-    labels_of = set_of(next(iter(requests), ""))
+    requests, labels_of = read_all_requests(args.requests_file, rows, codebook)
+    rows["request"] = ids_of_rows(labels_of, rows)
     places = args.answers_file, args.state_file, args.label_sets_dir
     answers = read_all_answers(places, rows, labels_of, codebook)
     sent = sent_ids(args.state_file, labels_of) or list(requests)
-    labels = decide_labels(rows, answers, sent, labels_of, args.majority_vote)
+    labels = decide_labels(rows, answers, sent, args.majority_vote)
     corrections = read_corrections(args.corrections, args.corrections_file, rows, codebook)
     final, vote = apply_corrections(labels, corrections), args.majority_vote
     record = describe_labels(labels, final, answers, rows, requests, codebook, vote)
 
-    write.write_labels(rows, final, answers, *outputs[:4])
-    retries = write.retry_lines(rows, final, requests, labels_of, answers, sent)
+    retries = write.retry_lines(rows, final, requests, answers, sent)
     write_shards(retries, args.retry_file, args.max_requests_per_file, args.max_bytes_per_file)
     write.write_confidence(labels, codebook.names, args.confidence_file)
     if args.corrections:
         write_corrections(corrections, rows, args.corrections_file, codebook)
     write_json(record, args.record_file)
     write.write_label_set(rows, labels, answers, labels_of, record, codebook, args.label_sets_dir)
+    write.write_labels(rows, final, answers, *outputs[:4])
     print_summary(record)
 
 
@@ -98,23 +98,29 @@ def check_files(settings: dict[str, str]) -> list[str]:
     return outputs
 
 
-def read_all_requests(path: str, rows: pd.DataFrame, codebook: Codebook) -> dict[str, Request]:
-    """Return plain id -> request; there need be none where people coded all rows.
+def read_all_requests(
+    path: str, rows: pd.DataFrame, codebook: Codebook
+) -> tuple[dict[str, Request], str]:
+    """Return plain id -> request, and their label set; none where people coded all rows.
 
     Raises UserError where they ask with another codebook.
     """
-    if coded_by_people(rows).all() and not existing_files(Path(path)):
+    all_coded = coded_by_people(rows).all()
+    if all_coded and not existing_files(Path(path)):
         print("people coded all rows: no answers are needed")
-        return {}
+        return {}, ""
     files = request_files(path)
     requests = {plain_id(request.custom_id): request for request in read_requests(files)}
     print(f"read {files[0]}{' and shards' * (len(files) > 1)}: {len(requests):,} requests")
     if any(request.prompt != codebook.text for request in requests.values()):
+        if all_coded:
+            print("  they ask with another codebook, and people coded all rows: left out")
+            return {}, ""
         raise UserError(
             f"{files[0]} asks with another codebook than {codebook.path}: give --prompt-file "
             "that one, or run batch_infer_gen.py and have the comments labelled by this one"
         )
-    return requests
+    return requests, set_of(next(iter(requests), ""))
 
 
 def read_all_answers(
@@ -127,8 +133,8 @@ def read_all_answers(
     if not labels_of:
         return Answers()
     files = answers_to_read(*places, labels_of)
-    ids = request_ids(labels_of, rows["message"])
-    answers = match_answers(tqdm(read_answers(files, codebook), unit="answer"), ids, labels_of)
+    lines = tqdm(read_answers(files, codebook), unit="answer")
+    answers = match_answers(lines, rows["request"], labels_of)
     print(f"read {', '.join(map(str, files))}: {answers.total:,} answers")
     if answers.others and not answers.first:
         raise UserError(

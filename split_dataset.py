@@ -18,7 +18,7 @@ import pandas as pd
 from pipeline.common.cli import UserError, parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import JsonObject, check_outputs, write_csv, write_json
-from pipeline.common.rows import read_messages, set_examples_apart
+from pipeline.common.rows import read_labelled, set_examples_apart
 from pipeline.common.splits import RECORD, SPLITS, add_new_rows, draw_splits, kept_splits
 from pipeline.people.held_out import keep_samples
 
@@ -40,7 +40,7 @@ DRAWN_WITH = ("seed", "test_size", "validation_size", "group_duplicates")
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
     codebook = read_codebook(args.prompt_file)
-    rows = read_messages(args.input_file, "jsonl_to_csv.py", codebook, labelled=True)
+    rows = read_labelled(args.input_file, codebook)
     pool, examples = set_examples_apart(rows, codebook)
     pool = pool.drop_duplicates("message") if args.group_duplicates else pool
     smallest = smallest_share(args.test_size, args.validation_size)

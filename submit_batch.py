@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> None:
         print_plan(ledger, new, requests, args.mode, *prices)
         if not args.dry_run:
             confirm = partial(ask, sum(job.rows for job in new), args.yes)
-            refused = send_open_jobs(ledger, requests, confirm, options)
+            refused = send_open_jobs(ledger, requests, codebook, confirm, options)
             print_result(ledger, refused, requests, *prices)
     refuse_outdated(outdated, codebook)
 

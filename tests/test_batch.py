@@ -15,6 +15,7 @@ import jsonl_to_csv
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import read_csv
+from pipeline.labelling import label_files
 from pipeline.labelling.outcomes import read_answers
 from pipeline.labelling.shards import answer_files, request_files, write_shards
 
@@ -294,6 +295,17 @@ def test_the_files_add_up_to_the_requests(requests, capsys):
     for request, original in zip(retries, originals, strict=True):
         assert request["body"] == json.loads(original)["body"]
     assert "7 of 12 rows have a label (58.33%)" in capsys.readouterr().out
+
+
+def test_the_labels_that_later_steps_follow_are_written_last(requests, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    for module, name in ((jsonl_to_csv, "write_json"), (label_files, "_write_errors")):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(module, name, stop)
+            label(*(answer_line(asked(row), "[1]") for row in requests))
+        assert not Path("purged.csv").exists()
 
 
 def test_labels_of_a_retry_are_merged(requests):

@@ -12,6 +12,7 @@ from conftest import answer_line, request_ids_of
 
 import batch_infer_gen
 import excel_2_csv
+import human_sample
 import jsonl_to_csv
 import split_dataset
 import submit_batch
@@ -154,6 +155,25 @@ def test_equal_comments_can_be_asked_once_for_all(serve, capsys):
     assert len(provider.charged) == 4
 
 
+def test_which_of_equal_comments_people_coded_costs_nothing(serve):
+    provider = serve(sure({}))
+    for codes in ([0, "", ""], ["", "", 0], ["", 0, ""]):
+        write_sheet(["哈哈"] * 3, code=codes)
+        labelled = label(provider, "--label-column", "code")
+        assert labelled["class"].tolist() == [3 if code == "" else code for code in codes]
+    assert len(provider.charged) == 2 and set(provider.charged.values()) == {1}
+
+
+def test_an_answer_that_counts_for_equal_comments_stays_when_people_code_the_first(serve):
+    provider = serve(sure({}))
+    write_sheet(["哈哈"] * 3)
+    label(provider, request=["--ask-equal-comments-once"])
+    write_sheet(["哈哈"] * 3, code=[0, "", ""])
+    once = ["--ask-equal-comments-once"]
+    assert label(provider, "--label-column", "code", request=once)["class"].tolist() == [0, 3, 3]
+    assert len(provider.charged) == 1
+
+
 def refine(old="Mild", new="Neutral"):
     path = Path("prompt.txt")
     path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
@@ -203,6 +223,123 @@ def test_a_refined_codebook_is_a_label_set_of_its_own_that_asks_for_its_price(se
     assert labels()["class"].tolist() == list(TRUTH.values())
     assert not (first / "silver_label_v2.jsonl").exists()
     assert (second / "silver_label_v2.jsonl").is_file()
+
+
+@pytest.mark.parametrize("script", [split_dataset, human_sample])
+def test_labels_of_a_codebook_that_was_changed_are_not_taken_for_those_of_the_new_one(
+    serve, script
+):
+    provider = serve(sure(TRUTH))
+    write_sheet(list(TRUTH))
+    label(provider)
+    refine()
+    with pytest.raises(UserError, match="purged_labeled_v2.csv holds labels by another codebook"):
+        script.main([])
+    label(provider)
+    split_dataset.main([])
+
+
+@pytest.mark.parametrize(("action", "paid"), [("503", 0), ("drop after", 60)])
+@pytest.mark.parametrize("asked_anew", [True, False])
+def test_a_batch_that_may_have_been_made_before_the_codebook_changed_is_found_or_never_made(
+    serve, action, paid, asked_anew
+):
+    provider = serve(sure(TRUTH))
+    write_sheet(list(TRUTH))
+    provider.fault("POST /v1/batches", action, times=20)
+    with pytest.raises(UserError, match="answers 503|cannot be reached"):
+        label(provider, submit=["--max-retries", "0"])
+    provider.faults.clear()
+    assert len(provider.charged) == paid
+    refine()
+    if asked_anew:
+        label(provider)
+        assert set(labels()["class"]) == {0, 1, 2, 3}
+    elif paid:
+        submit_batch.main(["--base-url", provider.url, "--poll-seconds", "0.01", "--yes"])
+    else:
+        with pytest.raises(UserError, match="60 requests were not sent: they ask with another"):
+            submit_batch.main(["--base-url", provider.url, "--poll-seconds", "0.01", "--yes"])
+    assert len(provider.charged) == paid + 60 * asked_anew
+    assert set(provider.charged.values()) <= {1}
+    refine("Neutral", "Mild")
+    label(provider)
+    assert labels()["class"].tolist() == list(TRUTH.values())
+    assert len(provider.charged) == 60 + 60 * asked_anew and set(provider.charged.values()) == {1}
+
+
+def test_a_batch_that_is_refused_for_a_limit_after_the_codebook_changed_is_not_sent_again(serve):
+    provider = serve(sure(TRUTH), polls=3)
+    write_sheet(list(TRUTH))
+    provider.most, provider.refuses = 0, "failed"
+    provider.fault("GET /v1/batches/.*", "401", times=1)
+    with pytest.raises(UserError, match="refuses the key"):
+        label(provider)
+    provider.most = 10
+    refine()
+    with pytest.raises(UserError, match="refused 1 batches, which cost nothing"):
+        submit_batch.main(["--base-url", provider.url, "--poll-seconds", "0.01", "--yes"])
+    assert not provider.charged
+
+
+def test_answers_of_an_interrupted_chat_stay_with_their_codebook_when_it_changes(serve):
+    provider = serve(sure(TRUTH))
+    write_sheet(list(TRUTH))
+    chat = ["--mode", "chat", "--max-retries", "0", "--max-concurrency", "1"]
+    provider.fault("POST /v1/chat/completions", "slow 0", times=10)
+    provider.fault("POST /v1/chat/completions", "401", times=1)
+    with pytest.raises(UserError, match="refuses the key"):
+        label(provider, submit=chat)
+    assert len(ANSWERS.read_bytes().splitlines()) == 10
+    refine()
+    label(provider, submit=chat)
+    assert {folder.name.rpartition("-")[0] for folder in SETS.iterdir()} == {"DeepSeek-V3"}
+    jobs = json.loads((DATAS / "submit_batch.json").read_text())["jobs"]
+    assert [(job["rows"], job["counts"]["answered"]) for job in jobs] == [(10, 10), (60, 60)]
+    refine("Neutral", "Mild")
+    label(provider, submit=chat)
+    assert labels()["class"].tolist() == list(TRUTH.values())
+    assert set(provider.charged.values()) == {2}
+
+
+def test_the_answers_in_a_set_s_folder_count_beside_several_files_that_are_named(serve):
+    provider = serve(sure(TRUTH))
+    write_sheet(list(TRUTH))
+    label(provider)
+    refine()
+    label(provider)
+    refine("Neutral", "Mild")
+    batch_infer_gen.main([])
+    Path("by_hand.jsonl").touch()
+    jsonl_to_csv.main(["--answers-file", f"{ANSWERS},by_hand.jsonl"])
+    assert labels()["class"].tolist() == list(TRUTH.values())
+    with pytest.raises(UserError, match="by-hand.jsonl not found"):
+        jsonl_to_csv.main(["--answers-file", f"{ANSWERS},by-hand.jsonl"])
+
+
+def test_a_job_whose_requests_are_lost_is_told_and_its_answers_still_count(serve):
+    provider = serve(sure(TRUTH))
+    write_sheet(list(TRUTH))
+    label(provider, submit=["--limit", "20"])
+    [ids_file] = (DATAS / "jobs").iterdir()
+    ids_file.unlink()
+    with pytest.raises(UserError, match=f"{ids_file.name} not found: restore it .* move .* away"):
+        label(provider)
+    (DATAS / "submit_batch.json").rename("moved.json")
+    label(provider)
+    assert labels()["class"].tolist() == list(TRUTH.values())
+    assert len(provider.charged) == 60 and set(provider.charged.values()) == {1}
+
+
+def test_where_people_coded_all_rows_requests_with_another_codebook_are_left_out(serve):
+    provider = serve(sure(TRUTH))
+    write_sheet(list(TRUTH))
+    label(provider)
+    refine()
+    write_sheet(list(TRUTH), code=list(TRUTH.values()))
+    excel_2_csv.main(["--excel-file", str(SHEET), "--label-column", "code"])
+    jsonl_to_csv.main([])
+    assert (record()["human_rows"], record()["teachers"]) == (60, [""])
 
 
 def test_another_model_is_a_label_set_of_its_own(serve):

@@ -158,14 +158,14 @@ def test_the_majority_of_the_labels_wins_and_a_tie_is_no_label(labels, winner):
 
 def test_the_repeats_of_a_row_vote_also_where_its_own_answer_is_missing():
     rows = pd.DataFrame({"custom_id": ["a", "b", "c"], "message": ["A", "B", "C"], "class": -1})
-    a, b, c = ids = request_ids("01234567", rows["message"])
+    a, b, c = ids = rows["request"] = request_ids("01234567", rows["message"])
     lines = [(f"{a}--repeat-1", 1), (f"{a}--repeat-2", 1), (b, 2), (f"{b}--repeat-1", 0)]
     answers = match_answers(
         ((custom_id, outcomes(label)[0]) for custom_id, label in lines), ids, "01234567"
     )
-    labels = decide_labels(rows, answers, ids, "01234567", vote=False)
+    labels = decide_labels(rows, answers, ids, vote=False)
     assert [labels[row].label for row in "abc"] == [-1, 2, -1]
-    labels = decide_labels(rows, answers, ids, "01234567", vote=True)
+    labels = decide_labels(rows, answers, ids, vote=True)
     assert [(labels[row].label, labels[row].form) for row in "abc"] == [
         (1, "strict"),
         (-1, "tie"),

@@ -281,6 +281,14 @@ def test_what_is_refused_for_a_limit_waits_and_those_under_way_are_fetched(
     assert max(open_at_once(provider)) == 2
 
 
+def test_many_batches_that_are_refused_at_once_wait_for_the_one_that_runs(serve, requests):
+    provider = serve(polls=4)
+    provider.most, provider.refuses = 1, "failed"
+    ids = requests(75)
+    submit(provider, "--max-batches-under-way", "15")
+    assert answered() == ids and provider.charged == Counter(ids)
+
+
 def open_at_once(provider):
     """Return how many batches were under way whenever one was made, as their numbers tell."""
     made = [batch for batch in provider.batches.values() if not batch["full"]]
@@ -298,6 +306,18 @@ def test_a_limit_that_others_use_up_ends_the_run_with_nothing_lost(serve, reques
     provider.most = 10
     submit(provider)
     assert answered() == ids and provider.charged == Counter(ids)
+
+
+def test_a_provider_that_does_not_say_how_a_batch_is_is_asked_again_and_the_user_told(
+    serve, requests, capsys
+):
+    provider = serve(polls=2)
+    ids = requests(5)
+    provider.fault("GET /v1/batches/.*", "503", times=3)
+    submit(provider, "--max-retries", "0")
+    said = capsys.readouterr().err
+    assert "1 batches left; asking again: Error code: 503" in said and KEY not in said
+    assert said.rstrip().endswith("0 batches left]") and answered() == ids
 
 
 def test_no_more_batches_than_asked_for_are_under_way(serve, requests):

@@ -9,9 +9,10 @@ import pandas as pd
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook, parse_label
 from pipeline.common.examples import example_key
-from pipeline.common.files import clean_text, read_csv
+from pipeline.common.files import clean_text, read_csv, read_json
 
 HUMAN = "human"  # who coded a row, in `coded_by`
+LABELS_RECORD = "silver_labels.json"  # of jsonl_to_csv.py, beside the labels
 COLUMNS = ("custom_id", "message", "class", "coded_by", "weight")
 
 
@@ -102,6 +103,22 @@ def read_weights(path: str | Path, cells: pd.Series) -> pd.Series:
             "correct the cell, or remove the column"
         )
     return weights
+
+
+def read_labelled(path: str | Path, codebook: Codebook) -> pd.DataFrame:
+    """Read the rows with a label, as `read_messages` does.
+
+    Raises UserError where the record beside them says that they are by another codebook.
+    """
+    record_file = Path(path).with_name(LABELS_RECORD)
+    record = read_json(record_file, "run jsonl_to_csv.py again") if record_file.is_file() else {}
+    if record.get("codebook_sha256", codebook.sha256) != codebook.sha256:
+        raise UserError(
+            f"{path} holds labels by another codebook than {codebook.path}: have the comments "
+            "labelled by this one (batch_infer_gen.py, submit_batch.py, jsonl_to_csv.py), or put "
+            "the other back"
+        )
+    return read_messages(path, "jsonl_to_csv.py", codebook, labelled=True)
 
 
 def read_training_rows(

@@ -1,7 +1,8 @@
 """Metrics from predictions: accuracy, macro F1, Cohen's kappa and their intervals."""
 
+from statistics import NormalDist
+
 import numpy as np
-from scipy.stats import norm
 
 NUM_DRAWS = 2000  # bootstrap draws for an interval
 
@@ -51,7 +52,7 @@ def wilson_interval(hits: float, total: float) -> list[float]:
 
 def wilson_ends(share: np.ndarray, total: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the ends of Wilson's intervals of many shares; a `total` of 0 says nothing."""
-    z2 = norm.ppf(0.975) ** 2 / np.maximum(total, 1e-9)
+    z2 = NormalDist().inv_cdf(0.975) ** 2 / np.maximum(total, 1e-9)
     half = np.sqrt(z2 * share * (1 - share) + z2**2 / 4)
     return (share + z2 / 2 - half) / (1 + z2), (share + z2 / 2 + half) / (1 + z2)
 

@@ -17,7 +17,7 @@ from openai import APIError, NotFoundError, OpenAI
 
 from pipeline.common.cli import UserError
 from pipeline.common.files import JsonObject
-from pipeline.labelling.ledger import CREATING, UPLOADING, Job, Ledger
+from pipeline.labelling.ledger import CREATING, OUTDATED, REPLACED, UPLOADING, Job, Ledger
 from pipeline.labelling.provider import doubled_wait, hide_key, is_temporary, seconds_to_wait
 from pipeline.labelling.requests import Requests
 
@@ -30,8 +30,16 @@ def submit(
 ) -> None:
     """Upload a job's requests and make its batch, each unless that is done.
 
-    The ledger is written before and after each call; `search_pause` as in `call_once`.
+    The ledger is written before and after each call; `search_pause` as in `call_once`. A batch that
+    is outdated is only looked for.
     """
+    if job.status == OUTDATED:
+        if (batch := search(lambda: _find_batch(client, job), search_pause)) is None:
+            job.status = REPLACED
+        else:
+            job.batch_id, job.status = batch["id"], batch["status"]
+        ledger.save()
+        return
     direct, retries = client.with_options(max_retries=0), client.max_retries
     if not job.input_file_id:
         content = b"".join(line + b"\n" for line in requests.lines(ledger.ids_of(job)))
@@ -203,13 +211,11 @@ def call_once(
     """Make a call for a job that must not count twice, and return what it made.
 
     Where it may have been made before (`maybe_made`, or a try that broke), `find` searches for that
-    first, `SEARCHES` times and `search_pause` seconds apart: the provider may still be at it.
+    first, as `search` has it.
     """
     for attempt in count():
-        for search in range(SEARCHES if maybe_made else 0):
-            if (found := find()) is not None:
-                return found
-            time.sleep(search_pause if search < SEARCHES - 1 else 0)
+        if maybe_made and (found := search(find, search_pause)) is not None:
+            return found
         try:
             return call()
         except APIError as error:
@@ -218,3 +224,15 @@ def call_once(
             time.sleep(seconds_to_wait(error, attempt))
             job.retried += 1
             maybe_made = True
+
+
+def search(find: Callable[[], Any], pause: float) -> Any:
+    """Return what `find` finds, None after `SEARCHES` times, `pause` seconds apart.
+
+    The provider may still be at it.
+    """
+    for number in range(SEARCHES):
+        if (found := find()) is not None:
+            return found
+        time.sleep(pause if number < SEARCHES - 1 else 0)
+    return None

@@ -79,9 +79,9 @@ def apply_corrections(
     Rows that people coded in the spreadsheet keep their class.
     """
     return {
-        custom_id: outcome
-        if outcome.form == HUMAN
-        else replace(outcome, label=corrections.get(custom_id, outcome.label))
+        custom_id: replace(outcome, label=corrections[custom_id])
+        if custom_id in corrections and outcome.form != HUMAN
+        else outcome
         for custom_id, outcome in labels.items()
     }
 

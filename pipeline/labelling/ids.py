@@ -8,13 +8,18 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
+
+import pandas as pd
+
+from pipeline.common.rows import coded_by_people
 
 REPEAT = "--repeat-"  # in the id of a request that is sent again to see whether answers agree
 TRY = "--try-"  # in the id of a request that is sent again because no answer was a label
 MARK = re.compile(rf"({REPEAT}|{TRY})(\d+)$")
 SET_DIGITS, MESSAGE_DIGITS = 8, 16
+OWN = re.compile(rf"([0-9a-f]{{{SET_DIGITS}}})-[0-9a-f]{{{MESSAGE_DIGITS}}}-\d+")
 
 
 @cache
@@ -23,15 +28,28 @@ def label_set(prompt: str, model: str) -> str:
     return _digits(json.dumps([prompt, model]), SET_DIGITS)
 
 
-def request_ids(labels_of: str, messages: Iterable[str]) -> list[str]:
-    """Return the id of each message's request in a label set; equal messages are numbered."""
+def request_ids(
+    labels_of: str, messages: Iterable[str], coded: Sequence[bool] | None = None
+) -> list[str]:
+    """Return the id of each message's request in a label set; equal messages are numbered.
+
+    The last numbers are those of rows that people coded (`coded`), so that those of the others,
+    which are asked, do not depend on which of them people coded.
+    """
+    digits = [_digits(message, MESSAGE_DIGITS) for message in messages]
     seen: Counter[str] = Counter()
-    ids = []
-    for message in messages:
-        digits = _digits(message, MESSAGE_DIGITS)
-        seen[digits] += 1
-        ids.append(f"{labels_of}-{digits}-{seen[digits]}")
+    ids = [""] * len(digits)
+    for place in (
+        range(len(ids)) if coded is None else sorted(range(len(ids)), key=coded.__getitem__)
+    ):
+        seen[digits[place]] += 1
+        ids[place] = f"{labels_of}-{digits[place]}-{seen[digits[place]]}"
     return ids
+
+
+def ids_of_rows(labels_of: str, rows: pd.DataFrame) -> pd.Series:
+    """Return the id of each row's request in a label set."""
+    return pd.Series(request_ids(labels_of, rows["message"], coded_by_people(rows)), dtype=object)
 
 
 def is_made_for(custom_id: str, labels_of: str, message: str) -> bool:
@@ -41,18 +59,18 @@ def is_made_for(custom_id: str, labels_of: str, message: str) -> bool:
 
 def plain_id(custom_id: str) -> str:
     """Return an id without the mark of a repeat or another try."""
-    return MARK.sub("", custom_id)
+    return MARK.sub("", custom_id) if "--" in custom_id else custom_id
 
 
 def try_of(custom_id: str) -> int:
     """Return which try a request is, from 1 on."""
-    mark = MARK.search(custom_id)
+    mark = MARK.search(custom_id) if TRY in custom_id else None
     return int(mark[2]) if mark and mark[1] == TRY else 1
 
 
 def set_of(custom_id: str) -> str:
     """Return the label set of an id, "" where it is none of ours."""
-    found = re.match(rf"([0-9a-f]{{{SET_DIGITS}}})-[0-9a-f]{{{MESSAGE_DIGITS}}}-\d+", custom_id)
+    found = OWN.match(custom_id)
     return found[1] if found else ""
 
 

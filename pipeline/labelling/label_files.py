@@ -9,7 +9,7 @@ import pandas as pd
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import JsonObject, clean_text, write_csv, write_json, write_text
 from pipeline.common.rows import coded_by_people
-from pipeline.labelling.ids import plain_id, request_ids, try_of
+from pipeline.labelling.ids import plain_id, try_of
 from pipeline.labelling.label_sets import folder_of
 from pipeline.labelling.labels import Answers
 from pipeline.labelling.outcomes import CONFLICT, NOT_ASKED, TIE, Outcome
@@ -27,15 +27,16 @@ def write_labels(
 ) -> None:
     """Write every row without a class, every row with its class or -1, and the labelled rows.
 
-    The last file says why rows have no label, and which answers have no row.
+    The errors file says why rows have no label, and which answers have no row. The labelled rows
+    are written last, as what later steps follow.
     """
     table = _table(rows, labels)
     write_csv(
         table.drop(columns="coded_by", errors="ignore").assign(**{"class": -1}), unlabeled_file
     )
     write_csv(table, labeled_file)
-    write_csv(table[table["class"] >= 0], purged_file)
     _write_errors(labels, answers.unmatched, errors_file)
+    write_csv(table[table["class"] >= 0], purged_file)
 
 
 def _table(rows: pd.DataFrame, labels: Mapping[str, Outcome]) -> pd.DataFrame:
@@ -62,7 +63,6 @@ def retry_lines(
     rows: pd.DataFrame,
     labels: Mapping[str, Outcome],
     requests: Mapping[str, Request],
-    labels_of: str,
     answers: Answers,
     sent: Iterable[str],
 ) -> list[str]:
@@ -76,8 +76,7 @@ def retry_lines(
         tries[row] = max(tries[row], try_of(custom_id))
     settled = (CONFLICT, TIE, NOT_ASKED.form)
     lines = []
-    ids = request_ids(labels_of, rows["message"])
-    for custom_id, row in zip(rows["custom_id"], ids, strict=True):
+    for custom_id, row in zip(rows["custom_id"], rows["request"], strict=True):
         outcome = labels[custom_id]
         if outcome.label < 0 and outcome.form not in settled and row in requests:
             lines.append(another_try(requests[row], tries[row] + 1))
@@ -124,11 +123,11 @@ def write_label_set(
     if not labels_of:
         return
     folder = folder_of(label_sets_dir, labels_of, record["requested_model"])
-    table, ids = _table(rows, labels), request_ids(labels_of, rows["message"])
+    table = _table(rows, labels)
     if (human := coded_by_people(rows)).any():
-        said = pd.Series([answers.label_of(row) for row in ids], index=table.index)
+        said = pd.Series([answers.label_of(row) for row in rows["request"]], index=table.index)
         table["teacher"] = said.astype(object).where(human & (said >= 0), "")
-    repeats = [answers.repeats.get(row, {}) for row in ids]
+    repeats = [answers.repeats.get(row, {}) for row in rows["request"]]
     for number in range(1, max(map(len, repeats), default=0) + 1):
         column = []
         for row in repeats:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from pipeline.common.codebook import parse_codebook
 from pipeline.common.rows import HUMAN, coded_by_people
-from pipeline.labelling.ids import REPEAT, equal_messages, plain_id, request_ids, set_of, try_of
+from pipeline.labelling.ids import REPEAT, equal_messages, plain_id, set_of, try_of
 from pipeline.labelling.label_sets import answers_elsewhere
 from pipeline.labelling.ledger import Ledger
 from pipeline.labelling.outcomes import CONFLICT, MISSING, NOT_ASKED, TIE, Outcome, read_answers
@@ -59,16 +59,16 @@ def match_answers(
     the same request counts once.
     """
     matched = Answers()
-    messages = {equal_messages(row) for row in rows}
+    asked, messages = set(rows), {equal_messages(row) for row in rows}
     said: set[tuple[str, str, int]] = set()
     seen: set[str] = set()
     for custom_id, outcome in answers:
         row = plain_id(custom_id)
         matched.total += 1
-        if set_of(custom_id) not in ("", labels_of):
+        if row not in asked and set_of(custom_id) not in ("", labels_of):
             matched.others += 1
             continue
-        if equal_messages(row) not in messages:
+        if row not in asked and equal_messages(row) not in messages:
             broken = outcome.form.startswith("malformed")
             gone = "no such row" if set_of(custom_id) else "unknown id"
             reason = outcome.form if broken else gone
@@ -89,18 +89,17 @@ def match_answers(
 
 
 def decide_labels(
-    rows: pd.DataFrame, answers: Answers, sent: Iterable[str], labels_of: str, vote: bool
+    rows: pd.DataFrame, answers: Answers, sent: Iterable[str], vote: bool
 ) -> dict[str, Outcome]:
     """Return custom_id -> the label of each row, or why it has none, in the rows' order.
 
-    `rows` has custom_id, message, class and perhaps coded_by: what people coded stays. Otherwise
-    all answers to the row's request must agree, or with `vote` those to its repeats vote too. A row
-    that was not asked takes the answer about an equal message. `sent` are the ids of the requests
-    that were sent.
+    `rows` has custom_id, request (its request's plain id), class and perhaps coded_by: what people
+    coded stays. Otherwise all answers to the row's request must agree, or with `vote` those to its
+    repeats vote too. A row that was not asked takes the answer about an equal message. `sent` are
+    the ids of the requests that were sent.
     """
     requested = set(map(plain_id, sent))
     human = coded_by_people(rows)
-    ids = request_ids(labels_of, rows["message"])
     by_asked = {row: _decide(answers, row, vote) for row in {*answers.first, *answers.repeats}}
     equal: dict[str, Outcome] = {}
     for row in sorted(by_asked, key=lambda row: int(row.rpartition("-")[2])):
@@ -108,7 +107,7 @@ def decide_labels(
             equal.setdefault(equal_messages(row), by_asked[row])
     labels = {}
     for custom_id, row, label, by_people in zip(
-        rows["custom_id"], ids, rows["class"], human, strict=True
+        rows["custom_id"], rows["request"], rows["class"], human, strict=True
     ):
         if by_people:
             labels[custom_id] = Outcome(int(label), HUMAN, "")

@@ -17,10 +17,11 @@ from pipeline.common.files import read_json, read_text, write_json, write_text
 from pipeline.common.lock import lock
 from pipeline.labelling.answer_file import id_of, lines_of
 from pipeline.labelling.label_sets import answers_elsewhere, folder_of
-from pipeline.labelling.shards import answer_files
+from pipeline.labelling.shards import answer_files, existing_files
 
 # A job's own states, beside those that the provider gives its batch.
 PLANNED, UPLOADING, CREATING, SENDING = "planned", "uploading", "creating", "sending"
+OUTDATED = "outdated"  # perhaps made, and not to be made any more: it is only looked for
 DOWNLOADING = "downloading"  # again: the provider still has what the answers file has lost
 COLLECTED, FAILED, REPLACED = "collected", "failed", "replaced"
 
@@ -108,6 +109,15 @@ class Ledger:
         folder = folder_of(self.label_sets_dir, job.label_set, job.model)
         return folder / Path(self.answers_file).name
 
+    def answer_lines(self, job: Job) -> Iterator[bytes]:
+        """Yield the lines of the files where a job's answers may lie.
+
+        They are sorted into those of label sets only when something is sent.
+        """
+        elsewhere = answers_elsewhere(self.answers_file, self.label_sets_dir, job.label_set)
+        for file in {Path(self.answers_file), elsewhere}:
+            yield from lines_of(file)
+
     def add(self, job: Job, ids: list[str]) -> None:
         """Add a job of the requests with these ids."""
         self.jobs.append(job)
@@ -121,7 +131,10 @@ class Ledger:
     def ids_of(self, job: Job) -> list[str]:
         """Return the ids of a job's requests."""
         if job.token not in self._ids:
-            cure = f"restore it: {self.path} belongs to it"
+            cure = (
+                f"restore it from a copy; or, where no batch is under way, move {self.path} away: "
+                "comments with a label are not sent again"
+            )
             self._ids[job.token] = read_text(self._ids_file(job), cure).split()
         return self._ids[job.token]
 
@@ -177,19 +190,17 @@ def answers_to_read(
 ) -> list[Path]:
     """Return the files that hold a set's answers: those that are named, and its folder's.
 
-    Where the named one is not there, that to which the ledger says that answers went.
+    Where a single one is named and not there, that to which the ledger says that answers went.
     """
     recorded = Path(state_file).is_file()
     into = read_jobs(Path(state_file), "restore it")[0] if recorded else answers_file
     own = answers_elsewhere(into, label_sets_dir, label_set)
     others = [path for path in (Path(into), own) if path.is_file()]
-    try:
-        named = answer_files(answers_file)
-    except UserError:
-        if not others:
-            raise
+    is_one = not any(sign in Path(answers_file).name for sign in "*?[,")
+    if others and is_one and not existing_files(Path(answers_file)):
+        print(f"{answers_file} not found: reading what submit_batch.py received")
         return others
-    return [*named, *([own] if own in others else [])]
+    return [*answer_files(answers_file), *([own] if own in others else [])]
 
 
 @contextmanager
@@ -229,7 +240,7 @@ def _check(ledger: Ledger, into: str) -> None:
         if job.status != COLLECTED:
             continue
         if job.label_set not in there:
-            there[job.label_set] = _answered_ids(ledger, job)
+            there[job.label_set] = set(map(id_of, ledger.answer_lines(job)))
         got = job.counts.get("answered", 0) + sum(job.counts.get("failed", {}).values())
         if len(there[job.label_set].intersection(ledger.ids_of(job))) >= got:
             continue
@@ -239,10 +250,3 @@ def _check(ledger: Ledger, into: str) -> None:
                 f"move {ledger.path} away to pay again"
             )
         job.status = DOWNLOADING
-
-
-def _answered_ids(ledger: Ledger, job: Job) -> set[str]:
-    """Return the ids in the files where the answers of a job's label set may lie."""
-    elsewhere = answers_elsewhere(ledger.answers_file, ledger.label_sets_dir, job.label_set)
-    files = {Path(ledger.answers_file), elsewhere}
-    return {id_of(line) for file in files for line in lines_of(file)}

@@ -4,9 +4,11 @@ from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 
 from pipeline.common.cli import UserError
-from pipeline.labelling.answer_file import count_answers, id_of, lines_of
+from pipeline.labelling.answer_file import count_answers, id_of
 from pipeline.labelling.ids import REPEAT, plain_id, rank
 from pipeline.labelling.ledger import (
+    CREATING,
+    OUTDATED,
     PLANNED,
     REPLACED,
     SENDING,
@@ -87,7 +89,10 @@ def in_parts(ids: Iterable[str], requests: Requests) -> Iterator[list[str]]:
 
 
 def drop_unsent(ledger: Ledger, requests: Requests, mode: str, replace_model: str) -> None:
-    """Take out of the ledger what was not sent, and cannot or need not go on as it was planned."""
+    """Take out of the ledger what was not sent, and cannot or need not go on as it was planned.
+
+    A batch of another label set that may have been made is looked for, and not made.
+    """
     kept = []
     for job in ledger.jobs:
         if job.status == PLANNED:
@@ -97,6 +102,8 @@ def drop_unsent(ledger: Ledger, requests: Requests, mode: str, replace_model: st
             and requests.position.keys() >= set(ledger.ids_of(job))
         ):
             job.status = REPLACED
+        if job.status in (CREATING, OUTDATED):
+            job.status = CREATING if job.label_set == requests.label_set else OUTDATED
         if job.status == SENDING and not end_interrupted(ledger, job):
             continue
         kept.append(job)
@@ -106,7 +113,7 @@ def drop_unsent(ledger: Ledger, requests: Requests, mode: str, replace_model: st
 def end_interrupted(ledger: Ledger, job: Job) -> bool:
     """End a job that was sent one by one, with the answers that came; return whether any did."""
     ids = set(ledger.ids_of(job))
-    lines = [line for line in lines_of(ledger.answers_of(job)) if id_of(line) in ids]
+    lines = {line for line in ledger.answer_lines(job) if id_of(line) in ids}
     answered = {id_of(line) for line in lines}
     if answered:
         ledger.keep(job, [custom_id for custom_id in ledger.ids_of(job) if custom_id in answered])

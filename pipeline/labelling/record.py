@@ -11,7 +11,6 @@ from pipeline.common.codebook import Codebook
 from pipeline.common.files import JsonObject
 from pipeline.common.rows import HUMAN, coded_by_people
 from pipeline.evaluation.metrics import cohen_kappa, confusion, wilson_interval
-from pipeline.labelling.ids import label_set, request_ids
 from pipeline.labelling.labels import Answers, self_agreement
 from pipeline.labelling.outcomes import Outcome
 from pipeline.labelling.requests import Request
@@ -43,7 +42,6 @@ def describe_labels(
         datetime.fromtimestamp(out.created, UTC).date().isoformat() for out in silver if out.created
     ]
     again, agree, pairs = self_agreement(answers.asked_again())
-    labels_of = label_set(codebook.text, body.get("model", ""))
     return {
         "requests": len(outcomes),
         "labelled": sum(out.label >= 0 for out in outcomes),
@@ -57,7 +55,7 @@ def describe_labels(
         "max_tokens": body.get("max_tokens"),
         "first_answer": min(dates, default=""),
         "last_answer": max(dates, default=""),
-        "asked_coded_rows": check_of_people(rows, answers, labels_of, len(codebook.names)),
+        "asked_coded_rows": check_of_people(rows, answers, len(codebook.names)),
         "asked_again": again,
         "all_agree": agree,
         "self_agreement": pairs,
@@ -72,18 +70,14 @@ def describe_labels(
     }
 
 
-def check_of_people(
-    rows: pd.DataFrame, answers: Answers, labels_of: str, num_labels: int
-) -> JsonObject | None:
+def check_of_people(rows: pd.DataFrame, answers: Answers, num_labels: int) -> JsonObject | None:
     """Return how far the teacher agrees with people on the rows that people coded and it was asked.
 
     None where there are no such rows.
     """
     human = coded_by_people(rows)
     pairs = []
-    for row, label, by_people in zip(
-        request_ids(labels_of, rows["message"]), rows["class"], human, strict=True
-    ):
+    for row, label, by_people in zip(rows["request"], rows["class"], human, strict=True):
         if by_people and (silver := answers.label_of(row)) >= 0:
             pairs.append((label, silver))
     if not pairs:

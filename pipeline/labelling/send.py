@@ -7,7 +7,7 @@ from pipeline.common.codebook import Codebook
 from pipeline.labelling.answer_file import order_answers
 from pipeline.labelling.label_sets import sort_answers
 from pipeline.labelling.labels import labelled_ids
-from pipeline.labelling.ledger import FAILED, REPLACED, UPLOADING, Job, Ledger
+from pipeline.labelling.ledger import CREATING, FAILED, OUTDATED, REPLACED, UPLOADING, Job, Ledger
 from pipeline.labelling.plan import plan
 from pipeline.labelling.provider import SendOptions, connect, errors_in_one_line
 from pipeline.labelling.requests import Requests
@@ -23,25 +23,25 @@ def plan_by_codebook(
     replace_model: str,
     limit: int,
     seed: int,
-) -> tuple[list[Job], int]:
-    """Plan what is to be sent; return the new jobs, and how many requests are not sent.
+) -> tuple[list[Job], list[Job]]:
+    """Plan what is to be sent; return the new jobs, and those that are not to be sent.
 
     Those ask with another codebook than the study's.
     """
     labelled = labelled_ids(ledger, requests)
     new = plan(ledger, requests, labelled, mode, replace_model, limit, seed)
     if requests.prompt == codebook.text:
-        return new, 0
+        return new, []
     ledger.jobs = [job for job in ledger.jobs if job not in new]
-    unsent = [job for job in ledger.jobs if job.status == UPLOADING]
+    unsent = [job for job in ledger.jobs if job.status in (UPLOADING, CREATING)]
     for job in unsent:
-        job.status = REPLACED
-    return [], sum(job.rows for job in [*new, *unsent])
+        job.status = OUTDATED if job.status == CREATING else REPLACED
+    return [], [*new, *unsent]
 
 
-def refuse_outdated(count: int, codebook: Codebook) -> None:
+def refuse_outdated(jobs: list[Job], codebook: Codebook) -> None:
     """Stop where requests were not sent because they ask with another codebook."""
-    if count:
+    if count := sum(job.rows for job in jobs if not job.batch_id):
         raise UserError(
             f"{count:,} requests were not sent: they ask with another codebook than "
             f"{codebook.path}. Run batch_infer_gen.py again to have the comments labelled by that "
@@ -52,6 +52,7 @@ def refuse_outdated(count: int, codebook: Codebook) -> None:
 def send_open_jobs(
     ledger: Ledger,
     requests: Requests,
+    codebook: Codebook,
     confirm: Callable[[], None],
     options: SendOptions,
 ) -> list[Job]:
@@ -71,7 +72,8 @@ def send_open_jobs(
         if jobs:
             with errors_in_one_line(client):
                 if any(job.mode == "batch" for job in jobs):
-                    run_batches(client, ledger, requests, options)
+                    may_plan = requests.prompt == codebook.text
+                    run_batches(client, ledger, requests, options, may_plan)
                 if chats := [job for job in jobs if job.mode == "chat"]:
                     run_chat(client, ledger, chats, requests, options.max_concurrency)
     finally:

@@ -28,41 +28,55 @@ from pipeline.labelling.requests import Requests
 LONGEST_SEARCH_PAUSE = 5.0  # seconds, until a batch that was made shows among the provider's
 ENDED = ("completed", "failed", "expired", "cancelled")
 RUNNING = "in_progress"
-REFUSALS = 10  # of a batch for a limit, one after another while none runs
+REFUSALS = 10  # looks, one after another, in which batches are refused for a limit and none runs
 
 
 @dataclass
 class Progress:
     """What a run has met so far.
 
+    `may_plan` is whether the requests of a batch that is refused for a limit may be sent again.
     `given_up` says why a job, by its token, is not looked at any more in this run; `stop` why
-    nothing else is sent. `refusal` is the provider's word of a limit, `refused_at` how many batches
-    were under way then, and `refusals` counts those since one was last seen to run.
+    nothing else is sent. `refusal` is the provider's word of a limit, and `refused_at` how many
+    batches were under way then. `refused` and `ran` are of one look at all batches: whether some
+    were refused for a limit, and whether one ran or was collected. `refusals` counts the looks with
+    refusals since one ran. `unanswered` says why a batch could not be asked after for the moment.
     """
 
+    may_plan: bool
     given_up: dict[str, str] = field(default_factory=dict)
     stop: APIError | UserError | None = None
     refusal: str = ""
     refused_at: int = 0
+    refused: bool = False
+    ran: bool = False
     refusals: int = 0
+    unanswered: str = ""
 
     def refuse(self, message: str, under_way: int) -> None:
         """Note that the provider takes no other batch for now."""
-        self.refusal, self.refused_at = message, under_way
-        self.refusals += 1
+        self.refusal, self.refused_at, self.refused = message, under_way, True
+
+    def end_look(self) -> None:
+        """Count a look at all batches in which some were refused and none ran or was collected."""
+        self.refusals = 0 if self.ran else self.refusals + self.refused
+        self.refused = self.ran = False
         if self.refusals == REFUSALS:
             self.stop = UserError(
-                f"the provider takes no batch for now ({message}): run the same command again "
-                "later; nothing is lost"
+                f"the provider takes no batch for now ({self.refusal}): run the same command "
+                "again later; nothing is lost"
             )
 
 
-def run_batches(client: OpenAI, ledger: Ledger, requests: Requests, options: SendOptions) -> None:
+def run_batches(
+    client: OpenAI, ledger: Ledger, requests: Requests, options: SendOptions, may_plan: bool
+) -> None:
     """Make the batches of open jobs, wait until all have ended, and add their answers.
 
-    A batch that cannot be made, asked after or fetched does not keep the others waiting.
+    A batch that cannot be made, asked after or fetched does not keep the others waiting. `may_plan`
+    as in `Progress`.
     """
-    progress = Progress()
+    progress = Progress(may_plan)
     counts: dict[str, tuple[int, int]] = {}  # requests completed and failed, by token
     total = sum(job.rows for job in _open_batches(ledger))
     with tqdm(total=total, unit="row") as bar:
@@ -75,9 +89,11 @@ def run_batches(client: OpenAI, ledger: Ledger, requests: Requests, options: Sen
             _submit_some(client, ledger, requests, queue, under_way, progress, options)
             for job in [job for job in jobs if job.batch_id]:
                 _look_after(client, ledger, requests, job, counts, progress, options)
+            progress.end_look()
             completed, failed = map(sum, zip((0, 0), *counts.values(), strict=True))
             left = sum(job.is_open for job in jobs)
-            bar.set_postfix_str(f"{completed:,} completed, {failed:,} failed, {left} batches left")
+            said = f"{completed:,} completed, {failed:,} failed, {left} batches left"
+            bar.set_postfix_str(said + progress.unanswered)
             bar.update(completed + failed - bar.n)
             if any(job.token not in progress.given_up for job in _open_batches(ledger)):
                 time.sleep(options.poll_seconds)
@@ -129,23 +145,25 @@ def _look_after(
     """Ask after a job's batch, and collect what it brought once it has ended."""
     try:
         batch = poll(client, job)
+        progress.unanswered = ""
         said = batch.get("request_counts") or {}
         counts[job.token] = (said.get("completed") or 0, said.get("failed") or 0)
         if batch["status"] not in ENDED:
             if batch["status"] != job.status:
                 job.status = batch["status"]
                 ledger.save()
-            if batch["status"] == RUNNING:
-                progress.refusals = 0
+            progress.ran |= batch["status"] == RUNNING
         elif _has_no_files(batch) and batch["status"] == "failed":
             _refuse(client, ledger, requests, job, batch, progress)
         else:
-            progress.refusals = 0
+            progress.ran = True
             collect(client, ledger, job, batch, options)
     except UserError as error:
         progress.given_up[job.token] = str(error)
     except APIError as error:
-        if not is_temporary(error):
+        if is_temporary(error):
+            progress.unanswered = f"; asking again: {hide_key(client, str(error))}"
+        else:
             progress.given_up[job.token] = hide_key(client, why_not_found(error, client, job))
 
 
@@ -173,7 +191,8 @@ def _refuse(
 ) -> None:
     """Note that the provider refused a batch; where for a limit, plan its requests again."""
     job.message, ids = hide_key(client, reason_of_failure(batch)), ledger.ids_of(job)
-    if names_limit(job.message) and requests.position.keys() >= set(ids):
+    wanted = progress.may_plan and requests.position.keys() >= set(ids)
+    if wanted and names_limit(job.message):
         job.status = REPLACED
         again = replace(
             job, token=new_token(), status="planned", input_file_id="", batch_id="", message=""

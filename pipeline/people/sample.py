@@ -14,7 +14,13 @@ from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import check_outputs, write_csv
 from pipeline.common.records import read_record, write_record
-from pipeline.common.rows import are_examples, coded_by_people, find_rows, read_messages
+from pipeline.common.rows import (
+    are_examples,
+    coded_by_people,
+    find_rows,
+    read_labelled,
+    read_messages,
+)
 from pipeline.people.held_out import in_samples
 from pipeline.people.intervals import FEWEST
 from pipeline.people.record import (
@@ -97,9 +103,10 @@ def read_population(
 
     With an empty `test_file` no row is, nor before the first split for a `pilot`, whose rows
     split_dataset.py keeps out of the test rows. Raises UserError where the test rows are not among
-    the labelled ones, with the same class, and where people coded all rows.
+    the labelled ones, with the same class, where the labels are by another codebook, and where
+    people coded all rows.
     """
-    rows = read_messages(labeled_file, "jsonl_to_csv.py", codebook, labelled=True)
+    rows = read_labelled(labeled_file, codebook)
     people = int(coded_by_people(rows).sum())
     if people == len(rows):
         raise UserError(

@@ -303,7 +303,8 @@ class Handler(BaseHTTPRequestHandler):
         """Serve a call, or let it go wrong as was asked for."""
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path = self.path.partition("?")[0]
-        action, _, seconds = self.server.fault_of(f"{self.command} {path}").partition(" ")
+        fault = self.server.fault_of(f"{self.command} {path}")
+        action, seconds = re.fullmatch(r"(.*?)(?: ([\d.]+))?", fault).groups("")
         if action == "drop":
             self.close_connection = True
             return
