@@ -29,7 +29,7 @@ from pipeline.labelling import label_files as write
 from pipeline.labelling.corrections import apply_corrections, read_corrections, write_corrections
 from pipeline.labelling.ids import ids_of_rows, plain_id, set_of
 from pipeline.labelling.labels import Answers, decide_labels, match_answers
-from pipeline.labelling.ledger import answers_to_read, sent_ids
+from pipeline.labelling.ledger import answers_to_read, what_was_sent
 from pipeline.labelling.outcomes import read_answers
 from pipeline.labelling.record import describe_labels, print_summary
 from pipeline.labelling.requests import Request, read_requests
@@ -74,11 +74,11 @@ def main(argv: list[str] | None = None) -> None:
     rows["request"] = ids_of_rows(labels_of, rows)
     places = args.answers_file, args.state_file, args.label_sets_dir
     answers = read_all_answers(places, rows, labels_of, codebook)
-    sent = sent_ids(args.state_file, labels_of) or list(requests)
+    sent, settings = what_was_sent(args.state_file, labels_of, requests)
     labels = decide_labels(rows, answers, sent, args.majority_vote)
     corrections = read_corrections(args.corrections, args.corrections_file, rows, codebook)
     final, vote = apply_corrections(labels, corrections), args.majority_vote
-    record = describe_labels(labels, final, answers, rows, requests, codebook, vote)
+    record = describe_labels(labels, final, answers, rows, settings, codebook, vote)
 
     retries = write.retry_lines(rows, final, requests, answers, sent)
     write_shards(retries, args.retry_file, args.max_requests_per_file, args.max_bytes_per_file)

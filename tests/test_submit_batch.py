@@ -206,7 +206,7 @@ def test_a_batch_that_fails_validation_costs_nothing_and_is_sent_again(serve, re
     provider = serve()
     ids = requests()
     provider.endings += ["completed", "failed"]
-    with pytest.raises(UserError, match="refused 1 batches.*line 2: This line is not JSON"):
+    with pytest.raises(UserError, match="1 of the batches.*line 2: This line is not JSON"):
         submit(provider)
     assert answered() == ids[:5] + ids[10:]
     submit(provider)
@@ -457,7 +457,7 @@ def test_a_batch_that_is_gone_does_not_keep_the_others_waiting(serve, requests):
     del provider.batches[first]
     for batch in others:
         provider.batches[batch]["polls"] = 1
-    with pytest.raises(UserError, match="1 batches are not fetched: batch-000000 or its answers"):
+    with pytest.raises(UserError, match="1 of the batches. batch-000000 or its answers"):
         submit(provider)
     assert answered() == ids[5:]
 

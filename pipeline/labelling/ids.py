@@ -68,6 +68,12 @@ def try_of(custom_id: str) -> int:
     return int(mark[2]) if mark and mark[1] == TRY else 1
 
 
+def repeat_of(custom_id: str) -> int:
+    """Return which repeat a request is, 0 where it is none."""
+    mark = MARK.search(custom_id)
+    return int(mark[2]) if mark and mark[1] == REPEAT else 0
+
+
 def set_of(custom_id: str) -> str:
     """Return the label set of an id, "" where it is none of ours."""
     found = OWN.match(custom_id)

@@ -127,13 +127,10 @@ def write_label_set(
     if (human := coded_by_people(rows)).any():
         said = pd.Series([answers.label_of(row) for row in rows["request"]], index=table.index)
         table["teacher"] = said.astype(object).where(human & (said >= 0), "")
-    repeats = [answers.repeats.get(row, {}) for row in rows["request"]]
-    for number in range(1, max(map(len, repeats), default=0) + 1):
-        column = []
-        for row in repeats:
-            outcomes = [row[custom_id] for custom_id in sorted(row)]
-            column.append(outcomes[number - 1].label if len(outcomes) >= number else "")
-        table = table.assign(**{f"repeat_{number}": column})
+    said_again = [answers.repeats.get(row, {}) for row in rows["request"]]
+    for number in sorted({number for row in said_again for number in row}):
+        column = [row[number].label if number in row else "" for row in said_again]
+        table[f"repeat_{number}"] = column
     write_csv(table, folder / "labels.csv")
     write_text(codebook.text + "\n", folder / "prompt.txt")
     write_json(record, folder / "silver_labels.json")

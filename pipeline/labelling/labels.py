@@ -10,7 +10,7 @@ import pandas as pd
 
 from pipeline.common.codebook import parse_codebook
 from pipeline.common.rows import HUMAN, coded_by_people
-from pipeline.labelling.ids import REPEAT, equal_messages, plain_id, set_of, try_of
+from pipeline.labelling.ids import REPEAT, equal_messages, plain_id, repeat_of, set_of, try_of
 from pipeline.labelling.label_sets import answers_elsewhere
 from pipeline.labelling.ledger import Ledger
 from pipeline.labelling.outcomes import CONFLICT, MISSING, NOT_ASKED, TIE, Outcome, read_answers
@@ -30,7 +30,7 @@ class Answers:
     """
 
     first: dict[str, list[Outcome]] = field(default_factory=lambda: defaultdict(list))
-    repeats: dict[str, dict[str, Outcome]] = field(default_factory=lambda: defaultdict(dict))
+    repeats: dict[str, dict[int, Outcome]] = field(default_factory=lambda: defaultdict(dict))
     unmatched: list[tuple[str, str, str]] = field(default_factory=list)
     others: int = 0
     tries: Counter[str] = field(default_factory=Counter)
@@ -79,9 +79,9 @@ def match_answers(
         if (custom_id, outcome.reply, outcome.label) in said:
             continue
         said.add((custom_id, outcome.reply, outcome.label))
-        if REPEAT in custom_id:
-            known = matched.repeats[row].get(custom_id)
-            matched.repeats[row][custom_id] = agreed(known, outcome) if known else outcome
+        if number := repeat_of(custom_id):
+            known = matched.repeats[row].get(number)
+            matched.repeats[row][number] = agreed(known, outcome) if known else outcome
         else:
             matched.first[row].append(outcome)
             matched.tries[row] = max(matched.tries[row], try_of(custom_id))

@@ -4,19 +4,21 @@ Which requests a job is of stands in a file of its own, written once, in the fol
 it: a job is fetched and counted whatever became of the requests' file.
 """
 
+import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.common.cli import UserError
-from pipeline.common.files import read_json, read_text, write_json, write_text
+from pipeline.common.files import JsonObject, read_json, read_text, write_json, write_text
 from pipeline.common.lock import lock
 from pipeline.labelling.answer_file import id_of, lines_of
 from pipeline.labelling.label_sets import answers_elsewhere, folder_of
+from pipeline.labelling.requests import Request
 from pipeline.labelling.shards import answer_files, existing_files
 
 # A job's own states, beside those that the provider gives its batch.
@@ -37,7 +39,7 @@ class Job:
 
     `token` names the job to the provider, in the upload's name and the batch's metadata, so that
     what was made just before a crash can be found. `file` is the requests', `label_set` what their
-    ids begin with.
+    ids begin with, `settings` what their bodies hold beside the messages.
     """
 
     file: str
@@ -46,6 +48,7 @@ class Job:
     rows: int
     mode: str
     base_url: str
+    settings: JsonObject
     replace_model: str = ""  # what SiliconFlow puts in place of the requests' model
     token: str = field(default_factory=new_token)
     planned: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
@@ -148,7 +151,7 @@ class Ledger:
                 write_text("".join(f"{i}\n" for i in self._ids[job.token]), self._ids_file(job))
         self._unsaved.clear()
         jobs = [asdict(job) for job in self.jobs]
-        record = {"base_url": self.base_url, "answers_file": self.answers_file, "jobs": jobs}
+        record = {"answers_file": _beside(self.path, self.answers_file), "jobs": jobs}
         write_json(record, self.path)
 
 
@@ -171,18 +174,34 @@ def read_jobs(path: Path, cure: str) -> tuple[str, list[Job]]:
     """Read a ledger as it was saved: the answers file and the jobs."""
     record = read_json(path, cure)
     try:
-        return record["answers_file"], [Job(**job) for job in record["jobs"]]
+        into = Path(os.path.normpath(path.parent / record["answers_file"])).as_posix()
+        return into, [Job(**job) for job in record["jobs"]]
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is no state of this submit_batch.py: {cure}") from error
 
 
-def sent_ids(path: str | Path, label_set: str) -> list[str]:
-    """Return the ids of what was sent for a label set, [] where there is no ledger of it."""
-    if not Path(path).is_file():
-        return []
-    _, jobs = read_jobs(Path(path), "restore it")
+def _beside(path: Path, file: str) -> str:
+    """Return how a file is found from the folder of `path`, so that both can be moved together."""
+    try:
+        return Path(os.path.relpath(file, path.parent)).as_posix()
+    except ValueError:  # another drive of Windows
+        return Path(file).resolve().as_posix()
+
+
+def what_was_sent(
+    path: str | Path, label_set: str, requests: Mapping[str, Request]
+) -> tuple[list[str], JsonObject]:
+    """Return the ids of what was sent for a label set, and the settings that most of it had.
+
+    Where the ledger says nothing of the set, all `requests` were sent, by hand.
+    """
+    _, jobs = read_jobs(Path(path), "restore it") if Path(path).is_file() else ("", [])
     ledger = Ledger(Path(path), "", "", "", label_set, jobs)
-    return [custom_id for job in ledger.jobs_of(label_set) for custom_id in ledger.ids_of(job)]
+    sent = ledger.jobs_of(label_set)
+    if not sent:
+        return list(requests), next((one.settings for one in requests.values()), {})
+    ids = [custom_id for job in sent for custom_id in ledger.ids_of(job)]
+    return ids, max(sent, key=lambda job: job.rows).settings
 
 
 def answers_to_read(
@@ -230,7 +249,7 @@ def _check(ledger: Ledger, into: str) -> None:
                     f"{job.base_url}"
                 )
             job.status = REPLACED if job.status == UPLOADING else job.status
-    if Path(into) != Path(ledger.answers_file) and kept:
+    if Path(into).resolve() != Path(ledger.answers_file).resolve() and kept:
         raise UserError(
             f"{ledger.path}: the answers so far are in {into}: give --answers-file {into}, or "
             "another --state-file to start anew"

@@ -56,7 +56,7 @@ def plan(
         free = max(0, limit - (len(requests) - len(left)))
         chosen = set(sorted(left, key=partial(rank, seed=seed))[:free])
         left = [custom_id for custom_id in left if custom_id in chosen]
-    new = []
+    new, settings = [], next(requests.read(left)).settings if left else {}
     for ids in in_parts(left, requests) if mode == "batch" else [left] * bool(left):
         job = Job(
             requests.name,
@@ -65,6 +65,7 @@ def plan(
             len(ids),
             mode,
             ledger.base_url,
+            settings,
             replace_model,
         )
         ledger.add(job, ids)

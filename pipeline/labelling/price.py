@@ -48,7 +48,7 @@ def print_result(
         print(f"wrote {ledger.answers_file}: run jsonl_to_csv.py, which says what to send again")
     if refused:
         raise UserError(
-            f"the provider refused {len(refused)} batches, which cost nothing ({refused[0]}: "
+            f"refused by the provider: {len(refused)} of the batches, at no cost ({refused[0]}: "
             f"{refused[0].message}): correct the requests, or wait where it names a limit, and run "
             "this again"
         )

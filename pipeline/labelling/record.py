@@ -1,6 +1,5 @@
 """How silver labels came about, for the shell and for a paper."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -13,7 +12,6 @@ from pipeline.common.rows import HUMAN, coded_by_people
 from pipeline.evaluation.metrics import cohen_kappa, confusion, wilson_interval
 from pipeline.labelling.labels import Answers, self_agreement
 from pipeline.labelling.outcomes import Outcome
-from pipeline.labelling.requests import Request
 
 
 def describe_labels(
@@ -21,7 +19,7 @@ def describe_labels(
     corrected: Mapping[str, Outcome],
     answers: Answers,
     rows: pd.DataFrame,
-    requests: Mapping[str, Request],
+    settings: JsonObject,
     codebook: Codebook,
     majority_vote: bool,
 ) -> JsonObject:
@@ -29,12 +27,10 @@ def describe_labels(
 
     `labels` are those of the answers and of people who coded rows, `corrected` those after people
     changed some.
-    The models are those that answered, their settings those of the first request.
+    The models are those that answered; `settings` are those of the requests.
     """
     outcomes = corrected.values()
     silver = [out for out in labels.values() if out.form != HUMAN]
-    first = next(iter(requests.values()), None)
-    body = json.loads(first.line)["body"] if first else {}
     classes = Counter(out.label for out in outcomes)
     models = Counter(out.model for out in silver if out.model)
     reasons = Counter(out.form.split(" line ")[0] for out in outcomes if out.label < 0)
@@ -49,10 +45,10 @@ def describe_labels(
         "reasons": dict(reasons.most_common()),
         "strict": sum(out.form == "strict" for out in silver),
         "lenient": sum(out.form == "lenient" for out in silver),
-        "teachers": [model for model, _ in models.most_common()] or [body.get("model", "")],
-        "requested_model": body.get("model", ""),
-        "temperature": body.get("temperature"),
-        "max_tokens": body.get("max_tokens"),
+        "teachers": [model for model, _ in models.most_common()] or [settings.get("model", "")],
+        "requested_model": settings.get("model", ""),
+        "temperature": settings.get("temperature"),
+        "max_tokens": settings.get("max_tokens"),
         "first_answer": min(dates, default=""),
         "last_answer": max(dates, default=""),
         "asked_coded_rows": check_of_people(rows, answers, len(codebook.names)),

@@ -28,6 +28,12 @@ class Request:
     max_tokens: int
     line: str
 
+    @property
+    def settings(self) -> JsonObject:
+        """What the body holds beside the messages: the model, the temperature and so on."""
+        body = json.loads(self.line)["body"]
+        return {name: value for name, value in body.items() if name != "messages"}
+
 
 def request_line(custom_id: str, message: str, prompt: str, body: JsonObject) -> str:
     """Return a line of the batch format: `prompt` as the system turn, `message` as the user's.

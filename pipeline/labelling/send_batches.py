@@ -100,7 +100,7 @@ def run_batches(
     if progress.stop:
         raise progress.stop
     if why := list(progress.given_up.values()):
-        raise UserError(f"{len(why)} batches are not fetched: {why[0]}")
+        raise UserError(f"not fetched: {len(why)} of the batches. {why[0]}")
 
 
 def _open_batches(ledger: Ledger) -> list[Job]:
