@@ -244,16 +244,15 @@ def test_a_pilot_is_scored_once_coded_and_corrections_of_an_audit_reach_the_spli
     assert check["sample"]["drawn"] == 20 and check["disagreements"] == 0
     with open(study.folder / "prompt.txt", "a", encoding="utf-8") as prompt:
         prompt.write("Quotations count as their speaker means them.")
-    study.run("split_dataset.py")
+    study.make("label", LIMIT="100")
     assert "pilot_2/coder1.xlsx: have it coded" in study.make("pilot")
     study.code_sheets(name="pilot_2/coder*.xlsx")
     study.make("pilot")
     assert (study.folder / "results/human_check/pilot_2/human_check.json").is_file()
     (study.folder / "prompt.txt").write_text(CODEBOOK)
-    study.run("split_dataset.py")
 
     study.make("label")
-    assert set(study.provider.charged.values()) == {1} and len(study.provider.charged) == 200
+    assert set(study.provider.charged.values()) == {1} and len(study.provider.charged) == 300
     study.make("audit")
     sheet = study.folder / "results/audit/audit.xlsx"
     doubtful = pd.read_excel(sheet, engine="openpyxl")["custom_id"].tolist()
@@ -264,9 +263,9 @@ def test_a_pilot_is_scored_once_coded_and_corrections_of_an_audit_reach_the_spli
     assert doubtful and all(rows[row] == study.truth[row] for row in doubtful)
     (study.folder / "prompt.txt").write_text(CODEBOOK.replace("it is not", "no"))
     assert "are for another codebook, and wait there" in study.make("label")
-    assert len(study.provider.charged) == 400
+    assert len(study.provider.charged) == 500
     (study.folder / "prompt.txt").write_text(CODEBOOK)
-    assert "corrected by hand" in study.make("label") and len(study.provider.charged) == 400
+    assert "corrected by hand" in study.make("label") and len(study.provider.charged) == 500
     rows = pd.read_csv(study.folder / "pre_process/purged_labeled_v2.csv").set_index("custom_id")
     assert all(rows["class"][row] == study.truth[row] for row in doubtful)
 
