@@ -13,7 +13,7 @@ BERT := $(MODELS)/bert-tiny-chinese
 REQUEST_OPTIONS := --top-logprobs 5
 SUBMIT_OPTIONS := --poll-seconds 0.5 --wait-for-rows 1 --accept-missing --yes
 FINETUNE_OPTIONS := --learning-rate 2e-3 --max-tokens-per-pack 4096
-BERT_TUNE_OPTIONS := --learning-rate 1e-3 --num-train-epochs 6 \
+BERT_TUNE_OPTIONS := --learning-rate 5e-4 --num-train-epochs 7 \
 	--per-device-train-batch-size 16
 SAMPLE_OPTIONS := --sample-size 300
 HUMAN_RUNS := demo/results/bert-tiny-chinese-human/metrics.json
