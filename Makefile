@@ -30,8 +30,8 @@ demo: install  ## run every step on a small sample, in ./demo; again, only what 
 test: lint browser  ## lint, then run all tests
 	$(PYTHON) -m pytest -n 2
 
-quick: lint  ## lint, then run the tests that need no torch
-	$(PYTHON) -m pytest -n 2 -m "not torch"
+quick: lint  ## lint, then run the tests that need no torch and take less than ten seconds
+	$(PYTHON) -m pytest -n 2 -m "not torch and not slow"
 
 browser:  ## install Chromium for the page's tests, where root can by apt-get
 	@has() { for name; do command -v $$name >/dev/null && return; done; return 1; }; \

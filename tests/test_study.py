@@ -124,6 +124,7 @@ def touch_sources(project):
         path.touch()
 
 
+@pytest.mark.slow
 def test_two_studies_are_made_beside_each_other_and_nothing_paid_or_typed_is_made_twice(
     project, serve
 ):

@@ -977,6 +977,7 @@ def test_the_teacher_s_agreement_with_itself_is_reported_and_voted_on(serve, req
     assert labels["class"]["row-4"] == "2" and labels["class"]["row-3"] == "1"
 
 
+@pytest.mark.slow
 def test_75_000_requests_in_15_shards_with_two_kills_are_paid_once(serve, start, codebook):
     messages = ["一条评论" * 12 + f" row-{n}" for n in range(2, 75_002)]
     ids = request_ids(label_set(codebook.text, "m"), messages)
