@@ -26,24 +26,35 @@ demo: install  ## run every step on a small sample, in ./demo; again, only what 
 	output goes to demo/logs."
 	@$(DEMO) -j $(JOBS)
 
+# Whether there is the browser that the page's tests use.
+BROWSER = has() { for name; do command -v $$name >/dev/null && return; done; return 1; }; \
+	browser() { has chromium chromium-browser google-chrome google-chrome-stable && has chromedriver; }
+
+# Run the tests that have the marks $(1); in CI, where there is no browser, the page's tests fail.
+define run_tests
+$(BROWSER); marks="$(1)"; \
+if [ "$$CI" != true ] && ! browser; then \
+	echo "no chromium or chromedriver: the page's tests in a browser are left out"; \
+	marks="$${marks:+$$marks and }not browser"; \
+fi; \
+set -x; $(PYTHON) -m pytest -n 2 -m "$$marks"
+endef
+
 # Two processes run the tests, each with one thread; one that is done takes over tests of the other.
 test: lint browser  ## lint, then run all tests
-	$(PYTHON) -m pytest -n 2
+	@$(call run_tests,)
 
 quick: lint  ## lint, then run the tests that need no torch and take less than ten seconds
-	$(PYTHON) -m pytest -n 2 -m "not torch and not slow"
+	@$(call run_tests,not torch and not slow)
 
 browser:  ## install Chromium for the page's tests, where root can by apt-get
-	@has() { for name; do command -v $$name >/dev/null && return; done; return 1; }; \
-	if has chromium chromium-browser google-chrome google-chrome-stable && has chromedriver; then \
-		exit 0; \
-	elif [ "$$(id -u)" = 0 ] && has apt-get; then \
+	@$(BROWSER); \
+	if ! browser && [ "$$(id -u)" = 0 ] && has apt-get; then \
 		echo "installing chromium and chromium-driver for the page's tests"; \
 		export DEBIAN_FRONTEND=noninteractive; \
 		apt-get -qq update && apt-get -qq install --yes --no-install-recommends \
-			chromium chromium-driver >/dev/null && exit 0; \
-	fi; \
-	echo "no chromium or chromedriver: the page's browser tests will skip"
+			chromium chromium-driver >/dev/null || true; \
+	fi
 
 lint: install  ## check the code's style
 	$(PYTHON) -m ruff check .

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import shutil
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ SECTIONS = (
     *("summary", "figure1", "models", "comparison", "human-check", "audit", "predictions"),
     *("methods", "settings", "codebook"),
 )
+pytestmark = pytest.mark.browser
 CONTROLS = ("run", "q", "label", "predicted", "verdict", "order")
 NAMES = ["Positive", "Mild", "Negative", "Irrelevant"]
 
@@ -39,10 +39,7 @@ def chromium():
     driver = found("chromedriver")
     if not (browser and driver):
         missing = "chromedriver" if browser else "chromium"
-        reason = f"{missing} is not installed: see `make browser`"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        pytest.fail(f"{missing} is not installed: `make browser`, or leave out the marker browser")
     options = webdriver.ChromeOptions()
     options.binary_location = browser
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1200,900"):
