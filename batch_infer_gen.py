@@ -17,7 +17,7 @@ from pipeline.common.cli import UserError, at_least_one, parse_settings, run
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import check_outputs
 from pipeline.common.rows import coded_by_people, read_messages
-from pipeline.labelling.ids import ids_of_rows, label_set
+from pipeline.labelling.ids import ids_of_rows, label_set_of
 from pipeline.labelling.price import print_estimate, print_request
 from pipeline.labelling.requests import read_requests, request_line
 from pipeline.labelling.shards import write_shards
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
         body |= {"logprobs": True, "top_logprobs": args.top_logprobs}
     body |= read_extra_body(args.extra_body)
     asked = rows_to_ask(rows, args.ask_coded_rows, args.ask_equal_comments_once)
-    ids = ids_of_rows(label_set(codebook.text, body["model"]), rows)
+    ids = ids_of_rows(label_set_of(codebook.text, body["model"]), rows)
     pairs = zip(ids[asked], tqdm(rows["message"][asked], unit="row"), strict=True)
     lines = (request_line(*pair, codebook.text, body) for pair in pairs)
     limits = args.max_requests_per_file, args.max_bytes_per_file

@@ -70,11 +70,11 @@ def main(argv: list[str] | None = None) -> None:
     outputs = check_files(vars(args))
     codebook = read_codebook(args.prompt_file)
     rows = read_messages(args.input_file, "excel_2_csv.py", codebook)
-    requests, labels_of = read_all_requests(args.requests_file, rows, codebook)
-    rows["request"] = ids_of_rows(labels_of, rows)
+    requests, label_set = read_all_requests(args.requests_file, rows, codebook)
+    rows["request"] = ids_of_rows(label_set, rows)
     places = args.answers_file, args.state_file, args.label_sets_dir
-    answers = read_all_answers(places, rows, labels_of, codebook)
-    sent, settings = what_was_sent(args.state_file, labels_of, requests)
+    answers = read_all_answers(places, rows, label_set, codebook)
+    sent, settings = what_was_sent(args.state_file, label_set, requests)
     labels = decide_labels(rows, answers, sent, args.majority_vote)
     corrections = read_corrections(args.corrections, args.corrections_file, rows, codebook)
     final, vote = apply_corrections(labels, corrections), args.majority_vote
@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.corrections:
         write_corrections(corrections, rows, args.corrections_file, codebook)
     write_json(record, args.record_file)
-    write.write_label_set(rows, labels, answers, labels_of, record, codebook, args.label_sets_dir)
+    write.write_label_set(rows, labels, answers, label_set, record, codebook, args.label_sets_dir)
     write.write_labels(rows, final, answers, *outputs[:4])
     print_summary(record)
 
@@ -124,17 +124,17 @@ def read_all_requests(
 
 
 def read_all_answers(
-    places: tuple[str, str, str], rows: pd.DataFrame, labels_of: str, codebook: Codebook
+    places: tuple[str, str, str], rows: pd.DataFrame, label_set: str, codebook: Codebook
 ) -> Answers:
     """Return the answers by row, none without requests; refuse those of which none is a row's.
 
     `places` are the answers, the state of submit_batch.py and the folder of label sets.
     """
-    if not labels_of:
+    if not label_set:
         return Answers()
-    files = answers_to_read(*places, labels_of)
+    files = answers_to_read(*places, label_set)
     lines = tqdm(read_answers(files, codebook), unit="answer")
-    answers = match_answers(lines, rows["request"], labels_of)
+    answers = match_answers(lines, rows["request"], label_set)
     print(f"read {', '.join(map(str, files))}: {answers.total:,} answers")
     if answers.others and not answers.first:
         raise UserError(

@@ -13,14 +13,14 @@ from conftest import ROOT, answer_line
 from safetensors.numpy import save_file
 
 from pipeline.common.cli import UserError
-from pipeline.labelling.ids import label_set, request_ids
+from pipeline.labelling.ids import label_set_of, request_ids
 
 GOOD = '"custom_id","message","class"\n' + "".join(
     f'"row-{n}","评论 {n}","{n % 4}"\n' for n in range(2, 60)
 )
 CODEBOOK = (ROOT / "prompt.txt").read_text(encoding="utf-8").strip()
 TURNS = [{"role": "system", "content": CODEBOOK}, {"role": "user", "content": "u"}]
-[REQUEST_ID] = request_ids(label_set(CODEBOOK, "m"), ["u"])
+[REQUEST_ID] = request_ids(label_set_of(CODEBOOK, "m"), ["u"])
 REQUEST = {"custom_id": REQUEST_ID, "body": {"model": "m", "messages": TURNS}}
 QWEN = '{"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}'
 BERT_CLASSIFIER = '{"model_type": "bert", "architectures": ["BertForSequenceClassification"]}'

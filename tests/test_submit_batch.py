@@ -20,7 +20,7 @@ import jsonl_to_csv
 import submit_batch
 from pipeline.common.cli import UserError
 from pipeline.common.files import read_csv
-from pipeline.labelling.ids import label_set, plain_id, request_ids
+from pipeline.labelling.ids import label_set_of, plain_id, request_ids
 from pipeline.labelling.ledger import Ledger
 from pipeline.labelling.shards import write_shards
 from pre_process.sample.provider import always, teacher
@@ -980,7 +980,7 @@ def test_the_teacher_s_agreement_with_itself_is_reported_and_voted_on(serve, req
 @pytest.mark.slow
 def test_75_000_requests_in_15_shards_with_two_kills_are_paid_once(serve, start, codebook):
     messages = ["一条评论" * 12 + f" row-{n}" for n in range(2, 75_002)]
-    ids = request_ids(label_set(codebook.text, "m"), messages)
+    ids = request_ids(label_set_of(codebook.text, "m"), messages)
     template = json.dumps(
         {
             "custom_id": "ID",

@@ -23,13 +23,13 @@ OWN = re.compile(rf"([0-9a-f]{{{SET_DIGITS}}})-[0-9a-f]{{{MESSAGE_DIGITS}}}-\d+"
 
 
 @cache
-def label_set(prompt: str, model: str) -> str:
+def label_set_of(prompt: str, model: str) -> str:
     """Return what labels of one codebook by one teacher have in common: 8 hexadecimal digits."""
     return _digits(json.dumps([prompt, model]), SET_DIGITS)
 
 
 def request_ids(
-    labels_of: str, messages: Iterable[str], coded: Sequence[bool] | None = None
+    label_set: str, messages: Iterable[str], coded: Sequence[bool] | None = None
 ) -> list[str]:
     """Return the id of each message's request in a label set; equal messages are numbered.
 
@@ -43,18 +43,18 @@ def request_ids(
         range(len(ids)) if coded is None else sorted(range(len(ids)), key=coded.__getitem__)
     ):
         seen[digits[place]] += 1
-        ids[place] = f"{labels_of}-{digits[place]}-{seen[digits[place]]}"
+        ids[place] = f"{label_set}-{digits[place]}-{seen[digits[place]]}"
     return ids
 
 
-def ids_of_rows(labels_of: str, rows: pd.DataFrame) -> pd.Series:
+def ids_of_rows(label_set: str, rows: pd.DataFrame) -> pd.Series:
     """Return the id of each row's request in a label set."""
-    return pd.Series(request_ids(labels_of, rows["message"], coded_by_people(rows)), dtype=object)
+    return pd.Series(request_ids(label_set, rows["message"], coded_by_people(rows)), dtype=object)
 
 
-def is_made_for(custom_id: str, labels_of: str, message: str) -> bool:
+def is_made_for(custom_id: str, label_set: str, message: str) -> bool:
     """Return whether an id is that of a message's request in a label set."""
-    return custom_id.startswith(f"{labels_of}-{_digits(message, MESSAGE_DIGITS)}-")
+    return custom_id.startswith(f"{label_set}-{_digits(message, MESSAGE_DIGITS)}-")
 
 
 def plain_id(custom_id: str) -> str:

@@ -109,7 +109,7 @@ def write_label_set(
     rows: pd.DataFrame,
     labels: Mapping[str, Outcome],
     answers: Answers,
-    labels_of: str,
+    label_set: str,
     record: JsonObject,
     codebook: Codebook,
     label_sets_dir: str | Path,
@@ -120,9 +120,9 @@ def write_label_set(
     corrected any. What the teacher said of rows that people coded is in the column `teacher`, and
     the labels of repeats are in `repeat_1`, `repeat_2`, ..., each blank where there is none.
     """
-    if not labels_of:
+    if not label_set:
         return
-    folder = folder_of(label_sets_dir, labels_of, record["requested_model"])
+    folder = folder_of(label_sets_dir, label_set, record["requested_model"])
     table = _table(rows, labels)
     if (human := coded_by_people(rows)).any():
         said = pd.Series([answers.label_of(row) for row in rows["request"]], index=table.index)

@@ -13,22 +13,22 @@ from pipeline.labelling.answer_file import add_answers, id_of, lines_of
 from pipeline.labelling.ids import set_of
 
 
-def folder_of(label_sets_dir: str | Path, labels_of: str, model: str = "") -> Path:
+def folder_of(label_sets_dir: str | Path, label_set: str, model: str = "") -> Path:
     """Return the folder of a label set: `<model>-<set>`, as it is called if it is there."""
-    found = sorted(Path(label_sets_dir).glob(f"*-{labels_of}"))
+    found = sorted(Path(label_sets_dir).glob(f"*-{label_set}"))
     name = re.sub(r"[^\w.-]+", "-", model.rpartition("/")[2]).strip("-.") or "teacher"
-    return found[0] if found else Path(label_sets_dir) / f"{name}-{labels_of}"
+    return found[0] if found else Path(label_sets_dir) / f"{name}-{label_set}"
 
 
-def answers_elsewhere(answers_file: str | Path, label_sets_dir: str | Path, labels_of: str) -> Path:
+def answers_elsewhere(answers_file: str | Path, label_sets_dir: str | Path, label_set: str) -> Path:
     """Return the file of a set's answers in its folder."""
-    return folder_of(label_sets_dir, labels_of) / Path(answers_file).name
+    return folder_of(label_sets_dir, label_set) / Path(answers_file).name
 
 
 def sort_answers(
     answers_file: str | Path,
     label_sets_dir: str | Path,
-    labels_of: str,
+    label_set: str,
     models: Mapping[str, str],
 ) -> None:
     """Leave the answers of one set in the answers file, and move all others to their sets' folders.
@@ -37,7 +37,7 @@ def sort_answers(
     any moment, it leaves an answer in two places rather than in none.
     """
     path = Path(answers_file)
-    others = {set_of(id_of(line)) for line in lines_of(path)} - {labels_of, ""}
+    others = {set_of(id_of(line)) for line in lines_of(path)} - {label_set, ""}
     for other in sorted(others):
         folder = folder_of(label_sets_dir, other, models.get(other, ""))
         lines = (line for line in lines_of(path) if set_of(id_of(line)) == other)
@@ -48,7 +48,7 @@ def sort_answers(
             for line in lines_of(path):
                 if set_of(id_of(line)) not in others:
                     out.write(line + b"\n")
-    back = answers_elsewhere(path, label_sets_dir, labels_of)
+    back = answers_elsewhere(path, label_sets_dir, label_set)
     if back.is_file():
         add_answers(path, lines_of(back))
         back.unlink()

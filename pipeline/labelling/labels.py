@@ -51,7 +51,7 @@ class Answers:
 
 
 def match_answers(
-    answers: Iterable[tuple[str, Outcome]], rows: Collection[str], labels_of: str
+    answers: Iterable[tuple[str, Outcome]], rows: Collection[str], label_set: str
 ) -> Answers:
     """Give each answer of a label set to the row that it was asked about.
 
@@ -65,7 +65,7 @@ def match_answers(
     for custom_id, outcome in answers:
         row = plain_id(custom_id)
         matched.total += 1
-        if row not in asked and set_of(custom_id) not in ("", labels_of):
+        if row not in asked and set_of(custom_id) not in ("", label_set):
             matched.others += 1
             continue
         if row not in asked and equal_messages(row) not in messages:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline.common.cli import UserError
 from pipeline.common.files import JsonObject
-from pipeline.labelling.ids import REPEAT, TRY, is_made_for, label_set, plain_id, rank
+from pipeline.labelling.ids import REPEAT, TRY, is_made_for, label_set_of, plain_id, rank
 from pipeline.labelling.shards import SHARD, write_shards
 
 
@@ -67,8 +67,8 @@ def read_requests(files: Iterable[Path]) -> Iterator[Request]:
         again = "run batch_infer_gen.py again"
         try:
             request = _request_of(line)
-            labels_of = label_set(request.prompt, request.model)
-            own = is_made_for(request.custom_id, labels_of, request.message)
+            label_set = label_set_of(request.prompt, request.model)
+            own = is_made_for(request.custom_id, label_set, request.message)
         except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
             raise UserError(f"{file}, line {number} is no batch request: {again}") from error
         if not own:
@@ -76,8 +76,8 @@ def read_requests(files: Iterable[Path]) -> Iterator[Request]:
                 f"{file}, line {number}: {request.custom_id!r} was not made for this model, "
                 f"codebook and comment: the line was changed since, so {again}"
             )
-        first = first or labels_of
-        if labels_of != first:
+        first = first or label_set
+        if label_set != first:
             raise UserError(
                 f"{file}, line {number} asks another model, or with another codebook, than the "
                 f"lines before it: {again}"
@@ -125,7 +125,7 @@ class Requests:
             self.largest = max(most, len(self._places) - first), max(bytes_, size)
         if not self.position:
             raise UserError(f"{files[0]} holds no requests: there is nothing to send")
-        self.label_set = label_set(self.prompt, self.model)
+        self.label_set = label_set_of(self.prompt, self.model)
 
     def __len__(self) -> int:
         return len(self._places)
