@@ -21,8 +21,9 @@ import finetune
 from benchmarks import common
 from benchmarks.common import PAD, ROWS_PER_STEP, Rows
 from pipeline.common.cli import parse_settings, run
+from pipeline.llm.answers import answer_loss
 from pipeline.llm.dropout import quicken_dropout
-from pipeline.llm.training import PackCollator, PackTrainer, answer_loss, training_rows
+from pipeline.llm.training import PackCollator, PackTrainer, training_rows
 
 # ---------------------------------------------------------------------------------------------
 SHAPE = "small"  # micro, tiny, small, Qwen2.5-0.5B or Qwen2.5-3B

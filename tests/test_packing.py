@@ -24,13 +24,14 @@ from transformers import (
 
 import posttune_eval
 from pipeline.common.codebook import Codebook
+from pipeline.llm.answers import answer_loss
 from pipeline.llm.dropout import QuickDropout, quicken_dropout
 from pipeline.llm.loading import load_model, load_tokenizer
 from pipeline.llm.lora import PROJECTIONS
 from pipeline.llm.packing import pack, pad, use_packs
 from pipeline.llm.prompt import Prompt, build_prompt, encode_comments
 from pipeline.llm.scoring import choose_packing, score_comments
-from pipeline.llm.training import PackCollator, PackTrainer, answer_loss, training_rows
+from pipeline.llm.training import PackCollator, PackTrainer, training_rows
 from pipeline.models.by_length import batches_of_tokens
 
 VOCABULARY = 500

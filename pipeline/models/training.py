@@ -18,8 +18,10 @@ from pipeline.common.codebook import Codebook
 from pipeline.common.files import read_json, write_json
 from pipeline.common.lock import lock
 from pipeline.common.machine import compute_dtype, describe_device, versions
+from pipeline.common.processes import is_main_process
 from pipeline.common.rows import coded_by_people
 from pipeline.evaluation.plots import plot_loss
+from pipeline.models.epoch_lines import EpochLines
 from pipeline.models.folder import RECORD, fingerprint
 
 Options = TypeVar("Options")
@@ -99,7 +101,7 @@ def output_claimed(output_dir: str, record: dict, resume: bool) -> Iterator[str 
     The first process of several has the lock. On a disk that knows no locks nobody has.
     """
     held = None
-    if os.environ.get("RANK", "0") == "0":
+    if is_main_process():
         with suppress(OSError):
             held = lock(output_dir, "training")
     try:
@@ -183,24 +185,6 @@ def trainer_arguments(options: TrainingOptions, **more) -> TrainingArguments:
         report_to="none",
         **more,
     )
-
-
-class EpochLines(ProgressCallback):
-    """The Trainer's progress bar with one line an epoch instead of a dict every few steps."""
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        if "eval_loss" in logs and self.training_bar is not None:
-            hidden = ("runtime", "per_second", "epoch", "loss", "temperature", "ece")
-            scores = [
-                f", {key.removeprefix('eval_').replace('_', ' ')} {value:.4f}"
-                for key, value in logs.items()
-                if not key.endswith(hidden)
-            ]
-            losses = [f"training loss {e['loss']:.4f}, " for e in state.log_history if "loss" in e]
-            self.training_bar.write(
-                f"epoch {state.epoch:.0f}: {''.join(losses[-1:])}"
-                f"validation loss {logs['eval_loss']:.4f}{''.join(scores)}"
-            )
 
 
 def train_and_save(
