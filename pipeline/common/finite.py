@@ -7,6 +7,8 @@ from transformers import LogitsProcessor, TrainerCallback
 from pipeline.common.cli import UserError
 from pipeline.common.machine import compute_dtype, dtype_name
 
+LOGITS = "the model's logits"
+
 
 def check_finite(values: np.ndarray | torch.Tensor | float, what: str) -> None:
     """Raise UserError where a value is NaN or infinite; `what` names them, in the plural.
@@ -21,17 +23,20 @@ def cure() -> str:
     """Return what to try where numbers are not finite in this run's precision."""
     dtype = compute_dtype()
     if dtype == torch.float32:
-        return "the model's weights are damaged, or the learning rate is too high"
+        return "clone or train the model again, with a smaller --learning-rate if it was too high"
     if dtype == torch.float16:
         return (
             "give --dtype float32; an NVIDIA GPU from Ampere on (A100, RTX 30) computes in "
-            "bfloat16, which does not overflow there"
+            "bfloat16, which has the range of float32"
         )
     return "give --dtype float32"
 
 
 class FiniteLogits(LogitsProcessor):
-    """Notes in generation whether all logits were finite, without waiting for the GPU."""
+    """Notes in generation whether the logits were finite, without waiting for the GPU.
+
+    A logit of minus infinity is let pass: some models mask a token so.
+    """
 
     def __init__(self) -> None:
         self.finite: list[torch.Tensor] = []
@@ -41,13 +46,13 @@ class FiniteLogits(LogitsProcessor):
         return scores
 
     def check(self) -> None:
-        """Raise UserError where logits since the start were not finite."""
+        """Raise UserError where logits were not finite."""
         if not torch.stack(self.finite).all():
-            check_finite(torch.nan, "the model's logits")
+            check_finite(torch.nan, LOGITS)
 
 
 class StopWhereNotFinite(TrainerCallback):
-    """Stops a training whose loss is NaN or infinite, where the Trainer logs it anyway.
+    """Stops a training whose loss is NaN or infinite, where the Trainer reads it anyway.
 
     That is every `logging_steps` and after each validation, before the checkpoint is written. The
     gradients' norm is left out: the first steps in float16 may have an infinite one, which the
@@ -56,4 +61,4 @@ class StopWhereNotFinite(TrainerCallback):
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         for name in ("loss", "eval_loss"):
-            check_finite((logs or {}).get(name, 0.0), f"step {state.global_step}: the losses")
+            check_finite(logs.get(name, 0.0), f"the losses of step {state.global_step}")

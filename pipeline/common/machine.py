@@ -28,40 +28,41 @@ PACKAGES = (
     "pandas",
 )
 DTYPES = ("auto", "bfloat16", "float16", "float32")
+NOT_TRIED = {"mps": "Apple's GPUs (mps)", "xpu": "Intel's GPUs (xpu)"}
+# Qwen2 and Qwen2.5: https://github.com/QwenLM/Qwen3/issues/868, on a V100 ("As the original model
+# was trained using bfloat16"); Gemma 3: https://github.com/Blaizzy/mlx-vlm/pull/293.
+FLOAT16 = (
+    "float16 ends at 65,504, which activations of Qwen2.5, Gemma 3 and others that were trained in "
+    "bfloat16 may exceed: the run stops if they do, and --dtype float32 is the cure"
+)
 
-_asked: list[torch.dtype] = []  # the precision that the user asked for, if any
+_asked: list[torch.dtype] = []  # the precision that this run was asked for, if any
 
 
 def start_run(dtype: str = "auto") -> None:
     """Take a precision for this process, and print the device, the precision and the memory.
 
-    `dtype` is one of `DTYPES`; "auto" is what `compute_dtype` finds best. Where a GPU stays unused,
-    a second line says why and what to do; where it computes in float16, what may overflow. Raises
-    UserError where torch has no code for the GPU.
+    `dtype` is one of `DTYPES`; "auto" is what `compute_dtype` finds best. Further lines say why a
+    GPU stays unused and what to do, that a kind of GPU was not tried, and what float16 may do.
+    Raises UserError where torch has no code for the GPU.
     """
+    place = device()
     if dtype not in DTYPES:
         raise UserError(f"--dtype {dtype}: give {', '.join(DTYPES[:-1])} or {DTYPES[-1]}")
-    _asked[:] = [] if dtype == "auto" else [getattr(torch, dtype)]
-    place = device()
+    if dtype == "float16" and place.type == "cpu":
+        raise UserError("--dtype float16: a CPU computes in float32 or bfloat16")
     if place.type == "cuda":
         refuse_gpu_too_old(place)
+    _asked[:] = [] if dtype == "auto" else [getattr(torch, dtype)]
     if not is_main_process():
         return
     print(machine_line())
     if place.type == "cpu" and (reason := why_unused()):
         print(reason)
     if place.type in NOT_TRIED:
-        print(f"{NOT_TRIED[place.type]} were not tried by the authors: compare a run on the CPU")
+        print(f"{NOT_TRIED[place.type]} were not tried: compare some rows with a run on the CPU")
     if compute_dtype() == torch.float16:
-        print(FLOAT16_OVERFLOWS)
-
-
-NOT_TRIED = {"mps": "GPUs of Apple (mps)", "xpu": "GPUs of Intel (xpu)"}
-
-FLOAT16_OVERFLOWS = (
-    "float16 ends at 65,504, and activations of Qwen2.5, Gemma and other models that were trained "
-    "in bfloat16 may exceed it: the run stops if they do, and --dtype float32 is the cure"
-)
+        print(FLOAT16)
 
 
 def machine_line() -> str:
@@ -161,9 +162,9 @@ def memory() -> tuple[int, int]:
     if place.type == "mps":
         total = torch.mps.recommended_max_memory()
         return total - torch.mps.current_allocated_memory(), total
-    free, total = torch.accelerator.get_memory_info(place)
-    unused = torch.accelerator.memory_reserved(place) - torch.accelerator.memory_allocated(place)
-    return free + unused, total
+    module = module_of(place)
+    free, total = module.mem_get_info(place)
+    return free + module.memory_reserved(place) - module.memory_allocated(place), total
 
 
 def free_memory() -> int:

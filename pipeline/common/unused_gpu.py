@@ -9,7 +9,8 @@ import torch
 
 from pipeline.common.cli import UserError
 
-AGAIN = "run install_env.sh again (on Windows install_env.bat), which picks a torch for the driver"
+BUILD = "install its build for CUDA, https://pytorch.org/get-started/locally"
+AGAIN = "update the driver, or run install_env.sh again, which picks a torch for it"
 
 
 def why_unused() -> str:
@@ -19,10 +20,10 @@ def why_unused() -> str:
     """
     if sys.platform == "darwin":
         if torch.backends.mps.is_built() and not torch.backends.mps.is_available():
-            return "the GPU stays unused: this macOS is too old for it, update macOS"
+            return "WARNING: the GPU stays unused: this macOS is too old for torch, update it"
         return ""
     found = nvidia_gpu()
-    return f"the GPU stays unused, {found}: {_reason()}" if found else ""
+    return f"WARNING: the GPU stays unused, {found}: {_reason()}" if found else ""
 
 
 def nvidia_gpu() -> str:
@@ -38,17 +39,17 @@ def nvidia_gpu() -> str:
 
 
 def _reason() -> str:
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    """Return why torch finds no NVIDIA GPU, and what to do."""
     if not torch.cuda._is_compiled():
-        return f"torch {torch.__version__} computes on CPUs only; {AGAIN}"
-    if visible is not None:
-        return f"CUDA_VISIBLE_DEVICES is {visible!r}, which hides it; unset that variable"
+        return f"torch {torch.__version__} is a build for CPUs; {BUILD}"
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return f"the variable CUDA_VISIBLE_DEVICES is {visible!r}; remove it to compute on the GPU"
     try:
         torch.cuda.init()
     except RuntimeError as error:
-        first = str(error).partition("\n")[0].partition(". Please")[0]
-        return f"torch {torch.__version__} says: {first}; {AGAIN}"
-    return f"torch {torch.__version__} finds none that it can use; {AGAIN}"
+        said = str(error).partition("\n")[0].partition(". ")[0]
+        return f"torch {torch.__version__} says: {said}; {AGAIN}"
+    return f"torch {torch.__version__} finds no GPU that it can use; {AGAIN}"
 
 
 def refuse_gpu_too_old(place: torch.device) -> None:
@@ -60,7 +61,8 @@ def refuse_gpu_too_old(place: torch.device) -> None:
     if not any(_runs_on(arch, major, minor) for arch in built):
         raise UserError(
             f"torch {torch.__version__} has no code for {torch.cuda.get_device_name(place)} "
-            f"(compute capability {major}.{minor}; it has {' '.join(built)}): {AGAIN}"
+            f"(compute capability {major}.{minor}; it has {' '.join(built)}): run install_env.sh "
+            "again, which picks one that has, or compute on the CPU with CUDA_VISIBLE_DEVICES=-1"
         )
 
 
