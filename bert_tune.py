@@ -47,6 +47,7 @@ COUNTS = (
     "save_total_limit",
     "logging_steps",
 )
+OWN = ("max_length", "warmup_ratio", "freeze_word_embeddings")  # settings of this training alone
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -69,10 +70,8 @@ def main(argv: list[str] | None = None) -> None:
             codebook,
             *rows,
             training.options_of(training.TrainingOptions, vars(settings)),
-            max_length=settings.max_length,
-            warmup_ratio=settings.warmup_ratio,
             balanced=settings.class_weights,
-            freeze_word_embeddings=settings.freeze_word_embeddings,
+            **{name: getattr(settings, name) for name in OWN},
         )
         training.train_and_save(trainer, checkpoint, record, f"Fine-tuning of {model_path}")
 
