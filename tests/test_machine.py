@@ -152,6 +152,15 @@ def test_every_script_that_computes_with_a_model_lets_the_user_choose_the_precis
     assert {name for name, text in scripts.items() if "DTYPE" in settings_block(text)} == models
 
 
+def fails(said):
+    """Return a function that raises a RuntimeError."""
+
+    def raise_it():
+        raise RuntimeError(said)
+
+    return raise_it
+
+
 @pytest.fixture
 def nvidia_smi(monkeypatch):
     """Put an nvidia-smi on the path that shows a GPU, and let torch be a build for CUDA."""
@@ -177,19 +186,16 @@ def test_a_gpu_that_a_torch_for_cpus_leaves_unused_is_told(nvidia_smi, monkeypat
 
 def test_a_gpu_that_a_variable_hides_is_told(nvidia_smi, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    monkeypatch.setattr(torch.cuda, "init", fails("No CUDA GPUs are available"))
     assert unused_gpu.why_unused().endswith(
         "the variable CUDA_VISIBLE_DEVICES is '-1'; remove it to compute on the GPU"
     )
 
 
 def test_a_driver_too_old_for_torch_is_told_in_torch_s_words(nvidia_smi, monkeypatch):
-    def init():
-        raise RuntimeError(
-            "The NVIDIA driver on your system is too old (found version 11040). Please update "
-            "your GPU driver by downloading and installing a new version"
-        )
-
-    monkeypatch.setattr(torch.cuda, "init", init)
+    said = "The NVIDIA driver on your system is too old (found version 11040). Please update it"
+    monkeypatch.setattr(torch.cuda, "init", fails(said))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")  # as a cluster sets it
     assert unused_gpu.why_unused().endswith(
         "torch 2.13.0 says: The NVIDIA driver on your system is too old (found version 11040); "
         "update the driver, or run install_env.sh again, which picks a torch for it"

@@ -42,14 +42,15 @@ def _reason() -> str:
     """Return why torch finds no NVIDIA GPU, and what to do."""
     if not torch.cuda._is_compiled():
         return f"torch {torch.__version__} is a build for CPUs; {BUILD}"
-    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return f"the variable CUDA_VISIBLE_DEVICES is {visible!r}; remove it to compute on the GPU"
+    said = "it finds no GPU"
     try:
         torch.cuda.init()
     except RuntimeError as error:
         said = str(error).partition("\n")[0].partition(". ")[0]
-        return f"torch {torch.__version__} says: {said}; {AGAIN}"
-    return f"torch {torch.__version__} finds no GPU that it can use; {AGAIN}"
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if hidden is not None and "No CUDA GPUs" in said:
+        return f"the variable CUDA_VISIBLE_DEVICES is {hidden!r}; remove it to compute on the GPU"
+    return f"torch {torch.__version__} says: {said}; {AGAIN}"
 
 
 def refuse_gpu_too_old(place: torch.device) -> None:

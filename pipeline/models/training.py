@@ -189,8 +189,8 @@ def trainer_arguments(options: TrainingOptions, **more) -> TrainingArguments:
         report_to="none",
         **more,
     )
-    # One process uses one GPU: the Trainer would give each of them a batch, by DataParallel.
-    arguments._n_gpu = min(arguments.n_gpu, 1)
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # the Trainer would spread each batch of one process over all GPUs
     return arguments
 
 
