@@ -207,6 +207,15 @@ def test_a_machine_without_a_gpu_says_nothing_of_one(nvidia_smi):
     assert unused_gpu.why_unused() == ""
 
 
+def test_an_nvidia_smi_that_fails_is_told(nvidia_smi):
+    said = "#!/bin/sh\necho 'Failed to initialize NVML: Driver/library version mismatch'\nexit 18\n"
+    Path("bin/nvidia-smi").write_text(said, encoding="utf-8")
+    assert unused_gpu.why_unused() == (
+        "WARNING: a GPU may stay unused: nvidia-smi says 'Failed to initialize NVML: "
+        "Driver/library version mismatch'; install the driver again, or restart the machine"
+    )
+
+
 def test_a_macos_that_is_too_old_for_the_gpu_is_told(monkeypatch):
     monkeypatch.setattr(unused_gpu.sys, "platform", "darwin")
     monkeypatch.setattr(torch.backends.mps, "is_built", lambda: True)

@@ -10,6 +10,7 @@ import torch
 from pipeline.common.cli import UserError
 
 BUILD = "install its build for CUDA, https://pytorch.org/get-started/locally"
+NO_DEVICE = 6  # nvidia-smi's exit status, as its manual says
 AGAIN = "update the driver, or run install_env.sh again, which picks a torch for it"
 
 
@@ -22,20 +23,22 @@ def why_unused() -> str:
         if torch.backends.mps.is_built() and not torch.backends.mps.is_available():
             return "WARNING: the GPU stays unused: this macOS is too old for torch, update it"
         return ""
-    found = nvidia_gpu()
-    return f"WARNING: the GPU stays unused, {found}: {_reason()}" if found else ""
-
-
-def nvidia_gpu() -> str:
-    """Return the name of the first GPU that nvidia-smi shows, "" where there is none."""
     if not shutil.which("nvidia-smi"):
         return ""
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
         shown = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=30)
     except subprocess.TimeoutExpired:
+        return "WARNING: a GPU may stay unused: nvidia-smi does not end; restart the machine"
+    first = shown.stdout.partition("\n")[0].strip()
+    if shown.returncode == NO_DEVICE:
         return ""
-    return shown.stdout.partition("\n")[0].strip() if shown.returncode == 0 else ""
+    if shown.returncode:
+        return (
+            f"WARNING: a GPU may stay unused: nvidia-smi says {first!r}; install the driver again, "
+            "or restart the machine"
+        )
+    return f"WARNING: the GPU stays unused, {first}: {_reason()}"
 
 
 def _reason() -> str:
