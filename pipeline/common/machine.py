@@ -8,6 +8,7 @@ from types import ModuleType
 import psutil
 import torch
 import transformers
+from accelerate.utils import parse_flag_from_env
 
 from pipeline.common.cgroup import free_in_cgroup
 from pipeline.common.cli import UserError
@@ -28,6 +29,7 @@ PACKAGES = (
     "pandas",
 )
 DTYPES = ("auto", "bfloat16", "float16", "float32")
+USE_CPU = "ACCELERATE_USE_CPU"  # an environment variable of accelerate
 NOT_TRIED = {"mps": "Apple's GPUs (mps)", "xpu": "Intel's GPUs (xpu)"}
 # Qwen2 and Qwen2.5: https://github.com/QwenLM/Qwen3/issues/868, on a V100 ("As the original model
 # was trained using bfloat16"); Gemma 3: https://github.com/Blaizzy/mlx-vlm/pull/293.
@@ -57,10 +59,13 @@ def start_run(dtype: str = "auto") -> None:
     if not is_main_process():
         return
     print(machine_line())
-    if place.type == "cpu" and (reason := why_unused()):
+    if place.type == "cpu" and not parse_flag_from_env(USE_CPU) and (reason := why_unused()):
         print(reason)
     if place.type in NOT_TRIED:
-        print(f"{NOT_TRIED[place.type]} were not tried: compare some rows with a run on the CPU")
+        print(
+            f"{NOT_TRIED[place.type]} were not tried: compare some rows with a run on the CPU, "
+            f"with the environment variable {USE_CPU}=1"
+        )
     if compute_dtype() == torch.float16:
         print(FLOAT16)
 
@@ -87,9 +92,12 @@ def machine_line() -> str:
 def device() -> torch.device:
     """Return the GPU where there is one, this process's own in a distributed run, else the CPU.
 
-    A GPU is what torch can use: of NVIDIA or AMD (cuda), Apple (mps) or Intel (xpu). Raises
-    UserError where there are more processes than GPUs.
+    A GPU is what torch can use: of NVIDIA or AMD (cuda), Apple (mps) or Intel (xpu). Where the user
+    has set `USE_CPU`, which the Trainer reads too, it is the CPU. Raises UserError where there are
+    more processes than GPUs.
     """
+    if parse_flag_from_env(USE_CPU):
+        return torch.device("cpu")
     found = torch.accelerator.current_accelerator(check_available=True)
     if found is None:
         return torch.device("cpu")

@@ -66,7 +66,7 @@ def refuse_gpu_too_old(place: torch.device) -> None:
         raise UserError(
             f"torch {torch.__version__} has no code for {torch.cuda.get_device_name(place)} "
             f"(compute capability {major}.{minor}; it has {' '.join(built)}): run install_env.sh "
-            "again, which picks one that has, or compute on the CPU with CUDA_VISIBLE_DEVICES=-1"
+            "again, which picks one that has, or compute on the CPU with ACCELERATE_USE_CPU=1"
         )
 
 
