@@ -136,11 +136,12 @@ def test_one_process_on_several_gpus_says_how_to_use_all(gpu, capsys, monkeypatc
 def test_a_user_may_compute_on_the_cpu_of_a_machine_with_a_gpu(
     gpu, nvidia_smi, capsys, monkeypatch
 ):
-    gpu("mps", "Apple M3", bf16=True)
+    gpu("cuda", "NVIDIA A100", bf16=True, count=2)
     monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
     machine.start_run()
     said = capsys.readouterr().out
-    assert said.startswith("device: CPU") and said.count("\n") == 1
+    assert said.startswith("device: CPU") and said.endswith("GiB of memory free\n")
+    assert said.count("\n") == 1
 
 
 def test_more_processes_than_gpus_are_refused(gpu, monkeypatch):

@@ -31,8 +31,9 @@ PACKAGES = (
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 USE_CPU = "ACCELERATE_USE_CPU"  # an environment variable of accelerate
 NOT_TRIED = {"mps": "Apple's GPUs (mps)", "xpu": "Intel's GPUs (xpu)"}
-# Qwen2 and Qwen2.5: https://github.com/QwenLM/Qwen3/issues/868, on a V100 ("As the original model
-# was trained using bfloat16"); Gemma 3: https://github.com/Blaizzy/mlx-vlm/pull/293.
+# Qwen2 on a V100: https://github.com/QwenLM/Qwen3/issues/868; Qwen2.5:
+# https://github.com/turboderp-org/exllamav2/issues/627; Gemma 3:
+# https://github.com/Blaizzy/mlx-vlm/pull/293.
 FLOAT16 = (
     "float16 ends at 65,504, which activations of Qwen2.5, Gemma 3 and others that were trained in "
     "bfloat16 may exceed: the run stops if they do, and --dtype float32 is the cure"
@@ -71,21 +72,18 @@ def start_run(dtype: str = "auto") -> None:
 
 
 def machine_line() -> str:
-    """Return device, precision and memory, such as "device: NVIDIA A100, bfloat16, 39.1 of ..."."""
+    """Return what a run prints first: device, precision, memory, and how many processes."""
     free, total = memory()
     words = [
         f"device: {describe_device()}",
         dtype_name(compute_dtype()),
         f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB of memory free",
     ]
-    count = num_processes()
-    if count > 1:
-        words.append(f"{count} processes")
-    elif torch.accelerator.device_count() > 1:
-        words.append(
-            f"one of {torch.accelerator.device_count()} GPUs: torchrun --nproc-per-node "
-            f"{torch.accelerator.device_count()} SCRIPT uses all"
-        )
+    gpus = 0 if device().type == "cpu" else torch.accelerator.device_count()
+    if num_processes() > 1:
+        words.append(f"{num_processes()} processes")
+    elif gpus > 1:
+        words.append(f"one of {gpus} GPUs: torchrun --nproc-per-node {gpus} SCRIPT uses all")
     return ", ".join(words)
 
 
