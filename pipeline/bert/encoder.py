@@ -14,7 +14,6 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     BertForSequenceClassification,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -27,17 +26,13 @@ from pipeline.common.finite import check_finite
 from pipeline.common.machine import compute_dtype, device
 from pipeline.models.by_length import batches_of_rows
 from pipeline.models.folder import check_model_folder
+from pipeline.models.tokenizer import load_fast_tokenizer
 
 
 def load_tokenizer(path: str, max_length: int) -> PreTrainedTokenizerBase:
     """Load an encoder's tokenizer; refuse a `max_length` beyond the encoder's positions."""
     folder = check_model_folder(path, "encoder")
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    if not tokenizer.is_fast:
-        raise UserError(
-            f"{path}: {type(tokenizer).__name__} is no tokenizer of the library "
-            "tokenizers: use an encoder with a tokenizer.json"
-        )
+    tokenizer = load_fast_tokenizer(folder)
     positions = getattr(AutoConfig.from_pretrained(folder), "max_position_embeddings", max_length)
     limit = min(positions, tokenizer.model_max_length)
     if not 3 <= max_length <= limit:

@@ -146,8 +146,8 @@ def claim_output(output_dir: str, record: dict, resume: bool) -> str | None:
     ]
     changed += [
         name
-        for name in ("base_fingerprint", "codebook_sha256", "data_sha256")
-        if before[name] != record[name]
+        for name in ("base_fingerprint", "codebook_sha256", "data_sha256", "prompt_sha256")
+        if name in before and before[name] != record[name]  # an older record lacks some
     ]
     if changed:
         raise UserError(
