@@ -23,7 +23,9 @@ from transformers import (
 )
 
 import posttune_eval
+from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
+from pipeline.llm import scoring
 from pipeline.llm.answers import answer_loss
 from pipeline.llm.loading import load_model, load_tokenizer
 from pipeline.llm.lora import PROJECTIONS
@@ -292,12 +294,21 @@ def test_an_attention_that_differs_in_a_pack_is_found_out(capsys):
     assert "its logits in a pack differ by" in capsys.readouterr().out
 
 
-def test_logits_that_are_no_numbers_pass_no_check(capsys):
+def test_logits_that_are_no_numbers_pass_no_check(capsys, monkeypatch):
     model = build()
+    whole = scoring.last_logits
+
+    def broken_packs(model, inputs):
+        return whole(model, inputs) * (torch.nan if "pack" in inputs else 1)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(scoring, "last_logits", broken_packs)
+        assert not choose_packing(model, PROMPT, random_rows(), 600)
+    assert "its logits in a pack differ by nan" in capsys.readouterr().out
     with torch.no_grad():
         model.model.layers[0].mlp.down_proj.weight.fill_(torch.inf)
-    assert not choose_packing(model, PROMPT, random_rows(), 600)
-    assert "its logits in a pack differ by nan" in capsys.readouterr().out
+    with pytest.raises(UserError, match="the model's logits are not finite numbers in float32"):
+        choose_packing(model, PROMPT, random_rows(), 600)
 
 
 def test_a_padded_training_step_is_that_on_packs(tmp_path):

@@ -23,6 +23,7 @@ from transformers import (
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
+from pipeline.common.finite import check_finite
 from pipeline.common.machine import compute_dtype, device
 from pipeline.models.by_length import batches_of_rows
 from pipeline.models.folder import check_model_folder
@@ -117,6 +118,7 @@ def forward(
                     f"the GPU's memory is too small for {len(batch)} rows: give a smaller "
                     "--batch-size"
                 ) from error
+            check_finite(values, "the encoder's numbers")
             for index, value in zip(batch, values, strict=True):
                 results[index] = value
             bar.update(len(batch))

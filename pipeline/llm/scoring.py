@@ -10,6 +10,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from pipeline.common.cli import UserError
+from pipeline.common.finite import LOGITS, check_finite
 from pipeline.llm.loading import Model, base_of
 from pipeline.llm.packing import Inputs, pack, pad, prefix_states, use_packs
 from pipeline.llm.prompt import Prompt
@@ -35,6 +36,7 @@ def choose_packing(
         together = last_logits(model, pack(prompt.prefix, rows, 1))
         model.train(was_training)
         expected = torch.cat(alone)
+        check_finite(expected[:, prompt.class_tokens], LOGITS)
         difference = ((together - expected).abs().max() / expected.abs().max()).item()
         if not difference <= (1e-4 if model.dtype == torch.float32 else 0.05):  # also where NaN
             reason = f"its logits in a pack differ by {difference:.1e} from those of rows alone"
@@ -108,5 +110,6 @@ def score_comments(
                     "give a smaller --max-tokens-per-pack"
                 ) from error
             logits[members] = values.cpu().numpy()
+            check_finite(logits[members], LOGITS)
             bar.update(len(members))
     return logits
