@@ -14,6 +14,7 @@ import torch
 from accelerate.utils import send_to_device
 from torch.autograd.graph import saved_tensors_hooks
 
+from pipeline.common.machine import free_memory
 from pipeline.llm.loading import Model, base_of
 from pipeline.llm.packing import GROUP_ROWS, Inputs, pack
 from pipeline.llm.prompt import Prompt
@@ -23,7 +24,7 @@ MOST_SCORING_TOKENS, MOST_GENERATION_ROWS = 16_384, 256  # more is no faster
 SHARE = 0.85  # of the free memory: the rest is lost between blocks of different sizes
 RESERVE = 2**30  # bytes that libraries take when they are first used
 PADDING = 1.05  # of a group's rows to the longest of them, inside attention only
-BACKWARD = 1.0  # the gradients inside a layer, to what the layer saved
+BACKWARD = 1.25  # the gradients inside a layer, to what the layer saved
 SHORT, LONG = 16, 80  # tokens of the rows of the small passes
 
 
@@ -55,7 +56,7 @@ def training_pack_tokens(
     exceeds. The longest row fits always, whatever the memory.
     """
     least = len(prompt.prefix) + longest_row
-    if model.device.type == "cpu":
+    if on_cpu(model):
         return max(CPU_TRAINING_TOKENS, least)
     free = available()
     fitting = min(
@@ -69,7 +70,7 @@ def training_pack_tokens(
 def scoring_pack_tokens(model: Model, prompt: Prompt, longest_row: int) -> int:
     """Return the tokens of a scoring pack; `longest_row` is in tokens after the prefix."""
     least = len(prompt.prefix) + longest_row
-    if model.device.type == "cpu":
+    if on_cpu(model):
         return max(CPU_SCORING_TOKENS, least)
     needed, shortest_row = scoring_bytes(model, prompt), len(prompt.suffix) + 1
     fitting = (available() - needed.fixed) / (needed.token + needed.row / shortest_row)
@@ -78,7 +79,7 @@ def scoring_pack_tokens(model: Model, prompt: Prompt, longest_row: int) -> int:
 
 def generation_rows(model: Model, prompt: Prompt, longest_row: int, max_new_tokens: int) -> int:
     """Return the rows of a batch of generation; `longest_row` is in tokens after the prefix."""
-    if model.device.type == "cpu":
+    if on_cpu(model):
         return CPU_GENERATION_ROWS
     needed, shape = scoring_bytes(model, prompt), Shape(model)
     cached = len(prompt.prefix) + longest_row + max_new_tokens
@@ -86,10 +87,14 @@ def generation_rows(model: Model, prompt: Prompt, longest_row: int, max_new_toke
     return max(1, min(MOST_GENERATION_ROWS, int((available() - needed.fixed) / row)))
 
 
+def on_cpu(model: Model) -> bool:
+    """Return whether a model computes on a CPU."""
+    return model.device.type == "cpu"
+
+
 def available() -> float:
     """Return the bytes that packs may take of the device's free memory."""
-    free, _ = torch.cuda.mem_get_info()
-    return SHARE * (free - RESERVE)
+    return SHARE * (free_memory() - RESERVE)
 
 
 class Shape:
@@ -145,7 +150,7 @@ def training_bytes(
 def scoring_bytes(model: Model, prompt: Prompt) -> Bytes:
     """Return the memory of a scoring pack at its peak: inside a layer, and at the logits."""
     shape, prefix = Shape(model), len(prompt.prefix)
-    mlp = 4.5 * shape.widest + 4 * shape.hidden
+    mlp = 5 * shape.widest + 4 * shape.hidden
     attention = 8 * (shape.queries + shape.keys) + 6 * shape.hidden
     copies = GROUP_ROWS * 2 * shape.queries * prefix * shape.item  # of the prefix, for a group
     weight = shape.hidden * shape.widest * shape.item
@@ -194,7 +199,7 @@ def _saved(model: Model, inputs: Inputs) -> int:
 @contextmanager
 def _training_without_checkpoints(model: Model) -> Iterator[None]:
     """Let a model compute as in training, its checkpointed layers as if they were not."""
-    was_training = model.training
+    modes = [(part, part.training) for part in model.modules()]
     checkpointed = [part for part in model.modules() if getattr(part, "gradient_checkpointing", 0)]
     for part in checkpointed:
         part.gradient_checkpointing = False
@@ -202,6 +207,7 @@ def _training_without_checkpoints(model: Model) -> Iterator[None]:
     try:
         yield
     finally:
-        model.train(was_training)
+        for part, mode in modes:
+            part.training = mode
         for part in checkpointed:
             part.gradient_checkpointing = True
