@@ -11,10 +11,12 @@ also carries gradients. Attention is computed per group of rows of similar lengt
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
-from torch.nn.attention.bias import causal_lower_right
+from torch.backends.cuda import SDPAParams, can_use_flash_attention
+from torch.nn.attention.bias import CausalBias, causal_lower_right
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
@@ -194,7 +196,7 @@ def attend(
         """(slots, heads, size) -> (rows, heads, width, size)"""
         return states.view(*shape, *states.shape[1:]).transpose(1, 2)
 
-    grouped = _takes_grouped_heads(query)
+    grouped = _takes_grouped_heads(query, key, value, dropout)
 
     def sdpa(query, key, value, **mask):
         if not grouped:
@@ -218,27 +220,34 @@ def attend(
             torch.cat([shared.expand(shape[0], -1, -1, -1), batched(states[n], shape)], 2)
             for shared, states in zip(prefix, (keys, values), strict=True)
         ]
-        mask = _lower_right(shape[1], attended[0].shape[2], query.device)
+        mask = _lower_right(shape[1], attended[0].shape[2], query.device, query.dtype)
         outputs.append(sdpa(batched(queries[n], shape), *attended, attn_mask=mask))
     output = _Move.apply(torch.cat(outputs), pack["place"], pack["spread"], padding)
     return output[None], None
 
 
-def _takes_grouped_heads(query: torch.Tensor) -> bool:
+def _takes_grouped_heads(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float
+) -> bool:
     """Return whether fewer key heads than query heads leave the device a fused kernel."""
-    if not query.is_cuda:
+    if query.device.type == "cpu":
         return True
-    return query.dtype != torch.float32 and torch.cuda.get_device_capability()[0] >= 8
+    return can_use_flash_attention(SDPAParams(query, key, value, None, dropout, False, True))
 
 
-def _lower_right(queries: int, keys: int, device: torch.device) -> torch.Tensor:
-    """Return the mask of queries that are the last of the keys, causal.
+@lru_cache(maxsize=256)
+def _lower_right(
+    queries: int, keys: int, device: torch.device, dtype: torch.dtype
+) -> torch.Tensor | CausalBias:
+    """Return the mask of queries that are the last of the keys, causal, to be added.
 
     On a GPU FlashAttention computes it without a mask, in blocks, as FlexAttention would.
     """
     if device.type == "cuda":
         return causal_lower_right(queries, keys)
-    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
+    with torch.inference_mode(False):  # what is scored with may be trained with
+        unseen = torch.full((queries, keys), -torch.inf, dtype=dtype, device=device)
+        return unseen.triu(keys - queries + 1)
 
 
 class _Move(torch.autograd.Function):
