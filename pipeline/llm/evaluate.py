@@ -53,12 +53,7 @@ def evaluate_llm(
     `adapter_path` is "" for the base model alone. `settings` are all of the script's, for the
     record.
     """
-    counts = {
-        "batch_size": batch_size,
-        "max_new_tokens": max_new_tokens,
-        "max_tokens_per_pack": max_tokens_per_pack,
-    }
-    at_least_one(counts, *counts)
+    at_least_one({"max_new_tokens": max_new_tokens}, "max_new_tokens")
     if decoding not in DECODINGS:
         raise UserError(f"--decoding {decoding}: give {' or '.join(DECODINGS)}")
     codebook = read_codebook(prompt_file)

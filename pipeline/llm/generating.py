@@ -6,6 +6,7 @@ import torch
 from transformers import DynamicCache, GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria
 
 from pipeline.llm.loading import Model, base_of
+from pipeline.llm.pack_size import generation_rows
 from pipeline.llm.packing import ATTENTION, States, pad_left, prefix_states
 from pipeline.llm.prompt import Prompt
 from pipeline.llm.scoring import inference
@@ -25,8 +26,8 @@ def generate_replies(
     """Return the greedy reply to each comment (token ids), and whether it was cut, in their order.
 
     A reply ends with the turn or with a first line of `[k]`; after `max_new_tokens` it is cut.
-    Batches hold rows of similar length; where the model can be `packed` the prefix is computed
-    once.
+    Batches hold `batch_size` rows of similar length, 0 being as many as the memory takes; where the
+    model can be `packed` the prefix is computed once.
     """
     if packed:
         base_of(model).set_attn_implementation("sdpa")  # generation pads, with a mask
@@ -37,6 +38,7 @@ def generate_replies(
         max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=prompt.stop, pad_token_id=pad
     )
     rows = [comment + prompt.suffix for comment in comments]
+    size = batch_size or generation_rows(model, prompt, max(map(len, rows)), max_new_tokens)
     stop = torch.tensor(prompt.stop, device=model.device)
 
     def replies_of(members: list[int]) -> list[tuple[str, bool]]:
@@ -56,7 +58,7 @@ def generate_replies(
         texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
         return list(zip(texts, (~ended).tolist(), strict=True))
 
-    answered = compute_in_batches(batches_of_rows(rows, batch_size), replies_of, "replies")
+    answered = compute_in_batches(batches_of_rows(rows, size), replies_of, "replies")
     if packed:
         base_of(model).set_attn_implementation(ATTENTION)
     return [reply for reply, _ in answered], [was_cut for _, was_cut in answered]

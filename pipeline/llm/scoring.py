@@ -9,6 +9,7 @@ from accelerate.utils import send_to_device
 from transformers import PreTrainedModel
 
 from pipeline.llm.loading import Model, base_of
+from pipeline.llm.pack_size import scoring_pack_tokens
 from pipeline.llm.packing import Inputs, pack, pad, prefix_states, use_packs
 from pipeline.llm.prompt import Prompt
 from pipeline.models.by_length import batches_of_tokens
@@ -84,14 +85,16 @@ def score_comments(
     """Return class logits (rows, classes), float32, in the order of `comments` (token ids).
 
     `packed` says that the model's attention is that of packs (`choose_packing`). No batch has more
-    than `max_tokens_per_pack` tokens, padding included, which bounds the memory.
+    than `max_tokens_per_pack` tokens, padding included, which bounds the memory; 0 is as many as it
+    takes.
     """
     asked = prompt.suffix + prompt.answers[0][: prompt.shared]
     rows = [comment + asked for comment in comments]
     with inference(model):
         states = prefix_states(model, prompt.prefix) if packed else None
     prefix = 0 if packed else len(prompt.prefix)
-    batches = batches_of_tokens(rows, max_tokens_per_pack, prefix, padded=not packed)
+    limit = max_tokens_per_pack or scoring_pack_tokens(model, prompt, max(map(len, rows)))
+    batches = batches_of_tokens(rows, limit, prefix, padded=not packed)
 
     def class_logits(members: list[int]) -> np.ndarray:
         batch = [rows[index] for index in members]
