@@ -3,7 +3,8 @@
 import re
 
 import torch
-from transformers import DynamicCache, GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria
+from transformers import Cache, GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria
+from transformers.cache_utils import DynamicLayer
 
 from pipeline.llm.loading import Model, base_of
 from pipeline.llm.pack_size import generation_rows
@@ -38,7 +39,8 @@ def generate_replies(
         max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=prompt.stop, pad_token_id=pad
     )
     rows = [comment + prompt.suffix for comment in comments]
-    size = batch_size or generation_rows(model, prompt, max(map(len, rows)), max_new_tokens)
+    longest = max(map(len, rows)) + (0 if packed else len(prompt.prefix))
+    size = batch_size or generation_rows(model, prompt, longest, max_new_tokens)
     stop = torch.tensor(prompt.stop, device=model.device)
 
     def replies_of(members: list[int]) -> list[tuple[str, bool]]:
@@ -49,7 +51,7 @@ def generate_replies(
             output = model.generate(
                 input_ids=ids.to(model.device),
                 attention_mask=mask.to(model.device),
-                past_key_values=_cache_of(states, len(members)),
+                past_key_values=_cache_of(states),
                 generation_config=config,
                 stopping_criteria=[answer_given],
             )
@@ -78,11 +80,31 @@ class AnswerGiven(StoppingCriteria):
         return torch.tensor(ended, device=input_ids.device)
 
 
-def _cache_of(states: States | None, num_rows: int) -> DynamicCache | None:
+class AfterPrefix(DynamicLayer):
+    """A layer's keys and values of rows that have all seen a prefix, whose own are kept once.
+
+    They are laid before each row's for a layer's attention only. With 256 rows after a prefix of
+    1,000 tokens, a copy for every row would take 8.8 GiB in the shape of Qwen2.5-3B.
+    """
+
+    def __init__(self, prefix: tuple[torch.Tensor, torch.Tensor]):
+        super().__init__()
+        self.prefix = prefix
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        own = super().update(key_states, value_states)
+        keys, values = (
+            torch.cat([shared.expand(len(part), -1, -1, -1), part], dim=-2)
+            for shared, part in zip(self.prefix, own, strict=True)
+        )
+        return keys, values
+
+    def get_seq_length(self) -> int:
+        return self.prefix[0].shape[-2] + super().get_seq_length()
+
+
+def _cache_of(states: States | None) -> Cache | None:
     """Return a cache in which each row has seen the prefix."""
-    if states is None:
-        return None
-    cache = DynamicCache()
-    for layer, (keys, values) in enumerate(states):
-        cache.update(*(part.expand(num_rows, -1, -1, -1) for part in (keys, values)), layer)
-    return cache
+    return None if states is None else Cache(layers=[AfterPrefix(layer) for layer in states])
