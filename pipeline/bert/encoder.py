@@ -25,7 +25,7 @@ from pipeline.common.codebook import Codebook
 from pipeline.common.machine import compute_dtype, device
 from pipeline.models.by_length import batches_of_rows
 from pipeline.models.folder import check_model_folder
-from pipeline.models.in_batches import compute_in_batches
+from pipeline.models.in_batches import compute_in_batches, wait_for_all
 
 
 def load_tokenizer(path: str, max_length: int) -> PreTrainedTokenizerBase:
@@ -148,6 +148,7 @@ def predict_with_probe(
     probe = fit_probe(
         forward(model, tokenizer, known, batch_size, mean_of_tokens), train["class"].to_numpy()
     )
+    wait_for_all()
     start = time.perf_counter()
     rows, shortened = encode(tokenizer, messages, max_length)
     features = forward(model, tokenizer, rows, batch_size, mean_of_tokens)
@@ -167,6 +168,7 @@ def predict_with_classifier(
     """Return class probabilities (rows, classes), how many rows were shortened, and seconds."""
     tokenizer = load_tokenizer(path, max_length)
     model = load_classifier(path, codebook, seed)
+    wait_for_all()
     start = time.perf_counter()
     rows, shortened = encode(tokenizer, messages, max_length)
     probabilities = forward(model, tokenizer, rows, batch_size, softmax_of_logits)

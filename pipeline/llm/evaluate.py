@@ -73,6 +73,7 @@ def evaluate_llm(
     from pipeline.llm.generating import generate_replies
     from pipeline.llm.loading import load_model, load_tokenizer
     from pipeline.llm.scoring import choose_packing, score_comments
+    from pipeline.models.in_batches import wait_for_all
 
     tokenizer = load_tokenizer(model_path)
     prompt = build_prompt(tokenizer, codebook)
@@ -80,6 +81,7 @@ def evaluate_llm(
     model = load_model(model_path, load_in_4bit, adapter_path)
     packed = choose_packing(model, prompt, comments, max_length)
     calibration: dict = {}
+    wait_for_all()
     start = time.perf_counter()
     if decoding == "score":
         logits = score_comments(model, prompt, comments, max_tokens_per_pack, packed)

@@ -39,8 +39,11 @@ def generate_replies(
         max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=prompt.stop, pad_token_id=pad
     )
     rows = [comment + prompt.suffix for comment in comments]
-    longest = max(map(len, rows)) + (0 if packed else len(prompt.prefix))
-    size = batch_size or generation_rows(model, prompt, longest, max_new_tokens)
+    size = batch_size
+    if not size:
+        longest = max(map(len, rows)) + (0 if packed else len(prompt.prefix))
+        size = generation_rows(model, prompt, longest, max_new_tokens)
+        print(f"generating {size} replies at once")
     stop = torch.tensor(prompt.stop, device=model.device)
 
     def replies_of(members: list[int]) -> list[tuple[str, bool]]:

@@ -93,7 +93,10 @@ def score_comments(
     with inference(model):
         states = prefix_states(model, prompt.prefix) if packed else None
     prefix = 0 if packed else len(prompt.prefix)
-    limit = max_tokens_per_pack or scoring_pack_tokens(model, prompt, max(map(len, rows)))
+    limit = max_tokens_per_pack
+    if not limit:
+        limit = scoring_pack_tokens(model, prompt, max(map(len, rows)))
+        print(f"scoring {limit:,} tokens at once")
     batches = batches_of_tokens(rows, limit, prefix, padded=not packed)
 
     def class_logits(members: list[int]) -> np.ndarray:
