@@ -50,7 +50,7 @@ def main():
 
 run(main)
 '''
-MEASURED = r"seconds|rows_per_second|processes|Speed: .*|.*rows/s"  # what may differ
+MEASURED = r"seconds|rows_per_second|processes|(Speed|device): .*|.*rows/s"  # what may differ
 
 
 def calls_of(data, llm, bert, tuned):

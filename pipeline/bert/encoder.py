@@ -22,6 +22,7 @@ from transformers import (
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
+from pipeline.common.finite import check_finite
 from pipeline.common.machine import compute_dtype, device
 from pipeline.models.by_length import batches_of_rows
 from pipeline.models.folder import check_model_folder
@@ -109,7 +110,9 @@ def forward(
     def values_of(members: list[int]) -> np.ndarray:
         inputs = tokenizer.pad({"input_ids": [rows[i] for i in members]}, return_tensors="pt")
         inputs = inputs.to(device())
-        return read(model(**inputs), inputs["attention_mask"]).float().cpu().numpy()
+        values = read(model(**inputs), inputs["attention_mask"]).float().cpu().numpy()
+        check_finite(values, "the encoder's numbers")
+        return values
 
     return np.stack(compute_in_batches(batches_of_rows(rows, batch_size), values_of))
 

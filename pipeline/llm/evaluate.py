@@ -39,6 +39,7 @@ def evaluate_llm(
     prompt_file: str,
     output_dir: str,
     load_in_4bit: bool,
+    dtype: str,
     decoding: str,
     batch_size: int,
     max_tokens_per_pack: int,
@@ -70,11 +71,13 @@ def evaluate_llm(
     )
     check_results(planned, rows)
 
+    from pipeline.common.machine import start_run
     from pipeline.llm.generating import generate_replies
     from pipeline.llm.loading import load_model, load_tokenizer
     from pipeline.llm.scoring import choose_packing, score_comments
     from pipeline.models.in_batches import wait_for_all
 
+    start_run(dtype)
     tokenizer = load_tokenizer(model_path)
     prompt = build_prompt(tokenizer, codebook)
     comments, shortened = encode_comments(tokenizer, prompt, rows["message"].tolist(), max_length)

@@ -6,6 +6,7 @@ import torch
 from transformers import Cache, GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria
 from transformers.cache_utils import DynamicLayer
 
+from pipeline.common.finite import FiniteLogits
 from pipeline.llm.loading import Model, base_of
 from pipeline.llm.pack_size import generation_rows
 from pipeline.llm.packing import ATTENTION, States, pad_left, prefix_states
@@ -49,7 +50,7 @@ def generate_replies(
     def replies_of(members: list[int]) -> list[tuple[str, bool]]:
         ids, mask = pad_left(prompt.prefix, [rows[index] for index in members], pad, packed)
         width = ids.shape[1]
-        answer_given = AnswerGiven(tokenizer, width)
+        answer_given, finite = AnswerGiven(tokenizer, width), FiniteLogits()
         with inference(model):
             output = model.generate(
                 input_ids=ids.to(model.device),
@@ -57,7 +58,9 @@ def generate_replies(
                 past_key_values=_cache_of(states),
                 generation_config=config,
                 stopping_criteria=[answer_given],
+                logits_processor=[finite],
             )
+        finite.check()
         tokens = output[:, width:]
         ended = torch.isin(tokens, stop).any(1) | answer_given(output, None)
         texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)

@@ -8,6 +8,7 @@ import torch
 from accelerate.utils import send_to_device
 from transformers import PreTrainedModel
 
+from pipeline.common.finite import LOGITS, check_finite
 from pipeline.llm.loading import Model, base_of
 from pipeline.llm.pack_size import scoring_pack_tokens
 from pipeline.llm.packing import Inputs, pack, pad, prefix_states, use_packs
@@ -35,6 +36,7 @@ def choose_packing(
         together = last_logits(model, pack(prompt.prefix, rows, 1))
         model.train(was_training)
         expected = torch.cat(alone)
+        check_finite(expected[:, prompt.class_tokens], LOGITS)
         difference = ((together - expected).abs().max() / expected.abs().max()).item()
         if not difference <= (1e-4 if model.dtype == torch.float32 else 0.05):  # also where NaN
             reason = f"its logits in a pack differ by {difference:.1e} from those of rows alone"
@@ -105,6 +107,8 @@ def score_comments(
             inputs = pack(prompt.prefix, batch, 1, states)
         else:
             inputs = pad(prompt.prefix, batch, 1, prompt.stop[0])
-        return last_logits(model, inputs)[:, prompt.class_tokens].cpu().numpy()
+        values = last_logits(model, inputs)[:, prompt.class_tokens].cpu().numpy()
+        check_finite(values, LOGITS)
+        return values
 
     return np.stack(compute_in_batches(batches, class_logits, "scores"))
