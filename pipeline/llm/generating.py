@@ -30,7 +30,7 @@ def generate_replies(
     once.
     """
     if packed:
-        base_of(model).set_attn_implementation("sdpa")  # generation pads, with a mask
+        base_of(model).get_decoder().set_attn_implementation("sdpa")  # generation pads, with a mask
     with inference(model):
         states = prefix_states(model, prompt.prefix) if packed else None
     pad = prompt.stop[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
@@ -66,7 +66,7 @@ def generate_replies(
                 replies[index], cut[index] = text, not whole
             bar.update(len(batch))
     if packed:
-        base_of(model).set_attn_implementation(ATTENTION)
+        base_of(model).get_decoder().set_attn_implementation(ATTENTION)
     return replies, cut
 
 
