@@ -67,7 +67,7 @@ def test_nf4_packs_train_and_score_as_padded_rows(tiny_qwen2):
     comments = random_rows()
     model.get_base_model().set_attn_implementation("sdpa")
     expected = score_comments(model, PROMPT, comments, 4096, packed=False)
-    assert choose_packing(model, PROMPT, comments, 600)
+    assert choose_packing(model, PROMPT, comments)
     scores = score_comments(model, PROMPT, comments, 700)
     assert np.abs(scores - expected).max() / np.abs(expected).max() < 0.05
 

@@ -82,7 +82,8 @@ def evaluate_llm(
     prompt = build_prompt(tokenizer, codebook)
     comments, shortened = encode_comments(tokenizer, prompt, rows["message"].tolist(), max_length)
     model = load_model(model_path, load_in_4bit, adapter_path)
-    packed = choose_packing(model, prompt, comments, max_length)
+    generates = decoding == "generate"
+    packed = choose_packing(model, prompt, comments, max_new_tokens if generates else 0)
     calibration: dict = {}
     wait_for_all()
     start = time.perf_counter()

@@ -32,7 +32,7 @@ def generate_replies(
     model can be `packed` the prefix is computed once.
     """
     if packed:
-        base_of(model).set_attn_implementation("sdpa")  # generation pads, with a mask
+        base_of(model).get_decoder().set_attn_implementation("sdpa")  # generation pads, with a mask
     with inference(model):
         states = prefix_states(model, prompt.prefix) if packed else None
     pad = prompt.stop[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
@@ -68,7 +68,7 @@ def generate_replies(
 
     answered = compute_in_batches(batches_of_rows(rows, size), replies_of, "replies")
     if packed:
-        base_of(model).set_attn_implementation(ATTENTION)
+        base_of(model).get_decoder().set_attn_implementation(ATTENTION)
     return [reply for reply, _ in answered], [was_cut for _, was_cut in answered]
 
 
