@@ -26,7 +26,7 @@ from pipeline.common.files import write_json
 from pipeline.common.finite import LOGITS, FiniteLogits, StopWhereNotFinite, check_finite
 from pipeline.evaluation.calibration import fit_temperature
 from pipeline.models import training
-from pipeline.models.training import TrainingOptions, trainer_arguments
+from pipeline.models.training import TrainingOptions, claim_output, trainer_arguments
 
 GIB = 2**30
 
@@ -346,6 +346,9 @@ def test_a_model_that_overflows_stops_its_evaluation(
     with pytest.raises(UserError, match="logits are not finite numbers in float16: give --dtype"):
         infer(overflowing, data, "--decoding", decoding)
     assert not Path("results/metrics.json").exists()
+    monkeypatch.setattr(machine, "_asked", [torch.float32])
+    infer(overflowing, data, "--decoding", decoding)
+    assert Path("results/metrics.json").exists()
 
 
 def test_a_model_that_overflows_stops_its_training_before_a_step(overflowing, data):
@@ -422,6 +425,16 @@ def test_a_training_on_another_gpu_pins_no_memory(monkeypatch, kind):
     monkeypatch.setattr(training, "device", lambda: Namespace(type=kind))
     arguments = trainer_arguments(OPTIONS)
     assert not arguments.dataloader_pin_memory and not arguments.use_cpu
+
+
+def test_a_training_that_overflowed_goes_on_in_another_precision():
+    Path("tuned/checkpoint-1").mkdir(parents=True)
+    Path("tuned/checkpoint-1/trainer_state.json").write_text("{}", encoding="utf-8")
+    record = {"settings": {"dtype": "auto"}, "base_fingerprint": "b", "codebook_sha256": "c"}
+    record |= {"data_sha256": "d", "processes": 1}
+    write_json(record, "tuned/training.json")
+    other = record | {"settings": {"dtype": "float32"}}
+    assert claim_output("tuned", other, resume=True) == str(Path("tuned/checkpoint-1"))
 
 
 def test_json_holds_null_where_a_number_is_not_finite():
