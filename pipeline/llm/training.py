@@ -246,7 +246,7 @@ def adapter_trainer(
     )
     after = len(prompt.suffix) + len(prompt.answers[0]) - 1
     comments = [row["input_ids"][:-after] for row in train_tokens]
-    packed = choose_packing(model, prompt, comments, max_length)
+    packed = choose_packing(model, prompt, comments)
     args = trainer_arguments(
         options,
         train_sampling_strategy="random" if packed else "group_by_length",
