@@ -9,7 +9,6 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from tqdm import tqdm
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -26,6 +25,7 @@ from pipeline.common.codebook import Codebook
 from pipeline.common.machine import compute_dtype, device
 from pipeline.models.by_length import batches_of_rows
 from pipeline.models.folder import check_model_folder
+from pipeline.models.in_batches import compute_in_batches
 
 
 def load_tokenizer(path: str, max_length: int) -> PreTrainedTokenizerBase:
@@ -105,22 +105,13 @@ def forward(
     (rows, tokens) to a tensor (rows, ...).
     """
     model.to(device(), compute_dtype()).eval()
-    results: list = [None] * len(rows)
-    with tqdm(total=len(rows), unit="row") as bar, torch.inference_mode():
-        for batch in batches_of_rows(rows, batch_size):
-            inputs = tokenizer.pad({"input_ids": [rows[i] for i in batch]}, return_tensors="pt")
-            inputs = inputs.to(device())
-            try:
-                values = read(model(**inputs), inputs["attention_mask"]).float().cpu().numpy()
-            except torch.OutOfMemoryError as error:
-                raise UserError(
-                    f"the GPU's memory is too small for {len(batch)} rows: give a smaller "
-                    "--batch-size"
-                ) from error
-            for index, value in zip(batch, values, strict=True):
-                results[index] = value
-            bar.update(len(batch))
-    return np.stack(results)
+
+    def values_of(members: list[int]) -> np.ndarray:
+        inputs = tokenizer.pad({"input_ids": [rows[i] for i in members]}, return_tensors="pt")
+        inputs = inputs.to(device())
+        return read(model(**inputs), inputs["attention_mask"]).float().cpu().numpy()
+
+    return np.stack(compute_in_batches(batches_of_rows(rows, batch_size), values_of))
 
 
 def softmax_of_logits(output, mask: torch.Tensor) -> torch.Tensor:

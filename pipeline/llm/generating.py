@@ -3,15 +3,14 @@
 import re
 
 import torch
-from tqdm import tqdm
 from transformers import DynamicCache, GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria
 
-from pipeline.common.cli import UserError
 from pipeline.llm.loading import Model, base_of
 from pipeline.llm.packing import ATTENTION, States, pad_left, prefix_states
 from pipeline.llm.prompt import Prompt
 from pipeline.llm.scoring import inference
 from pipeline.models.by_length import batches_of_rows
+from pipeline.models.in_batches import compute_in_batches
 
 
 def generate_replies(
@@ -38,36 +37,29 @@ def generate_replies(
         max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=prompt.stop, pad_token_id=pad
     )
     rows = [comment + prompt.suffix for comment in comments]
-    replies, cut = [""] * len(rows), [False] * len(rows)
     stop = torch.tensor(prompt.stop, device=model.device)
-    with tqdm(total=len(rows), unit="row", desc="replies") as bar:
-        for batch in batches_of_rows(rows, batch_size):
-            ids, mask = pad_left(prompt.prefix, [rows[index] for index in batch], pad, packed)
-            width = ids.shape[1]
-            answer_given = AnswerGiven(tokenizer, width)
-            with inference(model):
-                try:
-                    output = model.generate(
-                        input_ids=ids.to(model.device),
-                        attention_mask=mask.to(model.device),
-                        past_key_values=_cache_of(states, len(batch)),
-                        generation_config=config,
-                        stopping_criteria=[answer_given],
-                    )
-                except torch.OutOfMemoryError as error:
-                    raise UserError(
-                        f"the GPU's memory is too small for {len(batch)} rows of {width} tokens: "
-                        "give a smaller --batch-size"
-                    ) from error
-            tokens = output[:, width:]
-            ended = torch.isin(tokens, stop).any(1) | answer_given(output, None)
-            texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
-            for index, text, whole in zip(batch, texts, ended.tolist(), strict=True):
-                replies[index], cut[index] = text, not whole
-            bar.update(len(batch))
+
+    def replies_of(members: list[int]) -> list[tuple[str, bool]]:
+        ids, mask = pad_left(prompt.prefix, [rows[index] for index in members], pad, packed)
+        width = ids.shape[1]
+        answer_given = AnswerGiven(tokenizer, width)
+        with inference(model):
+            output = model.generate(
+                input_ids=ids.to(model.device),
+                attention_mask=mask.to(model.device),
+                past_key_values=_cache_of(states, len(members)),
+                generation_config=config,
+                stopping_criteria=[answer_given],
+            )
+        tokens = output[:, width:]
+        ended = torch.isin(tokens, stop).any(1) | answer_given(output, None)
+        texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        return list(zip(texts, (~ended).tolist(), strict=True))
+
+    answered = compute_in_batches(batches_of_rows(rows, batch_size), replies_of, "replies")
     if packed:
         base_of(model).set_attn_implementation(ATTENTION)
-    return replies, cut
+    return [reply for reply, _ in answered], [was_cut for _, was_cut in answered]
 
 
 class AnswerGiven(StoppingCriteria):

@@ -6,14 +6,13 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from accelerate.utils import send_to_device
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from pipeline.common.cli import UserError
 from pipeline.llm.loading import Model, base_of
 from pipeline.llm.packing import Inputs, pack, pad, prefix_states, use_packs
 from pipeline.llm.prompt import Prompt
 from pipeline.models.by_length import batches_of_tokens
+from pipeline.models.in_batches import compute_in_batches
 
 
 def choose_packing(
@@ -92,21 +91,14 @@ def score_comments(
     with inference(model):
         states = prefix_states(model, prompt.prefix) if packed else None
     prefix = 0 if packed else len(prompt.prefix)
-    logits = np.empty((len(rows), len(prompt.answers)), dtype=np.float32)
-    with tqdm(total=len(rows), unit="row", desc="scores") as bar:
-        for members in batches_of_tokens(rows, max_tokens_per_pack, prefix, padded=not packed):
-            batch = [rows[index] for index in members]
-            if packed:
-                inputs = pack(prompt.prefix, batch, 1, states)
-            else:
-                inputs = pad(prompt.prefix, batch, 1, prompt.stop[0])
-            try:
-                values = last_logits(model, inputs)[:, prompt.class_tokens]
-            except torch.OutOfMemoryError as error:
-                raise UserError(
-                    f"the GPU's memory is too small for {max_tokens_per_pack} tokens at once: "
-                    "give a smaller --max-tokens-per-pack"
-                ) from error
-            logits[members] = values.cpu().numpy()
-            bar.update(len(members))
-    return logits
+    batches = batches_of_tokens(rows, max_tokens_per_pack, prefix, padded=not packed)
+
+    def class_logits(members: list[int]) -> np.ndarray:
+        batch = [rows[index] for index in members]
+        if packed:
+            inputs = pack(prompt.prefix, batch, 1, states)
+        else:
+            inputs = pad(prompt.prefix, batch, 1, prompt.stop[0])
+        return last_logits(model, inputs)[:, prompt.class_tokens].cpu().numpy()
+
+    return np.stack(compute_in_batches(batches, class_logits, "scores"))
