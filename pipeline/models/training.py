@@ -4,27 +4,30 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TypeVar
 
 import pandas as pd
 import torch
+from accelerate import PartialState
 from transformers import ProgressCallback, Trainer, TrainingArguments
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import read_json, write_json
 from pipeline.common.lock import lock
-from pipeline.common.machine import compute_dtype, describe_device, versions
-from pipeline.common.processes import is_main_process
+from pipeline.common.machine import compute_dtype, describe_device, device, versions
+from pipeline.common.processes import is_main_process, num_processes
 from pipeline.common.rows import coded_by_people
 from pipeline.evaluation.plots import plot_loss
 from pipeline.models.epoch_lines import EpochLines
 from pipeline.models.folder import RECORD, fingerprint
+from pipeline.models.in_batches import gathered
 
 Options = TypeVar("Options")
+Value = TypeVar("Value")
 
 FREE_ON_RESUME = {
     "study",
@@ -89,6 +92,7 @@ def training_record(
             "train": int(coded_by_people(train).sum()),
             "validation": int(coded_by_people(validation).sum()),
         },
+        "processes": num_processes(),
         "device": describe_device(),
         "versions": versions(),
     }
@@ -98,17 +102,35 @@ def training_record(
 def output_claimed(output_dir: str, record: dict, resume: bool) -> Iterator[str | None]:
     """Keep other trainings from a folder; yield the checkpoint to go on from, or None for none.
 
-    The first process of several has the lock. On a disk that knows no locks nobody has.
+    The main process claims the folder for all. On a disk that knows no locks nobody has one.
     """
-    held = None
+    with ExitStack() as until_done:
+
+        def claim() -> str | None:
+            with suppress(OSError):
+                until_done.callback(lock(output_dir, "training").release)
+            return claim_output(output_dir, record, resume)
+
+        yield of_main_process(claim)
+
+
+def of_main_process(work: Callable[[], Value]) -> Value:
+    """Return in every process what `work` returns in the main one, which alone does it.
+
+    Raises in all of them the UserError that it raises.
+    """
+    if num_processes() > 1:
+        PartialState(cpu=device().type == "cpu")  # lets them meet as the Trainer would
+    outcome: Value | UserError | None = None
     if is_main_process():
-        with suppress(OSError):
-            held = lock(output_dir, "training")
-    try:
-        yield claim_output(output_dir, record, resume)
-    finally:
-        if held is not None:
-            held.release()
+        try:
+            outcome = work()
+        except UserError as error:
+            outcome = error
+    outcome = gathered(outcome)[0]
+    if isinstance(outcome, UserError):
+        raise outcome
+    return outcome
 
 
 def claim_output(output_dir: str, record: dict, resume: bool) -> str | None:
@@ -147,6 +169,8 @@ def claim_output(output_dir: str, record: dict, resume: bool) -> str | None:
         for name in ("base_fingerprint", "codebook_sha256", "data_sha256")
         if before[name] != record[name]
     ]
+    if (count := before.get("processes", 1)) != record["processes"]:
+        changed.append(f"it had {count} process{'es' * (count != 1)}")
     if changed:
         raise UserError(
             f"{earlier[-1]} belongs to another training ({', '.join(changed)}): "
@@ -171,7 +195,7 @@ def trainer_arguments(options: TrainingOptions, **more) -> TrainingArguments:
     dtype = compute_dtype()
     chosen = asdict(options)
     del chosen["early_stopping_patience"]  # a callback's
-    return TrainingArguments(
+    arguments = TrainingArguments(
         **chosen,
         eval_strategy="epoch",
         save_strategy="epoch",
@@ -186,6 +210,9 @@ def trainer_arguments(options: TrainingOptions, **more) -> TrainingArguments:
         report_to="none",
         **more,
     )
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # the Trainer would spread each batch of one process over all GPUs
+    return arguments
 
 
 def train_and_save(
@@ -223,7 +250,8 @@ def train_and_save(
         finish(Path(path), record)
 
     final = folder / "final_model"
-    if not trainer.is_world_process_zero():
+    trainer.end()  # the main process goes on alone
+    if not is_main_process():
         return
     save_final(final, record, save)
     plot_loss(state.log_history, title, folder / "loss_curve.png")
