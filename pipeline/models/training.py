@@ -186,7 +186,8 @@ def class_weights(labels: pd.Series, num_labels: int, balanced: bool) -> list[fl
         return [1.0] * num_labels
     counts = labels.value_counts()
     return [
-        len(labels) / (num_labels * counts[k]) if k in counts else 1.0 for k in range(num_labels)
+        float(len(labels) / (num_labels * counts[k])) if k in counts else 1.0
+        for k in range(num_labels)
     ]
 
 
@@ -205,6 +206,7 @@ def trainer_arguments(options: TrainingOptions, **more) -> TrainingArguments:
         fp16=dtype == torch.float16,
         restore_callback_states_from_checkpoint=True,
         disable_tqdm=False,
+        log_level_replica="error",  # "warning" by default, more than the main process says
         dataloader_pin_memory=torch.cuda.is_available(),
         average_tokens_across_devices=False,  # every process has the whole batch
         report_to="none",
