@@ -56,14 +56,18 @@ def bert_trainer(
     max_length: int,
     warmup_ratio: float,
     balanced: bool,
+    freeze_word_embeddings: bool,
 ) -> ClassifierTrainer:
     """Return what fine-tunes the encoder in `model_path` on the columns `message` and `class`.
 
-    `balanced` says that a class counts in inverse proportion to its rows. The weights of the epoch
-    with the highest validation weighted F1 are the model's at the end.
+    `balanced` says that a class counts in inverse proportion to its rows, `freeze_word_embeddings`
+    that the vectors of the vocabulary's words stay as they were. The weights of the epoch with the
+    highest validation weighted F1 are the model's at the end.
     """
     tokenizer = load_tokenizer(model_path, max_length)
     model = load_classifier(model_path, codebook, options.seed)
+    if freeze_word_embeddings:
+        model.get_input_embeddings().requires_grad_(False)
     return ClassifierTrainer(
         class_weights(train["class"], len(codebook.names), balanced),
         model=model,
