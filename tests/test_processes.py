@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from pipeline.models.training import (
     TrainingOptions,
     claim_output,
     options_of,
+    train_and_save,
     trainer_arguments,
 )
 
@@ -51,8 +53,9 @@ def train_in_own_folders(model, data):
     settings |= {"per_device_train_batch_size": 5}
     rows = [pd.read_csv(f"{data}/{name}.csv") for name in ("train", "validation")]
     options = options_of(TrainingOptions, settings)
-    sizes = {"max_length": 64, "warmup_ratio": 0.1, "balanced": True}
-    trainer = bert_trainer(model, read_codebook("prompt.txt"), *rows, options, **sizes)
+    more = {"max_length": 64, "warmup_ratio": 0.1, "balanced": True}
+    more |= {"freeze_word_embeddings": False}
+    trainer = bert_trainer(model, read_codebook("prompt.txt"), *rows, options, **more)
     trainer.train()
     name = f"best-{processes.process_index()}.safetensors"
     save_file(trainer.model.state_dict(), name)
@@ -208,6 +211,26 @@ def test_what_all_processes_refuse_is_said_once(both):
     assert both[2].returncode == 1
     refusal = "driver.py: adapter holds the final_model of an earlier training: "
     assert both[2].stderr.count(refusal) == 1, both[2].stderr
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("[pair.cc:553] Connection closed by peer [127.0.0.1]:2264.", UserError),
+        ("mat1 and mat2 shapes cannot be multiplied", RuntimeError),
+    ],
+)
+def test_a_training_whose_other_process_has_ended_says_so(message, shown):
+    def train(resume_from_checkpoint):
+        raise RuntimeError(message)
+
+    trainer = SimpleNamespace(
+        train=train, remove_callback=lambda kind: None, add_callback=lambda kind: None
+    )
+    with pytest.raises(shown) as ended:
+        train_and_save(trainer, None, {}, "a training")
+    expected = "another process of this run has ended: see what it says"
+    assert str(ended.value) == (expected if shown is UserError else message)
 
 
 def test_a_training_goes_on_with_as_many_processes_as_it_had(tmp_path):

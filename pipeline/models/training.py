@@ -24,7 +24,7 @@ from pipeline.common.rows import coded_by_people
 from pipeline.evaluation.plots import plot_loss
 from pipeline.models.epoch_lines import EpochLines
 from pipeline.models.folder import RECORD, fingerprint
-from pipeline.models.in_batches import gathered
+from pipeline.models.in_batches import OTHER_ENDED, gathered
 
 Options = TypeVar("Options")
 Value = TypeVar("Value")
@@ -238,6 +238,10 @@ def train_and_save(
             "the GPU's memory is too small: give a smaller --per-device-train-batch-size, or (in "
             "finetune.py) a smaller --max-tokens-per-pack or --gradient-checkpointing"
         ) from error
+    except RuntimeError as error:
+        if "by peer" not in str(error):  # gloo's "Connection closed by peer", "reset by peer"
+            raise
+        raise UserError(OTHER_ENDED) from error
     state, folder = trainer.state, Path(trainer.args.output_dir)
     best = next(
         entry
