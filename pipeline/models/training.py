@@ -24,7 +24,7 @@ from pipeline.common.rows import coded_by_people
 from pipeline.evaluation.plots import plot_loss
 from pipeline.models.epoch_lines import EpochLines
 from pipeline.models.folder import RECORD, fingerprint
-from pipeline.models.in_batches import OTHER_ENDED, gathered
+from pipeline.models.in_batches import LONGEST_WAIT, OTHER_ENDED, gathered
 
 Options = TypeVar("Options")
 Value = TypeVar("Value")
@@ -120,7 +120,8 @@ def of_main_process(work: Callable[[], Value]) -> Value:
     Raises in all of them the UserError that it raises.
     """
     if num_processes() > 1:
-        PartialState(cpu=device().type == "cpu")  # lets them meet as the Trainer would
+        # They meet as the Trainer would let them, but for the time that one may wait for another.
+        PartialState(cpu=device().type == "cpu", timeout=LONGEST_WAIT)
     outcome: Value | UserError | None = None
     if is_main_process():
         try:
