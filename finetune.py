@@ -27,6 +27,7 @@ MAX_LENGTH = 512  # tokens of codebook, comment and answer; only the comment is 
 MAX_TRAIN_SAMPLES = 0  # 0 = all rows
 # adapter
 LOAD_IN_4BIT = True  # NF4 with double quantization; off = LoRA on 16 bit (32 on a CPU)
+DTYPE = "auto"  # precision: the best of the device; or bfloat16, float16, float32
 LORA_R = 16  # rank
 LORA_ALPHA = 32  # scale of the update: alpha / r
 LORA_DROPOUT = 0.05  # share of the adapter's inputs

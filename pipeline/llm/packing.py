@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.nn.attention.bias import causal_lower_right
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import AttentionInterface, DynamicCache, PreTrainedModel
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 
 ATTENTION = "shared_prefix"  # the name of `attend` as a model's attn_implementation
@@ -24,8 +24,18 @@ GROUP_SPREAD = 1.5  # the longest row of a group to its shortest: padding inside
 GROUP_ROWS = 64  # of a group at most, which copies the prefix's keys and values for each row
 SHORT = 16  # tokens; shorter rows count as this long when groups are made
 
+UNKNOWN = {  # arguments of an attention function that `attend` does not know
+    "softcap": "it caps its attention's logits",
+    "s_aux": "its attention has sinks",
+    "position_bias": "its attention has a bias by position",
+}
+
 Inputs = dict[str, Any]  # keyword arguments of a model's forward
 States = list[tuple[torch.Tensor, torch.Tensor]]  # a prefix's keys and values, per layer
+
+
+class NotPackable(Exception):
+    """What a model's attention asks for, and packs do not have."""
 
 
 def pack(
@@ -81,8 +91,9 @@ def pack(
 
 def use_packs(model: PreTrainedModel) -> None:
     """Give a causal LM the attention of packs, and spare its last layer what no logit needs."""
-    model.set_attn_implementation(ATTENTION)
-    layers = getattr(model.get_decoder(), "layers", None)
+    decoder = model.get_decoder()
+    decoder.set_attn_implementation(ATTENTION)
+    layers = getattr(decoder, "layers", None)
     last = layers[-1] if layers else None
     if not hasattr(last, "mlp") or hasattr(last.mlp, "experts") or hasattr(last, "spares_tokens"):
         return
@@ -108,10 +119,20 @@ def use_packs(model: PreTrainedModel) -> None:
 
 
 def prefix_states(model: torch.nn.Module, prefix: Sequence[int]) -> States:
-    """Compute the keys and values of a prefix: (1, key heads, tokens, size) per layer."""
+    """Compute the keys and values of a prefix: (1, key heads, tokens, size) per layer.
+
+    A layer without some of its own (Gemma 4) has those of the last layer of its kind before it.
+    """
     ids = torch.tensor([[*prefix]], device=model.device)
-    cache = model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
-    return [(layer.keys, layer.values) for layer in cache.layers]
+    cache = DynamicCache()  # a model's own would forget what lies before a sliding window
+    model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    states = [(layer.keys, layer.values) for layer in cache.layers]
+    config = model.config.get_text_config()
+    kinds = getattr(config, "layer_types", None) or [""] * len(states)
+    for kind in kinds[len(states) :]:
+        last = max(n for n, earlier in enumerate(kinds[: len(cache.layers)]) if earlier == kind)
+        states.append(states[last])
+    return states
 
 
 def _groups(lengths: torch.Tensor) -> list[list[int]]:
@@ -175,9 +196,17 @@ def attend(
     """Attend in a pack; without one, causally. An attention function of transformers.
 
     `query` is (1, heads, tokens, size), `key` and `value` may have fewer heads. Returns
-    (1, tokens, heads, size) and no weights.
+    (1, tokens, heads, size) and no weights. A `sliding_window` is kept to.
+    Raises NotPackable where the model asks for what is not computed here.
     """
+    for argument, meaning in UNKNOWN.items():
+        if kwargs.get(argument) is not None:
+            raise NotPackable(meaning)
+    window = kwargs.get("sliding_window")
     if pack is None:
+        tokens = key.shape[2]
+        if attention_mask is None and window and window < tokens:
+            attention_mask = _lower_right(query.shape[2], tokens, query.device, window)
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
@@ -209,7 +238,9 @@ def attend(
     outputs = []
     if start:
         first = [batched(states[0], (1, start)) for states in (queries, keys, values)]
-        outputs.append(sdpa(*first, is_causal=True))
+        slides = window and window < start
+        mask = _lower_right(start, start, query.device, window) if slides else None
+        outputs.append(sdpa(*first, attn_mask=mask, is_causal=not slides))
         prefix = first[1:]
     else:
         prefix = pack["states"][module.layer_idx]
@@ -218,7 +249,7 @@ def attend(
             torch.cat([shared.expand(shape[0], -1, -1, -1), batched(states[n], shape)], 2)
             for shared, states in zip(prefix, (keys, values), strict=True)
         ]
-        mask = _lower_right(shape[1], attended[0].shape[2], query.device)
+        mask = _lower_right(shape[1], attended[0].shape[2], query.device, window)
         outputs.append(sdpa(batched(queries[n], shape), *attended, attn_mask=mask))
     output = _Move.apply(torch.cat(outputs), pack["place"], pack["spread"], padding)
     return output[None], None
@@ -231,14 +262,18 @@ def _takes_grouped_heads(query: torch.Tensor) -> bool:
     return query.dtype != torch.float32 and torch.cuda.get_device_capability()[0] >= 8
 
 
-def _lower_right(queries: int, keys: int, device: torch.device) -> torch.Tensor:
-    """Return the mask of queries that are the last of the keys, causal.
+def _lower_right(
+    queries: int, keys: int, device: torch.device, window: int | None = None
+) -> torch.Tensor:
+    """Return the mask of queries that are the last of the keys, causal, within a window if any.
 
     On a GPU FlashAttention computes it without a mask, in blocks, as FlexAttention would.
     """
-    if device.type == "cuda":
+    slides = window and window < keys
+    if device.type == "cuda" and not slides:
         return causal_lower_right(queries, keys)
-    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
+    seen = torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
+    return seen.triu(keys - queries - window + 1) if slides else seen
 
 
 class _Move(torch.autograd.Function):

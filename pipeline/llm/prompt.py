@@ -3,7 +3,7 @@
 Training, generation and scoring build their tokens here: a model is asked as it was trained.
 """
 
-import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,8 +13,10 @@ from transformers import PreTrainedTokenizerBase
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook, answer
+from pipeline.models.text_tokens import as_text
 
 COMMENT, ANSWER = "\u2983comment\u2984", "\u2983answer\u2984"
+THOUGHT = re.compile(r"<([\w:]*think[\w:]*)>\s*\Z")  # opened, and not closed
 PLAIN = f"{{codebook}}\n\nComment: {COMMENT}\nAnswer: {ANSWER}\n"
 
 
@@ -67,7 +69,7 @@ def build_prompt(tokenizer: PreTrainedTokenizerBase, codebook: Codebook) -> Prom
         if tokenizer.chat_template or tokenizer.bos_token_id is None
         else [tokenizer.bos_token_id]
     )
-    ending = encode(end)[:1] if tokenizer.chat_template else []
+    ending = encode(end.strip() or end)[:1] if tokenizer.chat_template else []
     ending = ending or [tokenizer.eos_token_id]
     return Prompt(
         prefix=bos + encode(prefix),
@@ -107,28 +109,46 @@ def _render(tokenizer: PreTrainedTokenizerBase, codebook: Codebook) -> str:
     merged = [{"role": "user", "content": f"{codebook.text}\n\n{COMMENT}"}]
     for turns in (system, merged):
         try:
-            # A model that reasons by default is asked for the bare answer.
             asked = tokenizer.apply_chat_template(
                 turns, tokenize=False, add_generation_prompt=True, enable_thinking=False
             )
             answered = tokenizer.apply_chat_template(
-                [*turns, {"role": "assistant", "content": ANSWER}], tokenize=False
+                [*turns, {"role": "assistant", "content": ANSWER}],
+                tokenize=False,
+                enable_thinking=False,
             )
         except jinja2.TemplateError:
             continue
         if asked.count(COMMENT) == 1 and answered.count(ANSWER) == 1 and codebook.text in asked:
-            return asked + ANSWER + answered.split(ANSWER)[1]
+            before, after = answered.split(ANSWER)
+            return _without_thought(tokenizer, asked, before) + ANSWER + after
     raise UserError(
         f"{tokenizer.name_or_path}: its chat template does not keep the codebook and the comment: "
         "use another model, or remove chat_template from its tokenizer"
     )
 
 
+def _without_thought(tokenizer: PreTrainedTokenizerBase, asked: str, answered: str) -> str:
+    """Return the prompt up to the answer, where a model that reasons by default is not to.
+
+    `asked` is what the template has a model reply to, `answered` what stands before an answer in a
+    finished chat. That is taken where it goes on from `asked`: it closes an empty thought, or opens
+    the channel of answers (gpt-oss). A thought that is open even so is closed here.
+    """
+    opened = THOUGHT.search(asked)
+    if opened:
+        print(
+            f"{tokenizer.name_or_path}: its chat template opens a thought in each reply, which is "
+            "closed, empty, so that the answer comes at once"
+        )
+    if answered.startswith(asked):
+        return answered
+    return f"{asked.rstrip()}\n\n</{opened[1]}>\n\n" if opened else asked
+
+
 def comment_tokenizer(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
     """Return the tokenizer without its added tokens: in a comment, `<|im_end|>` is just text."""
-    spec = json.loads(tokenizer.backend_tokenizer.to_str())
-    spec |= {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
-    return Tokenizer.from_str(json.dumps(spec))
+    return as_text(tokenizer)
 
 
 def encode_comments(

@@ -39,7 +39,8 @@ def check_model_folder(path: str, kind: str) -> Path:
     if not isinstance(config, dict) or "model_type" not in config:
         raise UserError(f"{folder / 'config.json'} names no model_type: clone {path} again")
     architecture = (config.get("architectures") or [f"{config['model_type']} {kind}"])[0]
-    causal = architecture.endswith(("CausalLM", "LMHeadModel", "causal LM"))
+    reads_images_too = architecture.endswith("ConditionalGeneration") and "text_config" in config
+    causal = reads_images_too or architecture.endswith(("CausalLM", "LMHeadModel", "causal LM"))
     if causal != (kind == "causal LM"):
         raise UserError(
             f"{path} holds a {architecture}, and this step needs a{'n' * causal} {kind} "

@@ -77,6 +77,11 @@ def halved(num_rows: int) -> str:
     )
 
 
+def wait_for_all() -> None:
+    """Wait until every process is here, as before a time is taken."""
+    gathered(None)
+
+
 def gathered(value: Value) -> list[Value]:
     """Return what each process gives, in the order of the processes; every process must call it.
 

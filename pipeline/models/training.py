@@ -17,6 +17,7 @@ from transformers import ProgressCallback, Trainer, TrainingArguments
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import read_json, write_json
+from pipeline.common.finite import StopWhereNotFinite
 from pipeline.common.lock import lock
 from pipeline.common.machine import compute_dtype, describe_device, device, versions
 from pipeline.common.processes import is_main_process, num_processes
@@ -33,6 +34,7 @@ FREE_ON_RESUME = {
     "study",
     "resume",
     "merge",
+    "dtype",
     "max_tokens_per_pack",
     "per_device_eval_batch_size",
     "save_total_limit",
@@ -202,13 +204,14 @@ def trainer_arguments(options: TrainingOptions, **more) -> TrainingArguments:
         eval_strategy="epoch",
         save_strategy="epoch",
         load_best_model_at_end=True,
-        use_cpu=not torch.cuda.is_available(),
+        use_cpu=device().type == "cpu",
         bf16=dtype == torch.bfloat16,
         fp16=dtype == torch.float16,
         restore_callback_states_from_checkpoint=True,
         disable_tqdm=False,
         log_level_replica="error",  # "warning" by default, more than the main process says
-        dataloader_pin_memory=torch.cuda.is_available(),
+        dataloader_pin_memory=device().type == "cuda",
+        logging_nan_inf_filter=False,  # see StopWhereNotFinite
         average_tokens_across_devices=False,  # every process has the whole batch
         report_to="none",
         **more,
@@ -232,6 +235,7 @@ def train_and_save(
     """
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(EpochLines)
+    trainer.add_callback(StopWhereNotFinite)
     try:
         result = trainer.train(resume_from_checkpoint=checkpoint)
     except torch.OutOfMemoryError as error:
