@@ -12,7 +12,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pipeline.common.processes import is_main_process, let_the_main_process_end
+from pipeline.common.processes import (
+    is_main_process,
+    let_the_main_process_end,
+    unsupported_launch,
+)
 
 
 class UserError(Exception):
@@ -137,6 +141,8 @@ def run(main: Callable[[], None]) -> None:
         sys.stdout = io.StringIO()
         warnings.simplefilter("ignore")
     try:
+        if reason := unsupported_launch():
+            raise UserError(reason)
         main()
     except UserError as error:
         let_the_main_process_end()

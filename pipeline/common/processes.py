@@ -3,6 +3,13 @@
 import os
 import time
 
+UNSUPPORTED = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism config",
+}
+MPI = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
 SECONDS_TO_END = 5  # in which the main process has said why all of them end
 
 
@@ -29,3 +36,21 @@ def let_the_main_process_end() -> None:
     """
     if not is_main_process():
         time.sleep(SECONDS_TO_END)
+
+
+def unsupported_launch() -> str | None:
+    """Return why this run cannot go on as it was started, with the cure, or None where it can.
+
+    `accelerate launch --cpu` sets a port for several processes and starts one.
+    """
+    cure = "start several processes by torchrun --nproc-per-node NUMBER SCRIPT"
+    for name, kind in UNSUPPORTED.items():
+        if os.environ.get(name, "").lower() in {"1", "true"}:
+            return f"{kind} is not supported, each process holds the whole model: {cure}"
+    if "WORLD_SIZE" in os.environ:
+        return None
+    if any(int(os.environ.get(name, "1")) > 1 for name in MPI):
+        return f"mpirun is not supported: {cure}"
+    if "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_PORT" in os.environ:
+        return f"accelerate launch has started one process only: {cure}"
+    return None

@@ -18,6 +18,7 @@ from pipeline.models.memory import unless_out_of_memory
 
 Value = TypeVar("Value")
 
+OTHER_ENDED = "another process of this run has ended: see what it says"
 LONGEST_WAIT = timedelta(days=7)  # of a process that has done its share for the others
 
 
@@ -94,5 +95,5 @@ def gathered(value: Value) -> list[Value]:
     try:
         distributed.all_gather_object(values, value)
     except RuntimeError as error:
-        raise UserError("another process of this run has ended: see what it says") from error
+        raise UserError(OTHER_ENDED) from error
     return values
