@@ -206,7 +206,7 @@ def attend(
     if pack is None:
         tokens = key.shape[2]
         if attention_mask is None and window and window < tokens:
-            attention_mask = _lower_right(query.shape[2], tokens, query.device, window)
+            attention_mask = _lower_right(query.shape[2], tokens, query.device, window)[None, None]
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
