@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,20 @@ import pytest
 import torch
 from architectures import FAMILIES, build
 from conftest import write_splits
+from encoder_families import ENCODERS, build_encoder
 from peft.tuners.lora import LoraLayer
 from safetensors import safe_open
 from torch.nn.functional import cross_entropy
 from transformers import TrainingArguments
 
+import bert_eval
+import bert_tune
+import bert_tune_eval
 import finetune
 import local_inference
 import posttune_eval
+from pipeline.bert import encoder
+from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
 from pipeline.llm.answers import answer_loss
 from pipeline.llm.generating import generate_replies
@@ -45,12 +52,10 @@ def family_folder(tmp_path_factory, tiny_codebook):
     place = tmp_path_factory.mktemp("families")
     text = read_codebook(tiny_codebook).text
     texts = [text] * 20 + [comment for comment, _ in generate_comments(300, seed=1)]
-    built = {}
 
+    @cache
     def folder(name):
-        if name not in built:
-            built[name] = build(FAMILIES[name], place / name.replace(" ", "-"), texts)
-        return built[name]
+        return build(FAMILIES[name], place / name.replace(" ", "-"), texts)
 
     return folder
 
@@ -243,3 +248,78 @@ def test_only_the_text_part_of_a_model_with_images_is_adapted(name, family_folde
     linear = {module for module in layers.modules() if isinstance(module, LoraLayer)}
     assert len(adapted) == len(linear) >= 7 * 2
     assert adapted == {key for key, module in model.named_modules() if module in linear}
+
+
+@pytest.fixture(scope="session")
+def encoder_folder(tmp_path_factory):
+    """Return a function that builds an encoder once, and returns its folder."""
+    place = tmp_path_factory.mktemp("encoders")
+    texts = [comment for comment, _ in generate_comments(300, seed=1)]
+
+    @cache
+    def folder(name):
+        return build_encoder(name, place / name, texts)
+
+    return folder
+
+
+@pytest.fixture(scope="module")
+def encoder_data(tmp_path_factory):
+    return write_splits(tmp_path_factory.mktemp("data"), 4, train=24, validation=8, test=8)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_an_encoder_is_probed_tuned_saved_and_evaluated(name, encoder_folder, encoder_data):
+    model, test = encoder_folder(name), f"{encoder_data}/test.csv"
+    train, validation = (f"{encoder_data}/{split}.csv" for split in ("train", "validation"))
+    base = ["--model-path", model, "--max-length", "64", "--train-file", train]
+    evaluated = ["--test-file", test, "--max-length", "64"]
+    bert_eval.main([*base, "--test-file", test, "--output-dir", "before"])
+    options = ["--num-train-epochs", "1", "--learning-rate", "1e-3", "--output-dir", "tuned"]
+    bert_tune.main([*base, "--validation-file", validation, *options])
+    for size in ("1", "8"):  # rows alone, and padded to the longest
+        batches = ["--batch-size", size, "--output-dir", f"after{size}"]
+        bert_tune_eval.main(["--tuned-path", "tuned/final_model", *evaluated, *batches])
+    metrics = [json.loads(Path(run, "metrics.json").read_bytes()) for run in ("before", "after8")]
+    assert [record["valid"] for record in metrics] == [8, 8]
+    alone, together = (pd.read_csv(f"after{n}/predictions.csv").filter(like="p_") for n in "18")
+    assert alone.to_numpy() == pytest.approx(together.to_numpy(), abs=1e-5)
+    assert alone.to_numpy().std(axis=0).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_an_encoder_takes_as_many_tokens_as_it_has_positions_and_no_control_tokens(
+    name, encoder_folder
+):
+    folder = encoder_folder(name)
+    with pytest.raises(UserError, match="--max-length 129: .* takes 3 to 128 tokens"):
+        encoder.load_tokenizer(folder, 129)
+    tokenizer = encoder.load_tokenizer(folder, 128)
+    controls = "".join(tokenizer.all_special_tokens)
+    rows, shortened = encoder.encode(tokenizer, [f"评论{controls}", "男女平等" * 100], 128)
+    assert (len(rows[1]), shortened) == (128, 1)
+    specials = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    assert [token for token in rows[0] if token in specials] == [rows[0][0], rows[0][-1]]
+    model = encoder.load_encoder(folder).eval()
+    features = encoder.forward(model, tokenizer, rows, 2, encoder.mean_of_tokens)
+    assert np.isfinite(features).all()
+
+
+def test_a_roberta_classifier_computes_the_first_token_alone_in_its_last_layer(
+    encoder_folder, codebook
+):
+    folder = encoder_folder("XLM-R")
+    tokenizer = encoder.load_tokenizer(folder, 64)
+    rows, _ = encoder.encode(tokenizer, ["男女平等", "一条普通的评论，说了几句话"], 64)
+    spared = encoder.load_classifier(folder, codebook, seed=1).eval()
+    inputs = tokenizer.pad({"input_ids": rows}, return_tensors="pt")
+    widths = []
+    spared.roberta.encoder.layer[-1].output.register_forward_hook(
+        lambda module, arguments, output: widths.append(output.shape[1])
+    )
+    with torch.no_grad():
+        logits = spared(**inputs).logits
+        spared.roberta.encoder.layer[-1].attention.output._forward_pre_hooks.clear()
+        whole = spared(**inputs).logits
+    assert widths == [1, inputs["input_ids"].shape[1]]
+    assert relative(logits, whole) < 1e-5
