@@ -33,6 +33,7 @@ TEST_FILE = "./pre_process/evaluation/test.csv"  # custom_id, message, class
 PROMPT_FILE = "./prompt.txt"  # the codebook of the training
 OUTPUT_DIR = "./results/{model}-{run}"  # run: compare, or compare-NAME for rows of NAME.csv
 UNTRAINED_HEAD = False  # "before" is a random head instead of a linear probe
+DTYPE = "auto"  # precision: the best of the device; or bfloat16, float16, float32
 BATCH_SIZE = 64  # rows
 MAX_LENGTH = 128  # tokens, as in training
 MAX_TRAIN_SAMPLES = 0  # 0 = all rows
@@ -51,6 +52,10 @@ def main(argv: list[str] | None = None) -> None:
     rows = with_class(rows, settings.test_file)
     shared = {name: getattr(settings, name) for name in SHARED} | {"settings": vars(settings)}
     planned = planned_run(settings, codebook)
+
+    from pipeline.common.machine import start_run
+
+    start_run(settings.dtype)
     after = predict_after(codebook, rows, planned, tuned_path=settings.tuned_path, **shared)
     before = predict_before(
         codebook,

@@ -111,8 +111,12 @@ def refuse_few_messages(
         )
 
 
-def check_folder(folder: Path) -> None:
-    """Stop where an audit cannot be written, or would overwrite what people filled in."""
+def check_folder(path: str) -> Path:
+    """Return an audit's folder.
+
+    Stops where it cannot be written, or where it holds what people filled in.
+    """
+    folder = Path(path)
     sheet = folder / SHEET_FILE
     if sheet.is_file() and is_filled_in(sheet, "corrected"):
         raise UserError(
@@ -120,6 +124,7 @@ def check_folder(folder: Path) -> None:
             "and give another --audit-dir"
         )
     check_outputs([sheet, folder / RECORD_FILE])
+    return folder
 
 
 def audit_table(found: Suspects, codebook: Codebook) -> pd.DataFrame:

@@ -15,7 +15,6 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     BertForSequenceClassification,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -26,10 +25,12 @@ from transformers import (
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
+from pipeline.common.finite import check_finite
 from pipeline.common.machine import compute_dtype, device
 from pipeline.models.by_length import batches_of_rows
 from pipeline.models.folder import check_model_folder
 from pipeline.models.text_tokens import as_text
+from pipeline.models.tokenizer import load_fast_tokenizer
 
 READ_FIRST_TOKEN = (  # classifiers of BERT's layers
     BertForSequenceClassification,
@@ -41,12 +42,7 @@ READ_FIRST_TOKEN = (  # classifiers of BERT's layers
 def load_tokenizer(path: str, max_length: int) -> PreTrainedTokenizerBase:
     """Load an encoder's tokenizer; refuse a `max_length` beyond the encoder's positions."""
     folder = check_model_folder(path, "encoder")
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    if not tokenizer.is_fast:
-        raise UserError(
-            f"{path}: {type(tokenizer).__name__} is no tokenizer of the library "
-            "tokenizers: use an encoder with a tokenizer.json"
-        )
+    tokenizer = load_fast_tokenizer(folder)
     limit = min(_positions(folder, max_length), tokenizer.model_max_length)
     if not 3 <= max_length <= limit:
         raise UserError(f"--max-length {max_length}: {path} takes 3 to {limit} tokens")
@@ -143,6 +139,7 @@ def forward(
                     f"the GPU's memory is too small for {len(batch)} rows: give a smaller "
                     "--batch-size"
                 ) from error
+            check_finite(values, "the encoder's numbers")
             for index, value in zip(batch, values, strict=True):
                 results[index] = value
             bar.update(len(batch))

@@ -8,6 +8,7 @@ from transformers import DataCollatorWithPadding, EarlyStoppingCallback
 
 from pipeline.bert.encoder import encode, load_classifier, load_tokenizer
 from pipeline.common.codebook import Codebook
+from pipeline.common.finite import LOGITS, check_finite
 from pipeline.models.shared_batches import SharedBatchTrainer, of_all_rows, own_rows, summed
 from pipeline.models.training import TrainingOptions, class_weights, trainer_arguments
 
@@ -112,6 +113,7 @@ def weighted_cross_entropy(weights: list[float]):
 
 def accuracy_and_f1(prediction) -> dict[str, float]:
     """Return what the Trainer reports of the validation rows each epoch."""
+    check_finite(prediction.predictions, LOGITS)
     predicted = prediction.predictions.argmax(-1)
     return {
         "accuracy": accuracy_score(prediction.label_ids, predicted),

@@ -8,6 +8,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from torch.nn.functional import cross_entropy
 from transformers import EvalPrediction
 
+from pipeline.common.finite import LOGITS, check_finite
 from pipeline.evaluation.calibration import expected_calibration_error, fit_temperature
 from pipeline.llm.prompt import Prompt
 
@@ -43,6 +44,7 @@ def score_metrics(prediction: EvalPrediction) -> dict[str, float]:
     `ece_with_temperature` with it.
     """
     logits, labels = prediction.predictions, prediction.label_ids
+    check_finite(logits, LOGITS)
     predicted = logits.argmax(1)
     temperature = fit_temperature(logits, labels)
     ece, scaled_ece = (

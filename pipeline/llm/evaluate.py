@@ -24,6 +24,7 @@ from pipeline.models.folder import (
     check_adapter,
     check_codebook,
     check_model_folder,
+    check_prompt,
     is_tuned,
     temperature_of,
 )
@@ -39,6 +40,7 @@ def evaluate_llm(
     prompt_file: str,
     output_dir: str,
     load_in_4bit: bool,
+    dtype: str,
     decoding: str,
     batch_size: int,
     max_tokens_per_pack: int,
@@ -75,12 +77,15 @@ def evaluate_llm(
     )
     check_results(planned, rows)
 
+    from pipeline.common.machine import start_run
     from pipeline.llm.generating import generate_replies
     from pipeline.llm.loading import load_model, load_tokenizer
     from pipeline.llm.scoring import choose_packing, score_comments
 
+    start_run(dtype)
     tokenizer = load_tokenizer(model_path)
     prompt = build_prompt(tokenizer, codebook)
+    check_prompt(adapter_path or model_path, prompt.sha256)
     comments, shortened = encode_comments(tokenizer, prompt, rows["message"].tolist(), max_length)
     model = load_model(model_path, load_in_4bit, adapter_path)
     generates = decoding == "generate"
@@ -115,6 +120,7 @@ def evaluate_llm(
         test_file=test_file,
         settings=settings,
     )
+    run |= {"prompt_sha256": prompt.sha256}
     return save_results(planned.folder, rows, predictions, codebook, run | calibration, seed)
 
 

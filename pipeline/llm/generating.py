@@ -7,6 +7,7 @@ from tqdm import tqdm
 from transformers import DynamicCache, GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria
 
 from pipeline.common.cli import UserError
+from pipeline.common.finite import FiniteLogits
 from pipeline.llm.loading import Model, base_of
 from pipeline.llm.packing import ATTENTION, States, pad_left, prefix_states
 from pipeline.llm.prompt import Prompt
@@ -44,7 +45,7 @@ def generate_replies(
         for batch in batches_of_rows(rows, batch_size):
             ids, mask = pad_left(prompt.prefix, [rows[index] for index in batch], pad, packed)
             width = ids.shape[1]
-            answer_given = AnswerGiven(tokenizer, width)
+            answer_given, finite = AnswerGiven(tokenizer, width), FiniteLogits()
             with inference(model):
                 try:
                     output = model.generate(
@@ -53,12 +54,14 @@ def generate_replies(
                         past_key_values=_cache_of(states, len(batch)),
                         generation_config=config,
                         stopping_criteria=[answer_given],
+                        logits_processor=[finite],
                     )
                 except torch.OutOfMemoryError as error:
                     raise UserError(
                         f"the GPU's memory is too small for {len(batch)} rows of {width} tokens: "
                         "give a smaller --batch-size"
                     ) from error
+            finite.check()
             tokens = output[:, width:]
             ended = torch.isin(tokens, stop).any(1) | answer_given(output, None)
             texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from pipeline.common.cli import UserError
+from pipeline.common.finite import LOGITS, check_finite
 from pipeline.llm.loading import Model, base_of
 from pipeline.llm.packing import Inputs, NotPackable, pack, pad, prefix_states, use_packs
 from pipeline.llm.prompt import Prompt
@@ -63,6 +64,7 @@ def _difference_of_packs(model: Model, prompt: Prompt, rows: list[list[int]]) ->
     to the largest logit.
     """
     expected = torch.cat([last_logits(model, pad(prompt.prefix, [row], 1, 0)) for row in rows])
+    check_finite(expected[:, prompt.class_tokens], LOGITS)
     use_packs(base_of(model))
     with inference(model):
         states = prefix_states(model, prompt.prefix)
@@ -130,5 +132,6 @@ def score_comments(
                     "give a smaller --max-tokens-per-pack"
                 ) from error
             logits[members] = values.cpu().numpy()
+            check_finite(logits[members], LOGITS)
             bar.update(len(members))
     return logits

@@ -16,8 +16,9 @@ from transformers import ProgressCallback, Trainer, TrainingArguments
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import read_json, write_json
+from pipeline.common.finite import StopWhereNotFinite
 from pipeline.common.lock import lock
-from pipeline.common.machine import compute_dtype, describe_device, versions
+from pipeline.common.machine import compute_dtype, describe_device, device, versions
 from pipeline.common.processes import is_main_process
 from pipeline.common.rows import coded_by_people
 from pipeline.evaluation.plots import plot_loss
@@ -30,6 +31,7 @@ FREE_ON_RESUME = {
     "study",
     "resume",
     "merge",
+    "dtype",
     "max_tokens_per_pack",
     "per_device_eval_batch_size",
     "save_total_limit",
@@ -144,8 +146,8 @@ def claim_output(output_dir: str, record: dict, resume: bool) -> str | None:
     ]
     changed += [
         name
-        for name in ("base_fingerprint", "codebook_sha256", "data_sha256")
-        if before[name] != record[name]
+        for name in ("base_fingerprint", "codebook_sha256", "data_sha256", "prompt_sha256")
+        if name in before and before[name] != record[name]  # an older record lacks some
     ]
     if changed:
         raise UserError(
@@ -171,21 +173,25 @@ def trainer_arguments(options: TrainingOptions, **more) -> TrainingArguments:
     dtype = compute_dtype()
     chosen = asdict(options)
     del chosen["early_stopping_patience"]  # a callback's
-    return TrainingArguments(
+    arguments = TrainingArguments(
         **chosen,
         eval_strategy="epoch",
         save_strategy="epoch",
         load_best_model_at_end=True,
-        use_cpu=not torch.cuda.is_available(),
+        use_cpu=device().type == "cpu",
         bf16=dtype == torch.bfloat16,
         fp16=dtype == torch.float16,
         restore_callback_states_from_checkpoint=True,
         disable_tqdm=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
+        dataloader_pin_memory=device().type == "cuda",
+        logging_nan_inf_filter=False,  # see StopWhereNotFinite
         average_tokens_across_devices=False,  # every process has the whole batch
         report_to="none",
         **more,
     )
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # the Trainer would spread each batch of one process over all GPUs
+    return arguments
 
 
 def train_and_save(
@@ -202,6 +208,7 @@ def train_and_save(
     """
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(EpochLines)
+    trainer.add_callback(StopWhereNotFinite)
     try:
         result = trainer.train(resume_from_checkpoint=checkpoint)
     except torch.OutOfMemoryError as error:
