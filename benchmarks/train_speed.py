@@ -23,7 +23,7 @@ from benchmarks.common import PAD, ROWS_PER_STEP, Rows
 from pipeline.common.cli import parse_settings, run
 from pipeline.llm.answers import answer_loss
 from pipeline.llm.dropout import quicken_dropout
-from pipeline.llm.training import PackCollator, PackTrainer, training_rows
+from pipeline.llm.training import PackTrainer, training_rows
 
 # ---------------------------------------------------------------------------------------------
 SHAPE = "small"  # micro, tiny, small, Qwen2.5-0.5B or Qwen2.5-3B
@@ -327,7 +327,7 @@ def ours(
         model=model,
         args=arguments(TrainingArguments, precision, ROWS_PER_STEP),
         train_dataset=training_rows(rows.prompt, rows.comments, rows.labels),
-        data_collator=PackCollator(rows.prompt, True, max_tokens),
+        max_tokens=max_tokens,
         compute_loss_func=answer_loss(rows.prompt, [1.0] * len(rows.prompt.answers)),
     )
 

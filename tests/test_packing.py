@@ -31,7 +31,7 @@ from pipeline.llm.lora import PROJECTIONS
 from pipeline.llm.packing import pack, pad, use_packs
 from pipeline.llm.prompt import Prompt, build_prompt, encode_comments
 from pipeline.llm.scoring import choose_packing, score_comments
-from pipeline.llm.training import PackCollator, PackTrainer, training_rows
+from pipeline.llm.training import PackTrainer, collate, training_rows
 from pipeline.models.by_length import batches_of_tokens
 
 VOCABULARY = 500
@@ -139,14 +139,18 @@ def trainer_gradients(model, rows, max_tokens, tmp_path, weights=(1, 1, 1, 1), p
         prompt=PROMPT,
         model=model,
         args=TrainingArguments(str(tmp_path), remove_unused_columns=False, report_to="none"),
+        max_tokens=max_tokens,
+        packed=packed,
         compute_loss_func=answer_loss(PROMPT, list(weights)),
     )
-    collate = PackCollator(PROMPT, packed, max_tokens)
     batches = [collate(rows[:5]), collate(rows[5:])]
     count = trainer._get_num_items_in_batch(batches, trainer.args.device)
     model.zero_grad()
     loss = sum(trainer.training_step(model, batch, count) for batch in batches)
-    return {n: w.grad for n, w in model.named_parameters() if w.grad is not None}, loss, batches
+    packs = sum(
+        len(trainer.packs_of(batch, list(range(len(batch["labels"]))))) for batch in batches
+    )
+    return {n: w.grad for n, w in model.named_parameters() if w.grad is not None}, loss, packs
 
 
 @pytest.mark.parametrize(("max_tokens", "packs"), [(60, 9), (552, 3), (5000, 2)])
@@ -164,8 +168,8 @@ def test_a_training_step_on_packs_is_the_step_on_separate_rows(
         loss = loss + weights[row["labels"]] * single / len(rows)
     expected = gradients(model, loss)
     use_packs(model.get_base_model())
-    actual, packed_loss, batches = trainer_gradients(model, rows, max_tokens, tmp_path, weights)
-    assert sum(len(batch["packs"]) for batch in batches) == packs
+    actual, packed_loss, made = trainer_gradients(model, rows, max_tokens, tmp_path, weights)
+    assert made == packs
     assert relative(packed_loss, loss) < 1e-5
     assert max(relative(actual[name], expected[name]) for name in expected) < 1e-5
 

@@ -1,17 +1,18 @@
 """Training of an adapter on packs: its Trainer, with rows and collator."""
 
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
 import torch
+from tqdm import tqdm
 from transformers import (
     EarlyStoppingCallback,
     PreTrainedTokenizerBase,
-    Trainer,
     set_seed,
 )
 
+from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.llm.answers import answer_loss, class_logits, score_metrics
 from pipeline.llm.loading import load_model, load_tokenizer
@@ -20,6 +21,7 @@ from pipeline.llm.packing import Inputs, States, pack, pad, prefix_states
 from pipeline.llm.prompt import Prompt, build_prompt, encode_comments
 from pipeline.llm.scoring import choose_packing
 from pipeline.models.by_length import batches_of_tokens
+from pipeline.models.shared_batches import SharedBatchTrainer, of_all_rows, own_rows, summed
 from pipeline.models.training import TrainingOptions, class_weights, trainer_arguments
 
 
@@ -40,77 +42,164 @@ def training_rows(prompt: Prompt, comments: list[list[int]], labels: list[int]) 
     ]
 
 
-@dataclass
-class PackCollator:
-    """Turns rows of `training_rows` into packs of at most `max_tokens`, or padded batches.
+Pack = tuple[list[int], Inputs]  # which rows, and the model's arguments with their `labels`
 
-    `labels` are the rows' classes: all of them, for the Trainer to count, and each pack's. Where
-    there are several packs and they `share_prefix`, `PackTrainer` has yet to give its states.
+
+@dataclass(frozen=True)
+class TokenRows:
+    """The tokens of a batch's rows, which go through the Trainer as they are."""
+
+    ids: list[list[int]]
+
+
+def collate(rows: list[dict]) -> dict:
+    """Return a batch of `training_rows`: their classes, for the Trainer to count, and tokens."""
+    return {
+        "labels": torch.tensor([row["labels"] for row in rows]),
+        "rows": TokenRows([row["input_ids"] for row in rows]),
+    }
+
+
+class PackTrainer(SharedBatchTrainer):
+    """A Trainer that computes a batch in packs of at most `max_tokens`, or `padded` batches.
+
+    Several packs share one pass of the prefix, where they may (`share_prefix`): its gradient is
+    what has come back to its keys and values from all of them. Where a pack does not fit into the
+    GPU's memory, packs get half as many tokens, at least `least_tokens`, and the batch is computed
+    again. Predictions are class logits (rows, classes), those that scoring compares.
     """
 
-    prompt: Prompt
-    packed: bool
-    max_tokens: int
-    share_prefix: bool = True
-
-    def __call__(self, rows: list[dict]) -> dict:
-        ids = [row["input_ids"] for row in rows]
-        labels = torch.tensor([row["labels"] for row in rows])
-        prefix = len(self.prompt.prefix)
-        parts = list(batches_of_tokens(ids, self.max_tokens, prefix, padded=not self.packed))
-        alone = len(parts) == 1 or not self.share_prefix
-        packs = [
-            {"labels": labels[members], **self.inputs([ids[index] for index in members], alone)}
-            for members in parts
-        ]
-        return {"labels": labels, "packs": packs}
-
-    def inputs(self, ids: list[list[int]], alone: bool) -> Inputs:
-        """Return the model's arguments; the logits kept are those of the answers' tokens."""
-        num_kept = len(self.prompt.answers[0])
-        if self.packed:
-            return pack(self.prompt.prefix, ids, num_kept, states=None if alone else [])
-        return pad(self.prompt.prefix, ids, num_kept, self.prompt.stop[0])
-
-
-class PackTrainer(Trainer):
-    """A Trainer whose batches are lists of packs: a pass through the model each.
-
-    Several packs share one pass of the prefix: its gradient is what has come back to its keys and
-    values from all of them. Predictions are class logits (rows, classes), those that scoring
-    compares.
-    """
-
-    def __init__(self, prompt: Prompt, **kwargs):
-        super().__init__(**kwargs)
-        self.prompt = prompt
+    def __init__(
+        self,
+        prompt: Prompt,
+        max_tokens: int,
+        *,
+        least_tokens: int = 1,
+        packed: bool = True,
+        share_prefix: bool = True,
+        **kwargs,
+    ):
+        super().__init__(data_collator=collate, **kwargs)
+        self.prompt, self.packed, self.share_prefix = prompt, packed, share_prefix
+        self.max_tokens, self.least_tokens = max_tokens, least_tokens
         self._loss_shifts_labels = False  # a label is a row's class: all of them are counted
 
     def training_step(self, model, inputs, num_items_in_batch=None):
-        step, packs = super().training_step, inputs["packs"]
-        if packs[0].get("pack", {}).get("states") is None:
-            return sum(step(model, pack, num_items_in_batch) for pack in packs)
-        model.train()
-        states = prefix_states(model, self.prompt.prefix)
+        own = own_rows([len(ids) for ids in inputs["rows"].ids])
+        loss = self.in_packs_that_fit(
+            lambda: self._backward(self.packs_of(inputs, own), num_items_in_batch),
+            restore=gradients_kept(self.model),
+        )
+        self.sum_gradients()
+        return summed(loss)
+
+    def _backward(self, packs: list[Pack], num_items_in_batch) -> torch.Tensor:
+        """Add the gradients of packs; return the sum of their losses."""
+        step, loss = super().training_step, torch.zeros((), device=self.args.device)
+        if not shares_states(packs):
+            return sum((step(self.model, part, num_items_in_batch) for _, part in packs), loss)
+        self.model.train()
+        states = prefix_states(self.model, self.prompt.prefix)
         received = [tuple(part.detach().requires_grad_() for part in layer) for layer in states]
-        loss = sum(step(model, _with_states(received, pack), num_items_in_batch) for pack in packs)
+        for _, part in packs:
+            loss += step(self.model, with_states(received, part), num_items_in_batch)
         gradients = [part.grad for layer in received for part in layer]
         torch.autograd.backward([part for layer in states for part in layer], gradients)
         return loss
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-        step, packs = super().prediction_step, inputs["packs"]
-        if packs[0].get("pack", {}).get("states") is not None:
+        labels = inputs["labels"].to(self.args.device)
+        own = own_rows([len(ids) for ids in inputs["rows"].ids])
+        loss, logits = self.in_packs_that_fit(
+            lambda: self._predict(self.packs_of(inputs, own), ignore_keys)
+        )
+        return summed(loss) / len(labels), of_all_rows(own, logits, len(labels)), labels
+
+    def _predict(self, packs: list[Pack], ignore_keys) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the sum of the rows' losses, and their class logits in the order of the rows."""
+        if shares_states(packs):
             with torch.no_grad():
-                states = prefix_states(model, self.prompt.prefix)
-            packs = [_with_states(states, pack) for pack in packs]
-        parts = [step(model, pack, False, ignore_keys) for pack in packs]
-        loss = sum(loss * len(labels) for loss, _, labels in parts) / len(inputs["labels"])
-        logits = [class_logits(self.prompt, logits, len(labels)) for _, logits, labels in parts]
-        return loss, torch.cat(logits), torch.cat([labels for _, _, labels in parts])
+                states = prefix_states(self.model, self.prompt.prefix)
+            packs = [(members, with_states(states, part)) for members, part in packs]
+        shape = sum(len(members) for members, _ in packs), len(self.prompt.answers)
+        loss = torch.zeros((), device=self.args.device)
+        logits = torch.zeros(shape, device=self.args.device)
+        for members, part in packs:
+            mean, values, _ = super().prediction_step(self.model, part, False, ignore_keys)
+            loss += mean * len(members)
+            logits[members] = class_logits(self.prompt, values, len(members))
+        return loss, logits
+
+    def packs_of(self, inputs: dict, own: list[int]) -> list[Pack]:
+        """Return the `own` rows of a batch in packs, or in padded batches.
+
+        Where several packs share the prefix, its states are yet to be given.
+        """
+        ids, labels = [inputs["rows"].ids[row] for row in own], inputs["labels"][own]
+        prefix = self.prompt.prefix
+        parts = list(batches_of_tokens(ids, self.max_tokens, len(prefix), padded=not self.packed))
+        states: States | None = [] if self.share_prefix and len(parts) > 1 else None
+        num_kept, packs = len(self.prompt.answers[0]), []
+        for members in parts:
+            rows = [ids[row] for row in members]
+            if self.packed:
+                arguments = pack(prefix, rows, num_kept, states)
+            else:
+                arguments = pad(prefix, rows, num_kept, self.prompt.stop[0])
+            packs.append((members, {"labels": labels[members], **arguments}))
+        return packs
+
+    def in_packs_that_fit(self, compute: Callable, restore: Callable = lambda: None):
+        """Return `compute()`, taken again in smaller packs as often as the memory is too small.
+
+        `restore` undoes what an attempt that failed has left behind.
+        """
+        while (result := _unless_out_of_memory(compute)) is None:
+            restore()
+            if self.max_tokens <= self.least_tokens:
+                raise UserError(
+                    f"the GPU's memory is too small for a row of {self.least_tokens} tokens: give "
+                    "--gradient-checkpointing, a smaller --max-length or a smaller model"
+                )
+            self.max_tokens = max(self.max_tokens // 2, self.least_tokens)
+            tqdm.write(
+                f"the GPU's memory is too small: packs of at most {self.max_tokens:,} tokens from "
+                "now on, and the step is taken again"
+            )
+        return result
 
 
-def _with_states(states: States, inputs: Inputs) -> Inputs:
+def _unless_out_of_memory(compute: Callable):
+    """Return `compute()`, or None where the GPU's memory is too small for it."""
+    try:
+        return compute()
+    except torch.OutOfMemoryError:
+        pass  # the error holds the tensors of the attempt until this block has ended
+    torch.cuda.empty_cache()
+    return None
+
+
+def gradients_kept(model: torch.nn.Module) -> Callable[[], None]:
+    """Return what gives a model the gradients again that it has now."""
+    kept = [
+        (weight, None if weight.grad is None else weight.grad.clone())
+        for weight in model.parameters()
+        if weight.requires_grad
+    ]
+
+    def restore() -> None:
+        for weight, gradient in kept:
+            weight.grad = None if gradient is None else gradient.clone()
+
+    return restore
+
+
+def shares_states(packs: list[Pack]) -> bool:
+    """Return whether packs wait for the states of their prefix."""
+    return any(inputs.get("pack", {}).get("states") is not None for _, inputs in packs)
+
+
+def with_states(states: States, inputs: Inputs) -> Inputs:
     """Return a pack's inputs, its prefix having these keys and values."""
     return inputs | {"pack": inputs["pack"] | {"states": states}}
 
@@ -139,11 +228,7 @@ def adapter_trainer(
     options: TrainingOptions,
     adapter_options: AdapterOptions,
 ) -> PackTrainer:
-    """Return what trains a fresh adapter of a causal LM on the columns `message` and `class`.
-
-    In a distributed run a batch is one pack whatever its tokens: all processes must take as many
-    steps, and the states of a shared prefix would miss the others' gradients.
-    """
+    """Return what trains a fresh adapter of a causal LM on the columns `message` and `class`."""
     tokenizer, max_length = load_tokenizer(model_path), adapter_options.max_length
     prompt = build_prompt(tokenizer, codebook)
     train_tokens = tokenize(tokenizer, prompt, train, max_length)
@@ -175,12 +260,10 @@ def adapter_trainer(
         args=args,
         train_dataset=train_tokens,
         eval_dataset=validation_tokens,
-        data_collator=PackCollator(
-            prompt,
-            packed,
-            adapter_options.max_tokens_per_pack if args.world_size == 1 else sys.maxsize,
-            share_prefix=not adapter_options.gradient_checkpointing,  # it would drop the states
-        ),
+        max_tokens=adapter_options.max_tokens_per_pack,
+        least_tokens=max_length,
+        packed=packed,
+        share_prefix=not adapter_options.gradient_checkpointing,  # it would drop the states
         processing_class=tokenizer,
         compute_loss_func=answer_loss(prompt, weights),
         compute_metrics=score_metrics,

@@ -182,6 +182,7 @@ def trainer_arguments(options: TrainingOptions, **more) -> TrainingArguments:
         restore_callback_states_from_checkpoint=True,
         disable_tqdm=False,
         dataloader_pin_memory=torch.cuda.is_available(),
+        average_tokens_across_devices=False,  # every process has the whole batch
         report_to="none",
         **more,
     )
