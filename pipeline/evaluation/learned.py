@@ -17,8 +17,7 @@ NOT_SURE = 1 / 3  # up to this share of the other classes' rows may be found, fo
 TRAIN_AGAIN = (
     "What to try, one thing at a time: more epochs (--num-train-epochs), a learning rate three "
     "times higher or lower (--learning-rate), more training rows of the rarer classes, "
-    "--class-weights, a larger model. Also read some of the labels: a model learns nothing from "
-    "labels that do not follow the codebook."
+    "--class-weights, a larger model. Also check some of the labels against the codebook."
 )
 TRY = {
     "before": "A model can be like that before fine-tuning: train it, and evaluate it again.",

@@ -100,12 +100,20 @@ def plot_confusion_difference(
 
 
 def plot_loss(history: list[dict], title: str, path: str | Path) -> None:
-    """Draw training and validation loss from a Trainer's `log_history`."""
+    """Draw training and validation loss from a Trainer's `log_history`.
+
+    Where there is the loss of the token that tells the class, it stands out from the mean over an
+    answer's tokens, most of which are the same for all classes.
+    """
     figure, axes = plt.subplots(figsize=(6.4, 4))
-    for key, label, style in (("loss", "training", "-"), ("eval_loss", "validation", "o-")):
-        points = [(entry["step"], entry[key]) for entry in history if key in entry]
-        if points:
-            axes.plot(*zip(*points, strict=True), style, label=label)
+    lines = {"": ("loss", AFTER)}
+    if any("class_loss" in entry for entry in history):
+        lines = {", class token": ("class_loss", AFTER), ", whole answer": ("loss", BEFORE)}
+    for what, (key, colour) in lines.items():
+        for stage, prefix, style in (("training", "", "-"), ("validation", "eval_", "o--")):
+            points = [(e["step"], e[prefix + key]) for e in history if prefix + key in e]
+            if points:
+                axes.plot(*zip(*points, strict=True), style, color=colour, label=f"{stage}{what}")
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("loss")
     axes.set_title(title)
