@@ -56,7 +56,7 @@ def summary_text(runs: list[dict]) -> str:
     """Return the runs as a table; shares in per cent, a measure that a run lacks blank.
 
     The measures over all rows have their 95 % intervals. A weighted accuracy, and one on the rows
-    that people coded, have a column where a run has one. A run with a warning is marked.
+    that people coded, have a column where a run has one. A warning is marked beside kappa.
     """
     columns = dict(COLUMNS)
     for key in ("accuracy_weighted", "accuracy_human_rows"):
@@ -71,11 +71,9 @@ def cell(row: dict, key: str) -> str:
         return ""
     form = FORMATS.get(key, "{}")
     text = form.format(row[key])
-    if key == "model" and "warning" in row:
-        text += f" {MARK}"
     if key in WITH_INTERVALS and f"{key}_ci95" in row:
         text += f" [{', '.join(form.format(end) for end in row[f'{key}_ci95'])}]"
-    return text
+    return f"{MARK} {text}" if key == "cohen_kappa" and "warning" in row else text
 
 
 def warnings_text(runs: list[dict]) -> list[str]:

@@ -13,6 +13,10 @@ SAME_ANSWER = 0.98  # in one answer of 50 or less, the model gives another class
 FEW_OTHERS = 0.2  # it gives the other classes less than a fifth as often as people give them
 SLIGHT = 0.2  # agreement up to this kappa is called slight (Landis & Koch 1977)
 NOT_SURE = 1 / 3  # up to this share of the other classes' rows may be found, for all that is known
+JUDGED_BY = {
+    *("total", "valid", "confusion_matrix", "majority_class", "majority_baseline"),
+    *("accuracy_all_rows", "accuracy_all_rows_ci95", "cohen_kappa", "cohen_kappa_ci95"),
+}
 
 TRAIN_AGAIN = (
     "What to try, one thing at a time: more epochs (--num-train-epochs), a learning rate three "
@@ -35,8 +39,8 @@ def verdict(
 ) -> dict[str, str | None]:
     """Return `warning` and `what_to_try`, both None where a model tells the classes apart.
 
-    `metrics` are those of `compute_metrics`, `stage` is `before` or `after` fine-tuning. There is
-    a warning
+    `metrics` are those of `compute_metrics`, JUDGED_BY among them; `stage` is `before` or `after`
+    fine-tuning. There is a warning
 
     - where nearly all answers are invalid,
     - where all rows have one class, so that they show nothing,
@@ -136,7 +140,11 @@ def _no_better(metrics: dict, names: list[str]) -> tuple[str, str] | None:
             MORE_ROWS,
         )
     if low <= 0:
-        return f"{always}: the model does no better than one that does not read the comment.", ""
+        return (
+            f"{always}: nothing shows that the model does better than one that does not read the "
+            "comment.",
+            "",
+        )
     if kappa <= SLIGHT and interval[0] <= share:
         return f"{always}: the model tells the classes apart hardly at all.", ""
     return None

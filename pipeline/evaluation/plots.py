@@ -15,6 +15,7 @@ from matplotlib.ticker import PercentFormatter
 
 from pipeline.common.files import replacing
 from pipeline.evaluation.comparison_text import baseline_titles
+from pipeline.evaluation.learned import MARK
 
 # Class names may be Chinese: whichever of these is installed draws them.
 CJK_FONTS = (
@@ -128,7 +129,8 @@ def plot_comparison(
     """Draw Figure 1: accuracy, macro F1 and valid predictions, before and after, per model.
 
     `runs` and `baselines` are those of comparison.json. Error bars are 95 % intervals, dashed lines
-    the baselines on the same rows. A run on a weighted sample has its weighted scores.
+    the baselines on the same rows. A run on a weighted sample has its weighted scores. One that
+    does not tell the classes apart has a mark on its bars.
     """
     titles = baseline_titles(baselines, {run["run"]: run["label_source"] for run in runs})
     sampled = any("accuracy_weighted" in run for run in runs)
@@ -166,7 +168,9 @@ def plot_comparison(
     panels[-1].set_xlim(-0.6, len(models) - 0.4)
     stages = {"before": BEFORE, "after": AFTER}
     handles = [Patch(color=stages[stage], label=f"{stage} fine-tuning") for stage in stages]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    if any("warning" in run for run in runs):
+        handles.append(Patch(alpha=0, label=f"{MARK} has a warning: see summary.md"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     figure.suptitle(title)
     _save(figure, path)
 
@@ -192,7 +196,7 @@ def _bar(axes: plt.Axes, place: float, run: dict, key: str, style: str, colour: 
         axes.vlines(place, *interval, color="black", linewidth=1)
         axes.hlines(interval, place - 0.05, place + 0.05, color="black", linewidth=1)
     axes.annotate(
-        style.format(run[key]),
+        f"{MARK}\n" * ("warning" in run) + style.format(run[key]),
         (place, top),
         xytext=(0, 3),
         textcoords="offset points",

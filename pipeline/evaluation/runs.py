@@ -9,7 +9,7 @@ import pandas as pd
 from pipeline.common.cli import UserError
 from pipeline.common.files import read_csv, read_json
 from pipeline.common.rows import read_weights
-from pipeline.evaluation.learned import verdict
+from pipeline.evaluation.learned import JUDGED_BY, verdict
 from pipeline.evaluation.metrics import confusion
 
 EVALUATED_BY = {  # (family, stage) -> the step that makes such a run
@@ -133,7 +133,7 @@ def run_of(folder: Path, metrics: dict) -> Run:
             f"{file}: family {family!r} and stage {stage!r} are those of no step: run its "
             "evaluation step again"
         )
-    if "warning" not in metrics and "cohen_kappa_ci95" in metrics:  # an older version's
+    if "warning" not in metrics and metrics.keys() >= JUDGED_BY:  # an older version's
         metrics = metrics | verdict(metrics, metrics["class_names"], stage)
     source = metrics.get("label_source", SILVER)
     against = metrics.get("measured_against") if "label_source" in metrics else None
