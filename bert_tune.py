@@ -29,6 +29,7 @@ LEARNING_RATE = 3e-5  # peak, falling linearly to 0
 WEIGHT_DECAY = 0.01  # AdamW's
 WARMUP_RATIO = 0.1  # share of the steps from 0 to the peak
 CLASS_WEIGHTS = True  # a class counts in inverse proportion to its rows
+FREEZE_WORD_EMBEDDINGS = False  # on = faster, less memory where the vocabulary is large
 PER_DEVICE_TRAIN_BATCH_SIZE = 32  # rows
 PER_DEVICE_EVAL_BATCH_SIZE = 64  # rows
 SAVE_TOTAL_LIMIT = 2  # checkpoints kept, the best among them
@@ -68,6 +69,7 @@ def main(argv: list[str] | None = None) -> None:
             max_length=settings.max_length,
             warmup_ratio=settings.warmup_ratio,
             balanced=settings.class_weights,
+            freeze_word_embeddings=settings.freeze_word_embeddings,
         )
         training.train_and_save(trainer, checkpoint, record, f"Fine-tuning of {model_path}")
 

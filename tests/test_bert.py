@@ -32,6 +32,7 @@ from pipeline.models.training import (
 )
 
 MESSAGES = ["短", "男女平等，" * 80, "[SEP] 一条 [MASK] 评论 [PAD]", "NA", "😀", "说了几句话" * 3]
+FINAL = "tuned/final_model"
 SIZES = ["--batch-size", "16", "--max-length", "64"]
 
 
@@ -170,7 +171,18 @@ def test_class_weights_balance_the_classes():
     rows = torch.nn.functional.cross_entropy(logits, target, reduction="none")
     weights = torch.tensor([10 / 24, 10 / 12, 1, 2.5])[target]
     outputs = type("Outputs", (), {"logits": logits})
-    assert loss(outputs, target).item() == pytest.approx((rows * weights).sum() / weights.sum())
+    actual = loss(outputs, target, weights.sum()).item()
+    assert actual == pytest.approx((rows * weights).sum() / weights.sum())
+
+
+def test_frozen_word_embeddings_are_those_of_the_encoder(tiny_bert, data):
+    tune(tiny_bert, data, "--freeze-word-embeddings", "--num-train-epochs", "1")
+    before, after = (load_file(f"{path}/model.safetensors") for path in (tiny_bert, FINAL))
+    words = "embeddings.word_embeddings.weight"
+    name = next(name for name in before if name.endswith(words))
+    assert torch.equal(before[name], after[f"bert.{words}"])
+    positions = "embeddings.position_embeddings.weight"
+    assert not torch.equal(before[name.replace(words, positions)], after[f"bert.{positions}"])
 
 
 def test_fine_tuning_keeps_the_best_weights_by_validation_f1(tuned, codebook):

@@ -95,6 +95,7 @@ def tuned_probabilities(
                 max_length=training["max_length"],
                 warmup_ratio=training["warmup_ratio"],
                 balanced=training["class_weights"],
+                freeze_word_embeddings=training.get("freeze_word_embeddings", False),
             )
             trainer.train()
         unseen_ids = [ids[i] for i in unseen]

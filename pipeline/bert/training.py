@@ -5,12 +5,47 @@ from functools import partial
 import pandas as pd
 import torch
 from sklearn.metrics import accuracy_score, f1_score
-from transformers import DataCollatorWithPadding, EarlyStoppingCallback, Trainer
+from torch.nn.functional import cross_entropy
+from transformers import DataCollatorWithPadding, EarlyStoppingCallback
 
 from pipeline.bert.encoder import encode, load_classifier, load_tokenizer
 from pipeline.common.codebook import Codebook
 from pipeline.evaluation.learned import validation_verdict
+from pipeline.models.shared_batches import SharedBatchTrainer, of_all_rows, own_rows, summed
 from pipeline.models.training import TrainingOptions, class_weights, trainer_arguments
+
+
+class ClassifierTrainer(SharedBatchTrainer):
+    """A Trainer whose loss is a batch's mean cross-entropy, each row weighted by its class."""
+
+    def __init__(self, class_weights: list[float], **kwargs):
+        super().__init__(compute_loss_func=weighted_cross_entropy(class_weights), **kwargs)
+        self.class_weights = torch.tensor(class_weights, device=self.args.device)
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        own, total = self.own_inputs(inputs)
+        loss = torch.zeros((), device=self.args.device)
+        if len(own["labels"]):
+            loss = super().training_step(self.model, own, total)
+        self.sum_gradients()
+        return summed(loss)
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        own, total = self.own_inputs(inputs)
+        labels, count = inputs["labels"], len(own["labels"])
+        loss = torch.zeros((), device=self.args.device)
+        logits = torch.zeros(0, len(self.class_weights), device=self.args.device)
+        if count:
+            mean, logits, _ = super().prediction_step(self.model, own, False, ignore_keys)
+            loss += mean * count / total
+        rows = own_rows(inputs["attention_mask"].sum(1).tolist())
+        return summed(loss), of_all_rows(rows, logits.float(), len(labels)), labels
+
+    def own_inputs(self, inputs: dict) -> tuple[dict, torch.Tensor]:
+        """Return the part of a batch that this process computes, and the weight of all its rows."""
+        rows = own_rows(inputs["attention_mask"].sum(1).tolist())
+        own = {name: values[rows] for name, values in inputs.items()}
+        return own, self.class_weights[inputs["labels"]].sum()
 
 
 def bert_trainer(
@@ -23,16 +58,20 @@ def bert_trainer(
     max_length: int,
     warmup_ratio: float,
     balanced: bool,
-) -> Trainer:
+    freeze_word_embeddings: bool,
+) -> ClassifierTrainer:
     """Return what fine-tunes the encoder in `model_path` on the columns `message` and `class`.
 
-    `balanced` says that a class counts in inverse proportion to its rows. The weights of the epoch
-    with the highest validation weighted F1 are the model's at the end.
+    `balanced` says that a class counts in inverse proportion to its rows, `freeze_word_embeddings`
+    that the vectors of the vocabulary's words stay as they were. The weights of the epoch with the
+    highest validation weighted F1 are the model's at the end.
     """
     tokenizer = load_tokenizer(model_path, max_length)
     model = load_classifier(model_path, codebook, options.seed)
-    weights = class_weights(train["class"], len(codebook.names), balanced)
-    return Trainer(
+    if freeze_word_embeddings:
+        model.get_input_embeddings().requires_grad_(False)
+    return ClassifierTrainer(
+        class_weights(train["class"], len(codebook.names), balanced),
         model=model,
         args=trainer_arguments(
             options,
@@ -44,7 +83,6 @@ def bert_trainer(
         eval_dataset=tokenize(tokenizer, validation, max_length),
         data_collator=DataCollatorWithPadding(tokenizer),
         processing_class=tokenizer,
-        compute_loss_func=weighted_cross_entropy(weights),
         compute_metrics=partial(accuracy_and_f1, class_names=codebook.names),
         callbacks=[EarlyStoppingCallback(options.early_stopping_patience)],
     )
@@ -61,11 +99,16 @@ def tokenize(tokenizer, rows: pd.DataFrame, max_length: int) -> list[dict]:
 
 
 def weighted_cross_entropy(weights: list[float]):
-    """Return a loss for the Trainer: cross-entropy, each row weighted by its class."""
+    """Return a loss for the Trainer: cross-entropy, each row weighted by its class.
 
-    def loss(outputs, labels, num_items_in_batch=None):
+    Its divisor is `num_items_in_batch`, here the weight of all rows of a batch, of which these
+    may be a part.
+    """
+
+    def loss(outputs, labels, num_items_in_batch):
         weight = torch.tensor(weights, dtype=torch.float32, device=labels.device)
-        return torch.nn.functional.cross_entropy(outputs.logits.float(), labels, weight=weight)
+        losses = cross_entropy(outputs.logits.float(), labels, weight, reduction="sum")
+        return losses / num_items_in_batch
 
     return loss
 

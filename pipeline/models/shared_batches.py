@@ -8,7 +8,7 @@ repeated to fill a batch, and losses are divided by what the whole batch holds.
 import torch
 from accelerate.data_loader import prepare_data_loader
 from torch import distributed
-from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampler
+from torch.utils.data import DataLoader, RandomSampler, Sampler
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
@@ -34,9 +34,12 @@ class SharedBatchTrainer(Trainer):
 
     def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
         rows = self.eval_dataset if eval_dataset is None else eval_dataset
-        return self._loader(rows, self.args.eval_batch_size, SequentialSampler(rows))
+        longest_first = sorted(range(len(rows)), key=lambda row: -len(rows[row]["input_ids"]))
+        return self._loader(rows, self.args.eval_batch_size, longest_first)
 
-    def _loader(self, rows: list[dict], batch_size: int, sampler: Sampler) -> DataLoader:
+    def _loader(
+        self, rows: list[dict], batch_size: int, sampler: Sampler | list[int]
+    ) -> DataLoader:
         loader = DataLoader(
             rows,
             batch_size=batch_size * num_processes(),
