@@ -31,7 +31,10 @@ READ_REPLIES = (
     "What to try: --decoding score, which always gives a class; and read the column reply of "
     "predictions.csv, which shows what the model wrote."
 )
-MORE_ROWS = "What to try: evaluate it on more rows, above all on more of the rarer classes."
+MORE_ROWS = (
+    "What to try: evaluate it on more rows, above all on more of the rarer classes; more training "
+    "may help as well."
+)
 
 
 def verdict(

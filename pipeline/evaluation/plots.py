@@ -130,7 +130,7 @@ def plot_comparison(
 
     `runs` and `baselines` are those of comparison.json. Error bars are 95 % intervals, dashed lines
     the baselines on the same rows. A run on a weighted sample has its weighted scores. One that
-    does not tell the classes apart has a mark on its bars.
+    has a warning is marked.
     """
     titles = baseline_titles(baselines, {run["run"]: run["label_source"] for run in runs})
     sampled = any("accuracy_weighted" in run for run in runs)
@@ -158,7 +158,7 @@ def plot_comparison(
                 reach = 0.3 if place == round(place) else 0.2  # seen beside a bar that is alone
                 axes.hlines(one[key], place - reach, place + reach, **DASHED)
         _baseline_names(axes, levels)
-        axes.set_ylim(0, 1.15)
+        axes.set_ylim(0, 1.25 if any("warning" in run for run in runs) else 1.15)
         axes.set_yticks(np.arange(0, 1.01, 0.2))
         if key != "macro_f1":
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -196,7 +196,7 @@ def _bar(axes: plt.Axes, place: float, run: dict, key: str, style: str, colour: 
         axes.vlines(place, *interval, color="black", linewidth=1)
         axes.hlines(interval, place - 0.05, place + 0.05, color="black", linewidth=1)
     axes.annotate(
-        f"{MARK}\n" * ("warning" in run) + style.format(run[key]),
+        f"{MARK}\n" * ("warning" in run and key != "valid_rate") + style.format(run[key]),
         (place, top),
         xytext=(0, 3),
         textcoords="offset points",
