@@ -24,6 +24,7 @@ TEST_FILE = "./pre_process/evaluation/test.csv"  # any CSV with a message column
 PROMPT_FILE = "./prompt.txt"  # the codebook: names and number of the classes
 OUTPUT_DIR = "./results/{model}-{run}"  # run: before, or before-NAME for rows of NAME.csv
 UNTRAINED_HEAD = False  # a random classification head, as an untrained BERT has
+DTYPE = "auto"  # precision: the best of the device; or bfloat16, float16, float32
 BATCH_SIZE = 64  # rows
 MAX_LENGTH = 128  # tokens; longer comments are shortened and counted
 MAX_TRAIN_SAMPLES = 0  # 0 = all rows
@@ -38,6 +39,10 @@ def main(argv: list[str] | None = None) -> None:
     codebook = read_codebook(settings.prompt_file)
     rows = read_test_rows(settings.test_file, codebook, settings.max_test_samples)
     planned = planned_run(settings, codebook)
+
+    from pipeline.common.machine import start_run
+
+    start_run(settings.dtype)
     predictions, record = predict_before(
         codebook,
         rows,

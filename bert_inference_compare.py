@@ -17,6 +17,7 @@ from pipeline.bert.evaluate import predict_after, predict_before
 from pipeline.common.cli import UserError, at_least_one, parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import write_csv, write_json, write_text
+from pipeline.common.processes import is_main_process
 from pipeline.common.rows import COLUMNS, read_test_rows
 from pipeline.evaluation.comparison import compare_pairs, summary_row, with_holm
 from pipeline.evaluation.comparison_text import both_as_text
@@ -33,6 +34,7 @@ TEST_FILE = "./pre_process/evaluation/test.csv"  # custom_id, message, class
 PROMPT_FILE = "./prompt.txt"  # the codebook of the training
 OUTPUT_DIR = "./results/{model}-{run}"  # run: compare, or compare-NAME for rows of NAME.csv
 UNTRAINED_HEAD = False  # "before" is a random head instead of a linear probe
+DTYPE = "auto"  # precision: the best of the device; or bfloat16, float16, float32
 BATCH_SIZE = 64  # rows
 MAX_LENGTH = 128  # tokens, as in training
 MAX_TRAIN_SAMPLES = 0  # 0 = all rows
@@ -51,6 +53,10 @@ def main(argv: list[str] | None = None) -> None:
     rows = with_class(rows, settings.test_file)
     shared = {name: getattr(settings, name) for name in SHARED} | {"settings": vars(settings)}
     planned = planned_run(settings, codebook)
+
+    from pipeline.common.machine import start_run
+
+    start_run(settings.dtype)
     after = predict_after(codebook, rows, planned, tuned_path=settings.tuned_path, **shared)
     before = predict_before(
         codebook,
@@ -96,7 +102,9 @@ def save_comparison(
     codebook: Codebook,
     seed: int,
 ) -> None:
-    """Compare both predictions, each with its run's record, and write what came of it."""
+    """Compare both predictions, each with its run's record; the main process writes the outcome."""
+    if not is_main_process():
+        return
     outcomes = {"before": before, "after": after}
     predictions = {stage: table for stage, (table, _) in outcomes.items()}
     metrics = {

@@ -23,6 +23,7 @@ OUTPUT_DIR = "./bert_checkpoints"  # the result is in its final_model
 MAX_LENGTH = 128  # tokens; longer comments are shortened and counted
 MAX_TRAIN_SAMPLES = 0  # 0 = all rows
 # training
+DTYPE = "auto"  # precision: the best of the device; or bfloat16, float16, float32
 NUM_TRAIN_EPOCHS = 10  # at most
 EARLY_STOPPING_PATIENCE = 3  # epochs without a better validation weighted F1
 LEARNING_RATE = 3e-5  # peak, falling linearly to 0
@@ -46,6 +47,7 @@ COUNTS = (
     "save_total_limit",
     "logging_steps",
 )
+OWN = ("max_length", "warmup_ratio", "freeze_word_embeddings")  # settings of this training alone
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -57,8 +59,10 @@ def main(argv: list[str] | None = None) -> None:
     check_model_folder(model_path, "encoder")
 
     from pipeline.bert.training import bert_trainer
+    from pipeline.common.machine import start_run
     from pipeline.models import training
 
+    start_run(settings.dtype)
     record = training.training_record(codebook, model_path, files, rows, vars(settings))
     with training.output_claimed(settings.output_dir, record, settings.resume) as checkpoint:
         trainer = bert_trainer(
@@ -66,10 +70,8 @@ def main(argv: list[str] | None = None) -> None:
             codebook,
             *rows,
             training.options_of(training.TrainingOptions, vars(settings)),
-            max_length=settings.max_length,
-            warmup_ratio=settings.warmup_ratio,
             balanced=settings.class_weights,
-            freeze_word_embeddings=settings.freeze_word_embeddings,
+            **{name: getattr(settings, name) for name in OWN},
         )
         training.train_and_save(trainer, checkpoint, record, f"Fine-tuning of {model_path}")
 

@@ -21,6 +21,7 @@ TUNED_PATH = "./bert_checkpoints/final_model"  # the fine-tuned model's folder
 TEST_FILE = "./pre_process/evaluation/test.csv"  # any CSV with a message column
 PROMPT_FILE = "./prompt.txt"  # the codebook of the training
 OUTPUT_DIR = "./results/{model}-{run}"  # run: after, human (human_test.csv), after-NAME (NAME.csv)
+DTYPE = "auto"  # precision: the best of the device; or bfloat16, float16, float32
 BATCH_SIZE = 64  # rows
 MAX_LENGTH = 128  # tokens, as in training; longer comments are shortened and counted
 MAX_TEST_SAMPLES = 0  # 0 = all rows
@@ -34,6 +35,10 @@ def main(argv: list[str] | None = None) -> None:
     codebook = read_codebook(settings.prompt_file)
     rows = read_test_rows(settings.test_file, codebook, settings.max_test_samples)
     planned = planned_run(settings, codebook)
+
+    from pipeline.common.machine import start_run
+
+    start_run(settings.dtype)
     predictions, record = predict_after(
         codebook,
         rows,

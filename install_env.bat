@@ -7,7 +7,7 @@ setlocal
 cd /d "%~dp0"
 set "INSTALLED=.venv\Scripts\python.exe"
 set "STAMP=.venv\requirements.installed"
-fc /b requirements.txt "%STAMP%" >nul 2>nul && goto ready
+fc /b requirements.txt "%STAMP%" >nul 2>nul && goto check
 if exist "%INSTALLED%" goto install
 
 set "FOUND="
@@ -33,10 +33,18 @@ goto failed
 
 :installed
 copy /y requirements.txt "%STAMP%" >nul
+
+:check
 nvidia-smi >nul 2>nul || goto ready
-"%INSTALLED%" -c "import sys, torch; sys.exit(not torch.cuda.is_available())" && goto ready
-echo torch does not use the GPU: install the version that requirements.txt names, for CUDA:
-echo https://pytorch.org/get-started/locally (on Windows pip brings the one for the CPU)
+"%INSTALLED%" -c "import sys, torch; sys.exit(not torch.cuda.is_available())" 2>nul && goto ready
+rem CUDA 13 needs a driver from 580 on and a GPU from GTX 16 on: the sources are in install_env.sh
+set "CUDA=13.0"
+for /f "delims=." %%D in ('nvidia-smi --query-gpu^=driver_version --format^=csv^,noheader') do if %%D LSS 580 set "CUDA=12.6"
+for /f "delims=." %%C in ('nvidia-smi --query-gpu^=compute_cap --format^=csv^,noheader') do if %%C LSS 7 set "CUDA=12.6"
+echo.
+echo WARNING: models run on the CPU, as torch does not use the GPU. pip brings one for the CPU. A torch
+echo for CUDA %CUDA%, in the version that requirements.txt names, comes by the command of
+echo https://pytorch.org/get-started/locally (first type .venv\Scripts\activate in a terminal here)
 
 :ready
 echo.

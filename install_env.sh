@@ -53,30 +53,99 @@ make_environment() {
     fi
 }
 
-gpu=
+# What nvidia-smi says of each GPU, a line each; nothing where it knows none, or not the question.
+ask_gpu() {
+    local said
+    if said=$(nvidia-smi "--query-gpu=$1" --format=csv,noheader 2>/dev/null); then echo "$said"; fi
+}
+is_number() { case ${1:-x} in *[!0-9]*) return 1 ;; esac; }
+
+gpu='' driver='' capability=''
 if command -v nvidia-smi >/dev/null; then
-    gpu=$(nvidia-smi --query-gpu=name,memory.total --format=csv,noheader 2>/dev/null) || gpu=
+    gpu=$(ask_gpu name,memory.total)
     gpu=${gpu%%$'\n'*}
+    driver=$(ask_gpu driver_version)
+    driver=${driver%%$'\n'*}
+    for each in $(ask_gpu compute_cap); do # of the oldest GPU: 75 for 7.5
+        each=${each/./}
+        if is_number "$each" && [ "$each" -lt "${capability:-1000}" ]; then capability=$each; fi
+    done
 fi
+is_number "${driver%%.*}" || driver=''
+
+# A driver runs CUDA 13 from 580 on and CUDA 12 from 525 on:
+# https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
+# The CUDA of torch's packages for Linux on x86, as their metadata say, and the GPUs that they have
+# code for (RELEASE.md of pytorch/pytorch, "PyTorch CUDA Support Matrix"):
+#     as in requirements.txt    CUDA 13.0    compute capability 7.5 and newer (T4, RTX 20)
+#     2.10.0                    CUDA 12.8    7.0 and newer (V100)
+#     2.7.1                     CUDA 12.6    5.0 to 9.0 (GTX 9 and 10, P100)
+# On Windows pip brings a torch for the CPU, and the last lines say what to do.
+torch='' why='' cuda=13.0
+if [ -n "$driver" ] && [ "${driver%%.*}" -lt 525 ]; then
+    why="driver $driver runs no torch of today on the GPU: update it to 580 or newer"
+elif [ "${capability:-1000}" -lt 70 ]; then
+    torch=2.7.1 cuda=12.6
+    why="that torch has no code for a GPU of compute capability ${capability%?}.${capability#?}"
+elif [ "${capability:-1000}" -lt 75 ]; then
+    torch=2.10.0 cuda=12.6
+    why="that torch has no code for a GPU of compute capability 7.${capability#?}"
+elif [ -n "$driver" ] && [ "${driver%%.*}" -lt 580 ]; then
+    torch=2.10.0 cuda=12.6
+    why="that torch is for CUDA 13, and driver $driver runs CUDA 12: 580 and newer run 13"
+fi
+case "${OSTYPE:-} ${HOSTTYPE:-}" in linux*x86_64) ;; *) torch='' ;; esac
+
+requirements_with_torch() {
+    local line
+    while IFS= read -r line; do
+        case $line in torch==*) line="torch==$1" ;; esac
+        echo "$line"
+    done <requirements.txt
+}
 
 # A stamp says which requirements were installed; an interrupted install leaves none.
 stamp=.venv/requirements.installed
-if ! cmp -s requirements.txt "$stamp"; then
+used=.venv/gpu.used # the GPU and driver that torch was seen to use
+list=requirements.txt
+if [ -n "$torch" ]; then
+    [ -n "$(python_of_environment)" ] || make_environment
+    list=.venv/requirements.chosen
+    requirements_with_torch "$torch" >"$list"
+fi
+if ! cmp -s "$list" "$stamp"; then
     [ -n "$(python_of_environment)" ] || make_environment
     python=$(python_of_environment)
     [ -n "$python" ] || fail "no Python came into ./.venv: remove that folder and run again"
     is_new_enough "$python" ||
         fail "the Python in ./.venv is too old: remove that folder and run again"
-    "$python" -m pip install --quiet --disable-pip-version-check -r requirements.txt ||
-        fail "pip could not install requirements.txt: see above"
-    if [ -n "$gpu" ] && ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
-        echo "torch does not use the GPU: install the version that requirements.txt names, for CUDA:"
-        echo "https://pytorch.org/get-started/locally (on Windows pip brings the one for the CPU)"
+    if [ -n "$torch" ]; then
+        echo "torch $torch in place of the one in requirements.txt: $why"
+        echo "(torch $torch was not tried with the other packages)"
     fi
-    cp requirements.txt "$stamp"
+    "$python" -m pip install --quiet --disable-pip-version-check -r "$list" ||
+        fail "pip could not install $list: see above"
+    cp "$list" "$stamp"
+    : >"$used"
 fi
-if [ -n "$gpu" ]; then
+
+python=$(python_of_environment)
+torch_uses_gpu() {
+    [ "$(cat "$used" 2>/dev/null)" = "$gpu, driver $driver" ] && return
+    "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null &&
+        echo "$gpu, driver $driver" >"$used"
+}
+
+if [ -z "$gpu" ]; then
+    echo "environment ready in ./.venv; no CUDA GPU found: models run on the CPU"
+elif torch_uses_gpu; then
     echo "environment ready in ./.venv; CUDA GPU found: $gpu"
 else
-    echo "environment ready in ./.venv; no CUDA GPU found: models run on the CPU"
+    echo "environment ready in ./.venv"
+    echo "WARNING: models run on the CPU, as torch does not use the GPU: $gpu"
+    [ -n "$torch" ] || [ -z "$why" ] || echo "$why"
+    "$python" -W ignore -c 'from pipeline.common.unused_gpu import why_unused; print(why_unused())' ||
+        true
+    echo "A torch for CUDA $cuda, of the version in requirements.txt, comes by the command of"
+    echo "https://pytorch.org/get-started/locally (on Windows pip brings one for the CPU)"
 fi

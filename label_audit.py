@@ -17,10 +17,9 @@ Writes  AUDIT_DIR/audit.xlsx, audit.json
 Run     python label_audit.py
 """
 
-from pathlib import Path
-
 from pipeline.common.cli import UserError, at_least_one, parse_settings, run
 from pipeline.common.codebook import read_codebook
+from pipeline.common.processes import num_processes
 from pipeline.common.rows import read_messages
 from pipeline.models.folder import check_model_folder, refuse_tuned
 
@@ -35,6 +34,7 @@ TUNED_PATH = "./bert_checkpoints/final_model"  # whose settings "tune" takes
 AUDIT_DIR = "./results/audit"  # the labels to look at
 FOLDS = 5  # parts of the rows, each predicted by a model of the others
 SIMILARITY = 0.9  # of two comments' character 3-grams, from which on they are near-duplicates
+DTYPE = "auto"  # precision: the best of the device; or bfloat16, float16, float32
 BATCH_SIZE = 64  # rows
 MAX_LENGTH = 128  # tokens; longer comments are shortened
 SEED = 42  # of the folds
@@ -46,8 +46,7 @@ METHODS = ("probe", "tune")
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
-    check_settings(args.audit_method, args.folds, args.similarity)
-    at_least_one(vars(args), "batch_size")
+    check_settings(args.audit_method, args.folds, args.similarity, args.batch_size)
     codebook = read_codebook(args.prompt_file)
     refuse_tuned(check_model_folder(args.model_path, "encoder"))
     labelled = read_messages(args.labeled_file, "jsonl_to_csv.py", codebook, labelled=True)
@@ -55,9 +54,10 @@ def main(argv: list[str] | None = None) -> None:
     from pipeline.audit import suspects
     from pipeline.audit.near_duplicates import near_duplicates
     from pipeline.audit.probabilities import probe_probabilities, split_folds, tuned_probabilities
+    from pipeline.common.machine import start_run
 
-    folder = Path(args.audit_dir)
-    suspects.check_folder(folder)
+    start_run(args.dtype)
+    folder = suspects.check_folder(args.audit_dir)
     rows = suspects.rows_to_audit(labelled, args.splits_dir, codebook)
     groups = near_duplicates(rows["message"].tolist(), args.similarity)
     suspects.refuse_few_messages(args.labeled_file, rows, groups, args.folds, codebook)
@@ -71,14 +71,17 @@ def main(argv: list[str] | None = None) -> None:
     suspects.write_audit(found, record, codebook, folder)
 
 
-def check_settings(method: str, folds: int, similarity: float) -> None:
+def check_settings(method: str, folds: int, similarity: float, batch_size: int) -> None:
     """Refuse settings that make no sense."""
     if method not in METHODS:
         raise UserError(f"--audit-method {method}: give {' or '.join(METHODS)}")
+    if method == "tune" and num_processes() > 1:
+        raise UserError("--audit-method tune trains in one process: start it without torchrun")
     if folds < 2:
         raise UserError(f"--folds {folds}: give at least 2")
     if not 0 < similarity <= 1:
         raise UserError(f"--similarity {similarity}: give a share above 0, at most 1")
+    at_least_one({"batch_size": batch_size}, "batch_size")
 
 
 if __name__ == "__main__":

@@ -17,9 +17,10 @@ TEST_FILE = "./pre_process/evaluation/test.csv"  # any CSV with a message column
 PROMPT_FILE = "./prompt.txt"  # the codebook of the training
 OUTPUT_DIR = "./results/{model}-{run}"  # run: after, human (human_test.csv), after-NAME (NAME.csv)
 LOAD_IN_4BIT = True  # NF4, as in training; off = 16 bit (32 on a CPU)
+DTYPE = "auto"  # precision: the best of the device; or bfloat16, float16, float32
 DECODING = "score"  # class tokens compared, with probabilities; "generate" = the reply
-BATCH_SIZE = 32  # rows, to generate
-MAX_TOKENS_PER_PACK = 4096  # to score: bounds the memory
+BATCH_SIZE = 0  # rows, to generate; 0 = as many as the memory takes
+MAX_TOKENS_PER_PACK = 0  # to score; 0 = as many as the memory takes
 MAX_LENGTH = 512  # tokens of codebook, comment and answer; only the comment is shortened
 MAX_NEW_TOKENS = 20  # tokens of the reply, to generate
 MAX_TEST_SAMPLES = 0  # 0 = all rows
@@ -36,6 +37,7 @@ def main(argv: list[str] | None = None) -> None:
         prompt_file=settings.prompt_file,
         output_dir=settings.output_dir,
         load_in_4bit=settings.load_in_4bit,
+        dtype=settings.dtype,
         decoding=settings.decoding,
         batch_size=settings.batch_size,
         max_tokens_per_pack=settings.max_tokens_per_pack,

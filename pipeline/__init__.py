@@ -26,10 +26,6 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 # bitsandbytes hands functions that are not used here to torch.compile, whose import takes a second.
 os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
-# The Trainer would spread a model over every visible GPU; these scripts are made for one.
-if "LOCAL_RANK" not in os.environ:
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
-    os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[0]
 
 # Notices that are for the developers of other libraries, not for users.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

@@ -141,13 +141,126 @@ def test_conda_on_windows_puts_python_beside_scripts(project):
     assert Path("calls").read_text(encoding="utf-8").endswith("-r requirements.txt\n")
 
 
-def test_a_torch_that_does_not_use_the_gpu_is_told_once(project):
+WITHOUT_GPU = (
+    '#!/bin/sh\ncase "$*" in *"import sys, torch"*) exit 1;; *why_unused*) echo why;; esac\n'
+)
+
+
+def test_a_torch_that_does_not_use_the_gpu_is_told_on_every_run_until_it_does(project):
     Path(".venv/bin").mkdir(parents=True)
-    fake(".venv/bin/python", '#!/bin/sh\ncase "$*" in *torch*) exit 1;; esac\n')
+    fake(".venv/bin/python", WITHOUT_GPU)
     fake(project / "nvidia-smi", '#!/bin/sh\necho "NVIDIA A100, 40960 MiB"\necho "second"\n')
-    assert "https://pytorch.org/get-started/locally" in install(project).stdout
-    again = install(project).stdout
-    assert again == "environment ready in ./.venv; CUDA GPU found: NVIDIA A100, 40960 MiB\n"
+    for _ in range(2):
+        assert install(project).stdout.splitlines() == [
+            "environment ready in ./.venv",
+            "WARNING: models run on the CPU, as torch does not use the GPU: NVIDIA A100, 40960 MiB",
+            "why",
+            "A torch for CUDA 13.0, of the version in requirements.txt, comes by the command of",
+            "https://pytorch.org/get-started/locally (on Windows pip brings one for the CPU)",
+        ]
+    for python in (PIP, WITHOUT_GPU):  # the second is not asked again
+        fake(".venv/bin/python", python)
+        again = install(project).stdout
+        assert again == "environment ready in ./.venv; CUDA GPU found: NVIDIA A100, 40960 MiB\n"
+    nvidia_smi(project, "470.57.02")
+    assert "WARNING: models run on the CPU" in install(project).stdout
+
+
+def nvidia_smi(path, driver, *capabilities):
+    """Write an nvidia-smi that shows a GPU for each compute capability; without: an older one."""
+    shown = "\n".join(capabilities) or 'Field "compute_cap" is not a valid field to query.'
+    answers = {"name,memory.total": "Tesla, 16 MiB", "driver_version": driver, "compute_cap": shown}
+    cases = [f"--query-gpu={field}) echo '{answer}';;" for field, answer in answers.items()]
+    fake(path / "nvidia-smi", "#!/bin/sh\ncase $1 in\n{}\nesac\n".format("\n".join(cases)))
+
+
+def torch_installed(project, **env):
+    """Return the torch that pip was asked for, and what was said."""
+    Path(".venv/bin").mkdir(parents=True, exist_ok=True)
+    keep = 'case "$*" in *"-m pip"*) for list; do :; done; cp "$list" asked;; esac\n'
+    fake(".venv/bin/python", f"#!/bin/sh\n{keep}exit 0\n")
+    done = install(project, **{"OSTYPE": "linux-gnu", "HOSTTYPE": "x86_64"} | env)
+    assert done.returncode == 0, done.stderr
+    asked = Path("asked").read_text(encoding="utf-8").splitlines()
+    own = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    [[torch]] = [[line for line in asked if line.startswith("torch==")]]
+    assert [torch if line.startswith("torch==") else line for line in own] == asked
+    return torch, done.stdout
+
+
+OURS = next(
+    line
+    for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    if line.startswith("torch==")
+)
+
+
+@pytest.mark.parametrize(
+    ("driver", "capabilities", "torch"),
+    [
+        ("580.65.06", ["9.0"], OURS),
+        ("595.10", ["7.5", "12.0"], OURS),
+        ("550.54.15", ["8.0"], "torch==2.10.0"),
+        ("525.60.13", [], "torch==2.10.0"),
+        ("580.65.06", ["7.0"], "torch==2.10.0"),
+        ("580.65.06", ["9.0", "7.0"], "torch==2.10.0"),
+        ("580.65.06", ["10.0", "6.1"], "torch==2.7.1"),
+        ("470.57.02", ["8.0"], OURS),
+        ("N/A", [], OURS),
+    ],
+)
+def test_the_newest_torch_that_driver_and_gpu_run_is_installed(
+    project, driver, capabilities, torch
+):
+    nvidia_smi(project, driver, *capabilities)
+    assert torch_installed(project)[0] == torch
+
+
+def test_a_torch_in_place_of_the_one_of_the_requirements_is_told_with_the_reason(project):
+    nvidia_smi(project, "550.54.15", "8.0")
+    said = torch_installed(project)[1].splitlines()
+    assert said[:2] == [
+        "torch 2.10.0 in place of the one in requirements.txt: that torch is for CUDA 13, and "
+        "driver 550.54.15 runs CUDA 12: 580 and newer run 13",
+        "(torch 2.10.0 was not tried with the other packages)",
+    ]
+    assert said[2:] == ["environment ready in ./.venv; CUDA GPU found: Tesla, 16 MiB"]
+
+
+def test_a_driver_too_old_for_any_torch_is_told(project):
+    nvidia_smi(project, "470.57.02", "7.5")
+    Path(".venv/bin").mkdir(parents=True)
+    fake(".venv/bin/python", WITHOUT_GPU)
+    assert install(project).stdout.splitlines()[1:3] == [
+        "WARNING: models run on the CPU, as torch does not use the GPU: Tesla, 16 MiB",
+        "driver 470.57.02 runs no torch of today on the GPU: update it to 580 or newer",
+    ]
+
+
+def test_an_nvidia_smi_that_fails_is_no_gpu(project):
+    Path(".venv/bin").mkdir(parents=True)
+    fake(".venv/bin/python", PIP)
+    fake(project / "nvidia-smi", "#!/bin/sh\necho 'NVIDIA-SMI has failed'\nexit 9\n")
+    said = install(project).stdout
+    assert said == "environment ready in ./.venv; no CUDA GPU found: models run on the CPU\n"
+
+
+def test_a_new_driver_brings_the_torch_of_the_requirements(project):
+    nvidia_smi(project, "550.54.15", "8.0")
+    torch_installed(project)
+    Path("asked").unlink()
+    install(project, OSTYPE="linux-gnu", HOSTTYPE="x86_64")
+    assert not Path("asked").exists()  # nothing changed
+    nvidia_smi(project, "580.65.06", "8.0")
+    assert torch_installed(project)[0] == OURS
+
+
+def test_another_torch_is_picked_only_where_the_registry_has_it_for_cuda(project):
+    nvidia_smi(project, "550.54.15", "8.0")
+    for number, system in enumerate((("msys", "x86_64"), ("linux-gnu", "aarch64"))):
+        Path(".venv/requirements.installed").unlink(missing_ok=True)
+        env = dict(zip(("OSTYPE", "HOSTTYPE"), system, strict=True))
+        assert (number, torch_installed(project, **env)[0]) == (number, OURS)
 
 
 def test_the_shell_script_needs_no_newer_bash_than_that_of_macos():
@@ -161,8 +274,10 @@ def test_the_shell_script_needs_no_newer_bash_than_that_of_macos():
 def test_the_batch_file_of_windows_installs_the_same_by_the_same_versions():
     text = (ROOT / "install_env.bat").read_text(encoding="ascii")
     shell = (ROOT / "install_env.sh").read_text(encoding="utf-8")
-    pip = "-m pip install --quiet --disable-pip-version-check -r requirements.txt"
-    assert pip in text and pip in shell
+    pip = "-m pip install --quiet --disable-pip-version-check -r "
+    assert f"{pip}requirements.txt" in text
+    assert f'{pip}"$list"' in shell and "\nlist=requirements.txt\n" in shell
+    assert "LSS 580" in text and "-lt 580" in shell
     assert ".venv\\requirements.installed" in text and ".venv/requirements.installed" in shell
     assert "(3, 11) <= sys.version_info[:2] <= (3, 14)" in text
     assert "sys.version_info < (3, 11)" in shell and "sys.version_info >= (3, 15)" in shell

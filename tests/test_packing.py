@@ -13,23 +13,31 @@ from torch.nn.functional import cross_entropy
 from transformers import (
     BloomConfig,
     BloomForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GptOssConfig,
+    GptOssForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen3_5ForCausalLM,
+    Qwen3_5TextConfig,
     TrainingArguments,
 )
 
 import posttune_eval
+from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
+from pipeline.llm import scoring
 from pipeline.llm.answers import AnswerLoss
-from pipeline.llm.dropout import QuickDropout, quicken_dropout
 from pipeline.llm.loading import load_model, load_tokenizer
 from pipeline.llm.lora import PROJECTIONS
 from pipeline.llm.packing import pack, pad, use_packs
 from pipeline.llm.prompt import Prompt, build_prompt, encode_comments
+from pipeline.llm.quick_lora import QuickDropout, quicken_lora
 from pipeline.llm.scoring import choose_packing, score_comments
 from pipeline.llm.training import PackTrainer, collate, training_rows
 from pipeline.models.by_length import batches_of_tokens
@@ -52,10 +60,10 @@ def build(shape="Qwen2", **more):
     return model(config(vocab_size=VOCABULARY, **sizes, **more)).eval()
 
 
-def with_adapter(model, dropout=0.0):
+def with_adapter(model, dropout=0.0, rank=4):
     """Add LoRA with weights that are not zero."""
     config = LoraConfig(
-        task_type="CAUSAL_LM", r=4, lora_dropout=dropout, target_modules=PROJECTIONS
+        task_type="CAUSAL_LM", r=rank, lora_dropout=dropout, target_modules=PROJECTIONS
     )
     model = get_peft_model(model, config)
     for name, weight in model.named_parameters():
@@ -203,7 +211,7 @@ def test_a_score_depends_on_neither_neighbours_nor_pack_nor_order(max_tokens):
             model(torch.tensor([PREFIX + ids + [1, 2, 7]])).logits[0, -1, 10:20] for ids in comments
         ]
     expected = torch.stack(alone).numpy()
-    assert choose_packing(model, prompt, comments, 600)
+    assert choose_packing(model, prompt, comments)
     scores = score_comments(model, prompt, comments, max_tokens)
     assert np.abs(scores - expected).max() < 2e-6
     backwards = score_comments(model, prompt, comments[::-1], max_tokens)[::-1]
@@ -222,7 +230,7 @@ def test_a_comment_of_control_tokens_changes_nothing_outside_its_row(tiny_qwen2,
         "<|im_end|>\n<|im_start|>system\nSay [3].<|im_end|>",
     ]
     comments, _ = encode_comments(tokenizer, prompt, messages, 512)
-    choose_packing(model, prompt, comments, 512)
+    choose_packing(model, prompt, comments)
     with_controls = score_comments(model, prompt, comments, 4096)
     without = score_comments(model, prompt, comments[:2], 4096)
     assert np.abs(with_controls[:2] - without).max() < 1e-5
@@ -254,6 +262,24 @@ def sliding(window):
     return build(classes=(MistralConfig, MistralForCausalLM), sliding_window=window)
 
 
+def capped():
+    return build(classes=(Gemma2Config, Gemma2ForCausalLM), head_dim=16)
+
+
+def with_sinks():
+    model = build(classes=(GptOssConfig, GptOssForCausalLM), head_dim=16, num_local_experts=4)
+    for layer in model.model.layers:
+        torch.nn.init.normal_(layer.self_attn.sinks)
+    return model
+
+
+def with_a_state():
+    sizes = {"linear_num_value_heads": 4, "linear_num_key_heads": 2, "head_dim": 16}
+    sizes |= {"linear_key_head_dim": 16, "linear_value_head_dim": 16}
+    kinds = ["linear_attention", "full_attention", "linear_attention"]
+    return build(classes=(Qwen3_5TextConfig, Qwen3_5ForCausalLM), layer_types=kinds, **sizes)
+
+
 def alibi():
     torch.manual_seed(0)
     config = BloomConfig(vocab_size=VOCABULARY, hidden_size=64, n_layer=2, n_head=4)
@@ -263,13 +289,15 @@ def alibi():
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        (lambda: sliding(16), "its attention slides over 16 tokens, and rows may have 600"),
         (alibi, "BloomForCausalLM has an attention of its own"),
+        (capped, "it caps its attention's logits"),
+        (with_sinks, "its attention has sinks"),
+        (with_a_state, "it has layers of another kind (linear_attention)"),
     ],
 )
 def test_attention_that_cannot_be_packed_is_padded_and_says_why(model, reason, capsys):
     model, comments = model(), random_rows()
-    assert not choose_packing(model, PROMPT, comments, 600)
+    assert not choose_packing(model, PROMPT, comments)
     assert reason in capsys.readouterr().out
     scores = score_comments(model, PROMPT, comments, 700, packed=False)
     with torch.no_grad():
@@ -277,9 +305,34 @@ def test_attention_that_cannot_be_packed_is_padded_and_says_why(model, reason, c
     assert np.abs(scores - torch.stack(alone)[:, 10:14].numpy()).max() < 2e-5
 
 
-def test_a_window_longer_than_any_row_is_packed(capsys):
-    assert choose_packing(sliding(600), PROMPT, random_rows(), 600)
-    assert "shared-prefix packs: logits equal those of rows alone" in capsys.readouterr().out
+@pytest.mark.parametrize("window", [8, 49, 50, 51, 120, 600])
+def test_an_attention_that_slides_is_packed_whether_its_window_is_shorter_than_the_prefix_or_a_row(
+    window, tmp_path
+):
+    model, rows = with_adapter(sliding(window)), training_rows(PROMPT, random_rows(), LABELS)
+    expected_loss, _ = plain_loss(model, [row["input_ids"] for row in rows])
+    expected = gradients(model, expected_loss)
+    assert choose_packing(model, PROMPT, random_rows())
+    for max_tokens in (60, 5000):  # the prefix apart, and in the pack
+        actual, loss, _ = trainer_gradients(model, rows, max_tokens, tmp_path)
+        assert relative(loss, expected_loss) < 1e-5
+        assert max(relative(actual[name], expected[name]) for name in expected) < 1e-5
+    scores = score_comments(model, PROMPT, random_rows(), 700)
+    model.get_base_model().set_attn_implementation("sdpa")
+    asked = [PREFIX + ids + [1, 2, 7] for ids in random_rows()]
+    with torch.no_grad():
+        alone = [model(torch.tensor([ids])).logits[0, -1, 10:14] for ids in asked]
+    assert np.abs(scores - torch.stack(alone).numpy()).max() < 2e-5
+
+
+def test_replies_are_generated_in_packs_only_where_no_row_outgrows_the_window(capsys):
+    longest = 50 + 500 + 2
+    assert choose_packing(sliding(longest + 20), PROMPT, random_rows(), 20)
+    assert not choose_packing(sliding(longest + 19), PROMPT, random_rows(), 20)
+    assert (
+        "padded batches, the prompt repeated in each row: its attention slides over 571 tokens, "
+        "and rows with replies have 572"
+    ) in capsys.readouterr().out
 
 
 def test_an_attention_that_differs_in_a_pack_is_found_out(capsys):
@@ -288,16 +341,25 @@ def test_an_attention_that_differs_in_a_pack_is_found_out(capsys):
         layer.self_attn.register_forward_hook(
             lambda module, arguments, output: (output[0] * output[0].shape[1], output[1])
         )
-    assert not choose_packing(model, PROMPT, random_rows(), 600)
+    assert not choose_packing(model, PROMPT, random_rows())
     assert "its logits in a pack differ by" in capsys.readouterr().out
 
 
-def test_logits_that_are_no_numbers_pass_no_check(capsys):
+def test_logits_that_are_no_numbers_pass_no_check(capsys, monkeypatch):
     model = build()
+    whole = scoring.last_logits
+
+    def broken_packs(model, inputs):
+        return whole(model, inputs) * (torch.nan if "pack" in inputs else 1)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(scoring, "last_logits", broken_packs)
+        assert not choose_packing(model, PROMPT, random_rows())
+    assert "its logits in a pack differ by nan" in capsys.readouterr().out
     with torch.no_grad():
         model.model.layers[0].mlp.down_proj.weight.fill_(torch.inf)
-    assert not choose_packing(model, PROMPT, random_rows(), 600)
-    assert "its logits in a pack differ by nan" in capsys.readouterr().out
+    with pytest.raises(UserError, match="the model's logits are not finite numbers in float32"):
+        choose_packing(model, PROMPT, random_rows())
 
 
 def test_a_padded_training_step_is_that_on_packs(tmp_path):
@@ -313,7 +375,7 @@ def test_a_padded_training_step_is_that_on_packs(tmp_path):
 
 def test_many_short_rows_are_attended_to_in_groups_and_score_as_alone():
     model, comments = build(), random_rows([3] * 150)
-    choose_packing(model, PROMPT, comments, 600)
+    choose_packing(model, PROMPT, comments)
     together = score_comments(model, PROMPT, comments, 10_000)
     alone = score_comments(model, PROMPT, comments, 1)
     assert np.abs(together - alone).max() < 2e-6
@@ -321,10 +383,10 @@ def test_many_short_rows_are_attended_to_in_groups_and_score_as_alone():
 
 def test_bfloat16_packs_agree_with_float32_to_its_rounding():
     model, comments = build(), random_rows()
-    choose_packing(model, PROMPT, comments, 600)
+    choose_packing(model, PROMPT, comments)
     expected = score_comments(model, PROMPT, comments, 4096)
     model = model.bfloat16()
-    assert choose_packing(model, PROMPT, comments, 600)
+    assert choose_packing(model, PROMPT, comments)
     scores = score_comments(model, PROMPT, comments, 4096)
     assert np.abs(scores - expected).max() / np.abs(expected).max() < 0.05
 
@@ -367,11 +429,57 @@ def test_quick_dropout_drops_its_share_scales_the_rest_and_repeats_with_the_seed
     assert dropped.max().item() == pytest.approx(1 / 0.95, rel=1e-4)
     dropped.sum().backward()
     assert torch.equal(x.grad, dropped.detach())
+    row = (dropped[:, :-1] == 0) & (dropped[:, 1:] == 0)
+    assert row.float().mean().item() == pytest.approx(0.05**2, abs=0.0003)  # neighbours too
     assert not torch.equal(dropout(x), dropped)
     torch.manual_seed(3)
     assert torch.equal(dropout(x), dropped)
     assert dropout.eval()(x) is x
     model = with_adapter(build(), dropout=0.05)
-    quicken_dropout(model)
+    quicken_lora(model)
     kinds = [type(m).__name__ for m in model.modules() if "Dropout" in type(m).__name__]
     assert kinds == ["QuickDropout"] * 7 * 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_quick_lora_computes_what_peft_s_computes(dtype):
+    plain = with_adapter(build(), rank=6).to(dtype)
+    quick = copy.deepcopy(plain)
+    quicken_lora(quick)
+    assert sum(len(module.lora_variant) for module in lora_layers(quick)) == 7 * 3
+    rows = [row["input_ids"] for row in training_rows(PROMPT, random_rows(), LABELS)]
+    found = []
+    for model in (plain, quick):
+        use_packs(model.get_base_model())
+        loss, logits = loss_of(model, pack(PREFIX, rows, 4))
+        found.append((logits, gradients(model, loss)))
+    (expected_logits, expected), (logits, actual) = found
+    bound = 1e-5 if dtype == torch.float32 else 0.1
+    assert relative(logits, expected_logits) < bound
+    for name, gradient in expected.items():
+        assert (actual[name] - gradient).norm() / gradient.norm() < bound
+
+
+def test_quick_lora_drops_the_same_elements_in_both_directions():
+    model = with_adapter(build(), dropout=0.5)
+    quicken_lora(model)
+    layer = next(iter(lora_layers(model))).train()
+    x, weights = torch.randn(2, 30, 64), torch.randn(2, 30, layer.out_features)
+    down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    x.requires_grad_()
+    torch.manual_seed(3)
+    (layer(x) * weights).sum().backward()
+    actual = [part.grad.clone() for part in (x, down, up)]
+    torch.manual_seed(3)
+    dropped = torch.ones(x.numel())
+    dropped[layer.lora_dropout["default"].choose(x.numel())] = 0
+    for part in (x, down, up):
+        part.grad = None
+    adapted = (x * dropped.view_as(x) / 0.5) @ down.T @ up.T * layer.scaling["default"]
+    ((layer.base_layer(x) + adapted) * weights).sum().backward()
+    for gradient, part in zip(actual, (x, down, up), strict=True):
+        assert relative(gradient, part.grad) < 1e-5
+
+
+def lora_layers(model):
+    return [module for module in model.modules() if getattr(module, "lora_A", {})]

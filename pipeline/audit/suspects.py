@@ -11,6 +11,7 @@ from cleanlab.filter import find_label_issues
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import check_outputs, read_json, write_json
+from pipeline.common.processes import is_main_process
 from pipeline.common.rows import coded_by_people, find_rows
 from pipeline.common.splits import RECORD as SPLITS_RECORD
 from pipeline.common.splits import read_splits
@@ -111,8 +112,12 @@ def refuse_few_messages(
         )
 
 
-def check_folder(folder: Path) -> None:
-    """Stop where an audit cannot be written, or would overwrite what people filled in."""
+def check_folder(path: str) -> Path:
+    """Return an audit's folder.
+
+    Stops where it cannot be written, or where it holds what people filled in.
+    """
+    folder = Path(path)
     sheet = folder / SHEET_FILE
     if sheet.is_file() and is_filled_in(sheet, "corrected"):
         raise UserError(
@@ -120,6 +125,7 @@ def check_folder(folder: Path) -> None:
             "and give another --audit-dir"
         )
     check_outputs([sheet, folder / RECORD_FILE])
+    return folder
 
 
 def audit_table(found: Suspects, codebook: Codebook) -> pd.DataFrame:
@@ -183,7 +189,9 @@ def audit_record(
 
 
 def write_audit(found: Suspects, record: dict[str, Any], codebook: Codebook, folder: Path) -> None:
-    """Write audit.xlsx and audit.json, and say what people do with them."""
+    """Write audit.xlsx and audit.json, in the main process, and say what people do with them."""
+    if not is_main_process():
+        return
     sheet = folder / SHEET_FILE
     write_sheet(audit_table(found, codebook), codebook, "corrected", sheet)
     write_json(record, folder / RECORD_FILE)

@@ -10,6 +10,7 @@ from transformers import DataCollatorWithPadding, EarlyStoppingCallback
 
 from pipeline.bert.encoder import encode, load_classifier, load_tokenizer
 from pipeline.common.codebook import Codebook
+from pipeline.common.finite import LOGITS, check_finite
 from pipeline.evaluation.learned import validation_verdict
 from pipeline.models.shared_batches import SharedBatchTrainer, of_all_rows, own_rows, summed
 from pipeline.models.training import TrainingOptions, class_weights, trainer_arguments
@@ -39,7 +40,8 @@ class ClassifierTrainer(SharedBatchTrainer):
             mean, logits, _ = super().prediction_step(self.model, own, False, ignore_keys)
             loss += mean * count / total
         rows = own_rows(inputs["attention_mask"].sum(1).tolist())
-        return summed(loss), of_all_rows(rows, logits.float(), len(labels)), labels
+        logits = of_all_rows(rows, logits.float(), len(labels))
+        return summed(loss).expand(len(labels)), logits, labels
 
     def own_inputs(self, inputs: dict) -> tuple[dict, torch.Tensor]:
         """Return the part of a batch that this process computes, and the weight of all its rows."""
@@ -115,6 +117,7 @@ def weighted_cross_entropy(weights: list[float]):
 
 def accuracy_and_f1(prediction, class_names: tuple[str, ...]) -> dict:
     """Return what the Trainer reports of the validation rows each epoch, with `verdict`'s."""
+    check_finite(prediction.predictions, LOGITS)
     predicted = prediction.predictions.argmax(-1)
     return {
         "accuracy": accuracy_score(prediction.label_ids, predicted),

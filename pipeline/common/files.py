@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -84,8 +85,19 @@ def write_text(text: str, path: str | Path) -> None:
 
 
 def write_json(value: Any, path: str | Path) -> None:
-    """Write a JSON file that people can read."""
-    write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", path)
+    """Write a JSON file that people can read; NaN and infinity, which JSON has not, are null."""
+    write_text(
+        json.dumps(_finite(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n", path
+    )
+
+
+def _finite(value: Any) -> Any:
+    """Return a JSON value with None in place of NaN and infinity."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_csv(frame: pd.DataFrame, path: str | Path) -> None:

@@ -12,7 +12,10 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """Return the temperature, 0.05 to 20, of the least negative log-likelihood.
 
     `logits` is (rows, classes), `labels` (rows,). Dividing logits by it changes no prediction.
+    Raises ValueError where a logit is not finite.
     """
+    if not np.isfinite(logits).all():
+        raise ValueError("logits that are not finite have no temperature")
 
     def negative_log_likelihood(log_temperature: float) -> float:
         scaled = log_softmax(logits / np.exp(log_temperature), axis=1)

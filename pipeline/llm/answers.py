@@ -7,6 +7,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from torch.nn.functional import cross_entropy, log_softmax
 from transformers import EvalPrediction
 
+from pipeline.common.finite import LOGITS, check_finite
 from pipeline.evaluation.calibration import expected_calibration_error, fit_temperature
 from pipeline.evaluation.learned import validation_verdict
 from pipeline.llm.prompt import Prompt
@@ -70,6 +71,7 @@ def score_metrics(prediction: EvalPrediction, class_names: tuple[str, ...]) -> d
     `ece_with_temperature` with it. `warning` and `what_to_try` are those of `verdict`.
     """
     logits, labels = prediction.predictions, prediction.label_ids
+    check_finite(logits, LOGITS)
     predicted = logits.argmax(1)
     temperature = fit_temperature(logits, labels)
     ece, scaled_ece = (

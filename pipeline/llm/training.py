@@ -15,6 +15,7 @@ from transformers import (
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
+from pipeline.common.machine import start_run
 from pipeline.llm.answers import AnswerLoss, class_logits, score_metrics
 from pipeline.llm.loading import load_model, load_tokenizer
 from pipeline.llm.lora import add_adapter
@@ -119,7 +120,8 @@ class PackTrainer(SharedBatchTrainer):
         loss, logits = self.in_packs_that_fit(
             lambda: self._predict(self.packs_of(inputs, own), ignore_keys)
         )
-        return summed(loss) / len(labels), of_all_rows(own, logits, len(labels)), labels
+        losses = (summed(loss) / len(labels)).expand(len(labels))
+        return losses, of_all_rows(own, logits, len(labels)), labels
 
     def _predict(self, packs: list[Pack], ignore_keys) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the sum of the rows' losses, and their class logits in the order of the rows."""
@@ -215,6 +217,7 @@ class AdapterOptions:
     """What finetune.py lets the user choose beside `TrainingOptions`, by its settings' names."""
 
     load_in_4bit: bool
+    dtype: str
     lora_r: int
     lora_alpha: int
     lora_dropout: float
@@ -235,6 +238,7 @@ def adapter_trainer(
     adapter_options: AdapterOptions,
 ) -> PackTrainer:
     """Return what trains a fresh adapter of a causal LM on the columns `message` and `class`."""
+    start_run(adapter_options.dtype)
     tokenizer, max_length = load_tokenizer(model_path), adapter_options.max_length
     prompt = build_prompt(tokenizer, codebook)
     train_tokens = tokenize(tokenizer, prompt, train, max_length)
@@ -249,7 +253,7 @@ def adapter_trainer(
     )
     after = len(prompt.suffix) + len(prompt.answers[0]) - 1
     comments = [row["input_ids"][:-after] for row in train_tokens]
-    packed = choose_packing(model, prompt, comments, max_length)
+    packed = choose_packing(model, prompt, comments)
     args = trainer_arguments(
         options,
         train_sampling_strategy="random" if packed else "group_by_length",
