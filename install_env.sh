@@ -53,8 +53,11 @@ make_environment() {
     fi
 }
 
-# What nvidia-smi says of each GPU, a line each; nothing without one.
-ask_gpu() { nvidia-smi "--query-gpu=$1" --format=csv,noheader 2>/dev/null || true; }
+# What nvidia-smi says of each GPU, a line each; nothing where it knows none, or not the question.
+ask_gpu() {
+    local said
+    if said=$(nvidia-smi "--query-gpu=$1" --format=csv,noheader 2>/dev/null); then echo "$said"; fi
+}
 is_number() { case ${1:-x} in *[!0-9]*) return 1 ;; esac; }
 
 gpu='' driver='' capability=''
@@ -80,16 +83,16 @@ is_number "${driver%%.*}" || driver=''
 # On Windows pip brings a torch for the CPU, and the last lines say what to do.
 torch='' why='' cuda=13.0
 if [ -n "$driver" ] && [ "${driver%%.*}" -lt 525 ]; then
-    why="driver $driver runs no CUDA 12: update it to 580 or newer, else models run on the CPU"
+    why="driver $driver runs no torch of today on the GPU: update it to 580 or newer"
 elif [ "${capability:-1000}" -lt 70 ]; then
     torch=2.7.1 cuda=12.6
-    why="newer ones have no code for a GPU of compute capability ${capability%?}.${capability#?}"
+    why="that torch has no code for a GPU of compute capability ${capability%?}.${capability#?}"
 elif [ "${capability:-1000}" -lt 75 ]; then
     torch=2.10.0 cuda=12.6
-    why="newer ones have no code for a GPU of compute capability 7.${capability#?}"
+    why="that torch has no code for a GPU of compute capability 7.${capability#?}"
 elif [ -n "$driver" ] && [ "${driver%%.*}" -lt 580 ]; then
     torch=2.10.0 cuda=12.6
-    why="driver $driver runs CUDA 12, and newer ones need CUDA 13: update it to 580 for these"
+    why="that torch is for CUDA 13, and driver $driver runs CUDA 12: 580 and newer run 13"
 fi
 case "${OSTYPE:-} ${HOSTTYPE:-}" in linux*x86_64) ;; *) torch='' ;; esac
 
@@ -103,6 +106,7 @@ requirements_with_torch() {
 
 # A stamp says which requirements were installed; an interrupted install leaves none.
 stamp=.venv/requirements.installed
+used=.venv/gpu.used # the GPU and driver that torch was seen to use
 list=requirements.txt
 if [ -n "$torch" ]; then
     [ -n "$(python_of_environment)" ] || make_environment
@@ -116,23 +120,30 @@ if ! cmp -s "$list" "$stamp"; then
     is_new_enough "$python" ||
         fail "the Python in ./.venv is too old: remove that folder and run again"
     if [ -n "$torch" ]; then
-        echo "torch $torch, the newest that uses this GPU (not tried with the other packages): $why"
-    elif [ -n "$why" ]; then
-        echo "$why"
+        echo "torch $torch in place of the one in requirements.txt: $why"
+        echo "(torch $torch was not tried with the other packages)"
     fi
     "$python" -m pip install --quiet --disable-pip-version-check -r "$list" ||
         fail "pip could not install $list: see above"
     cp "$list" "$stamp"
+    : >"$used"
 fi
 
 python=$(python_of_environment)
+torch_uses_gpu() {
+    [ "$(cat "$used" 2>/dev/null)" = "$gpu, driver $driver" ] && return
+    "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null &&
+        echo "$gpu, driver $driver" >"$used"
+}
+
 if [ -z "$gpu" ]; then
     echo "environment ready in ./.venv; no CUDA GPU found: models run on the CPU"
-elif "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
+elif torch_uses_gpu; then
     echo "environment ready in ./.venv; CUDA GPU found: $gpu"
 else
     echo "environment ready in ./.venv"
     echo "WARNING: models run on the CPU, as torch does not use the GPU: $gpu"
+    [ -n "$torch" ] || [ -z "$why" ] || echo "$why"
     "$python" -W ignore -c 'from pipeline.common.unused_gpu import why_unused; print(why_unused())' ||
         true
     echo "A torch for CUDA $cuda, of the version in requirements.txt, comes by the command of"

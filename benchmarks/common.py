@@ -59,6 +59,7 @@ SHAPES = {
     "small": (8, 512, 2048, 8, 2, 32_000),
     "Qwen2.5-0.5B": (24, 896, 4864, 14, 2, 151_936),
     "Qwen2.5-3B": (36, 2048, 11008, 16, 2, 151_936),
+    "Qwen2.5-7B": (28, 3584, 18944, 28, 4, 152_064),
 }
 
 # Lengths of the report's comments: 283 bytes a comment, 68 tokens of Qwen2.5; the spread is that of

@@ -158,9 +158,12 @@ def test_a_torch_that_does_not_use_the_gpu_is_told_on_every_run_until_it_does(pr
             "A torch for CUDA 13.0, of the version in requirements.txt, comes by the command of",
             "https://pytorch.org/get-started/locally (on Windows pip brings one for the CPU)",
         ]
-    fake(".venv/bin/python", PIP)
-    again = install(project).stdout
-    assert again == "environment ready in ./.venv; CUDA GPU found: NVIDIA A100, 40960 MiB\n"
+    for python in (PIP, WITHOUT_GPU):  # the second is not asked again
+        fake(".venv/bin/python", python)
+        again = install(project).stdout
+        assert again == "environment ready in ./.venv; CUDA GPU found: NVIDIA A100, 40960 MiB\n"
+    nvidia_smi(project, "470.57.02")
+    assert "WARNING: models run on the CPU" in install(project).stdout
 
 
 def nvidia_smi(path, driver, *capabilities):
@@ -216,19 +219,30 @@ def test_the_newest_torch_that_driver_and_gpu_run_is_installed(
 def test_a_torch_in_place_of_the_one_of_the_requirements_is_told_with_the_reason(project):
     nvidia_smi(project, "550.54.15", "8.0")
     said = torch_installed(project)[1].splitlines()
-    assert said[0] == (
-        "torch 2.10.0, the newest that uses this GPU (not tried with the other packages): driver "
-        "550.54.15 runs CUDA 12, and newer ones need CUDA 13: update it to 580 for these"
-    )
-    assert said[1:] == ["environment ready in ./.venv; CUDA GPU found: Tesla, 16 MiB"]
+    assert said[:2] == [
+        "torch 2.10.0 in place of the one in requirements.txt: that torch is for CUDA 13, and "
+        "driver 550.54.15 runs CUDA 12: 580 and newer run 13",
+        "(torch 2.10.0 was not tried with the other packages)",
+    ]
+    assert said[2:] == ["environment ready in ./.venv; CUDA GPU found: Tesla, 16 MiB"]
 
 
 def test_a_driver_too_old_for_any_torch_is_told(project):
     nvidia_smi(project, "470.57.02", "7.5")
-    said = torch_installed(project)[1].splitlines()
-    assert said[0] == (
-        "driver 470.57.02 runs no CUDA 12: update it to 580 or newer, else models run on the CPU"
-    )
+    Path(".venv/bin").mkdir(parents=True)
+    fake(".venv/bin/python", WITHOUT_GPU)
+    assert install(project).stdout.splitlines()[1:3] == [
+        "WARNING: models run on the CPU, as torch does not use the GPU: Tesla, 16 MiB",
+        "driver 470.57.02 runs no torch of today on the GPU: update it to 580 or newer",
+    ]
+
+
+def test_an_nvidia_smi_that_fails_is_no_gpu(project):
+    Path(".venv/bin").mkdir(parents=True)
+    fake(".venv/bin/python", PIP)
+    fake(project / "nvidia-smi", "#!/bin/sh\necho 'NVIDIA-SMI has failed'\nexit 9\n")
+    said = install(project).stdout
+    assert said == "environment ready in ./.venv; no CUDA GPU found: models run on the CPU\n"
 
 
 def test_a_new_driver_brings_the_torch_of_the_requirements(project):

@@ -31,12 +31,13 @@ from transformers import (
 import posttune_eval
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
-from pipeline.llm.answers import answer_loss
-from pipeline.llm.dropout import QuickDropout, quicken_dropout
+from pipeline.llm import scoring
+from pipeline.llm.answers import AnswerLoss
 from pipeline.llm.loading import load_model, load_tokenizer
 from pipeline.llm.lora import PROJECTIONS
 from pipeline.llm.packing import pack, pad, use_packs
 from pipeline.llm.prompt import Prompt, build_prompt, encode_comments
+from pipeline.llm.quick_lora import QuickDropout, quicken_lora
 from pipeline.llm.scoring import choose_packing, score_comments
 from pipeline.llm.training import PackTrainer, collate, training_rows
 from pipeline.models.by_length import batches_of_tokens
@@ -59,10 +60,10 @@ def build(shape="Qwen2", **more):
     return model(config(vocab_size=VOCABULARY, **sizes, **more)).eval()
 
 
-def with_adapter(model, dropout=0.0):
+def with_adapter(model, dropout=0.0, rank=4):
     """Add LoRA with weights that are not zero."""
     config = LoraConfig(
-        task_type="CAUSAL_LM", r=4, lora_dropout=dropout, target_modules=PROJECTIONS
+        task_type="CAUSAL_LM", r=rank, lora_dropout=dropout, target_modules=PROJECTIONS
     )
     model = get_peft_model(model, config)
     for name, weight in model.named_parameters():
@@ -148,7 +149,7 @@ def trainer_gradients(model, rows, max_tokens, tmp_path, weights=(1, 1, 1, 1), p
         args=TrainingArguments(str(tmp_path), remove_unused_columns=False, report_to="none"),
         max_tokens=max_tokens,
         packed=packed,
-        compute_loss_func=answer_loss(PROMPT, list(weights)),
+        compute_loss_func=AnswerLoss(PROMPT, list(weights)),
     )
     batches = [collate(rows[:5]), collate(rows[5:])]
     count = trainer._get_num_items_in_batch(batches, trainer.args.device)
@@ -344,8 +345,17 @@ def test_an_attention_that_differs_in_a_pack_is_found_out(capsys):
     assert "its logits in a pack differ by" in capsys.readouterr().out
 
 
-def test_logits_that_are_no_numbers_pass_no_check():
+def test_logits_that_are_no_numbers_pass_no_check(capsys, monkeypatch):
     model = build()
+    whole = scoring.last_logits
+
+    def broken_packs(model, inputs):
+        return whole(model, inputs) * (torch.nan if "pack" in inputs else 1)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(scoring, "last_logits", broken_packs)
+        assert not choose_packing(model, PROMPT, random_rows())
+    assert "its logits in a pack differ by nan" in capsys.readouterr().out
     with torch.no_grad():
         model.model.layers[0].mlp.down_proj.weight.fill_(torch.inf)
     with pytest.raises(UserError, match="the model's logits are not finite numbers in float32"):
@@ -419,11 +429,57 @@ def test_quick_dropout_drops_its_share_scales_the_rest_and_repeats_with_the_seed
     assert dropped.max().item() == pytest.approx(1 / 0.95, rel=1e-4)
     dropped.sum().backward()
     assert torch.equal(x.grad, dropped.detach())
+    row = (dropped[:, :-1] == 0) & (dropped[:, 1:] == 0)
+    assert row.float().mean().item() == pytest.approx(0.05**2, abs=0.0003)  # neighbours too
     assert not torch.equal(dropout(x), dropped)
     torch.manual_seed(3)
     assert torch.equal(dropout(x), dropped)
     assert dropout.eval()(x) is x
     model = with_adapter(build(), dropout=0.05)
-    quicken_dropout(model)
+    quicken_lora(model)
     kinds = [type(m).__name__ for m in model.modules() if "Dropout" in type(m).__name__]
     assert kinds == ["QuickDropout"] * 7 * 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_quick_lora_computes_what_peft_s_computes(dtype):
+    plain = with_adapter(build(), rank=6).to(dtype)
+    quick = copy.deepcopy(plain)
+    quicken_lora(quick)
+    assert sum(len(module.lora_variant) for module in lora_layers(quick)) == 7 * 3
+    rows = [row["input_ids"] for row in training_rows(PROMPT, random_rows(), LABELS)]
+    found = []
+    for model in (plain, quick):
+        use_packs(model.get_base_model())
+        loss, logits = loss_of(model, pack(PREFIX, rows, 4))
+        found.append((logits, gradients(model, loss)))
+    (expected_logits, expected), (logits, actual) = found
+    bound = 1e-5 if dtype == torch.float32 else 0.1
+    assert relative(logits, expected_logits) < bound
+    for name, gradient in expected.items():
+        assert (actual[name] - gradient).norm() / gradient.norm() < bound
+
+
+def test_quick_lora_drops_the_same_elements_in_both_directions():
+    model = with_adapter(build(), dropout=0.5)
+    quicken_lora(model)
+    layer = next(iter(lora_layers(model))).train()
+    x, weights = torch.randn(2, 30, 64), torch.randn(2, 30, layer.out_features)
+    down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    x.requires_grad_()
+    torch.manual_seed(3)
+    (layer(x) * weights).sum().backward()
+    actual = [part.grad.clone() for part in (x, down, up)]
+    torch.manual_seed(3)
+    dropped = torch.ones(x.numel())
+    dropped[layer.lora_dropout["default"].choose(x.numel())] = 0
+    for part in (x, down, up):
+        part.grad = None
+    adapted = (x * dropped.view_as(x) / 0.5) @ down.T @ up.T * layer.scaling["default"]
+    ((layer.base_layer(x) + adapted) * weights).sum().backward()
+    for gradient, part in zip(actual, (x, down, up), strict=True):
+        assert relative(gradient, part.grad) < 1e-5
+
+
+def lora_layers(model):
+    return [module for module in model.modules() if getattr(module, "lora_A", {})]

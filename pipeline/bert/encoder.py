@@ -14,7 +14,6 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     BertForSequenceClassification,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -31,6 +30,7 @@ from pipeline.models.by_length import batches_of_rows
 from pipeline.models.folder import check_model_folder
 from pipeline.models.in_batches import compute_in_batches, wait_for_all
 from pipeline.models.text_tokens import as_text
+from pipeline.models.tokenizer import load_fast_tokenizer
 
 READ_FIRST_TOKEN = (  # classifiers of BERT's layers
     BertForSequenceClassification,
@@ -42,12 +42,7 @@ READ_FIRST_TOKEN = (  # classifiers of BERT's layers
 def load_tokenizer(path: str, max_length: int) -> PreTrainedTokenizerBase:
     """Load an encoder's tokenizer; refuse a `max_length` beyond the encoder's positions."""
     folder = check_model_folder(path, "encoder")
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    if not tokenizer.is_fast:
-        raise UserError(
-            f"{path}: {type(tokenizer).__name__} is no tokenizer of the library "
-            "tokenizers: use an encoder with a tokenizer.json"
-        )
+    tokenizer = load_fast_tokenizer(folder)
     limit = min(_positions(folder, max_length), tokenizer.model_max_length)
     if not 3 <= max_length <= limit:
         raise UserError(f"--max-length {max_length}: {path} takes 3 to {limit} tokens")

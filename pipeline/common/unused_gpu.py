@@ -1,4 +1,4 @@
-"""Why torch does not use an NVIDIA GPU that is there, and what to do."""
+"""Why torch does not use a GPU that is there, and what to do."""
 
 import os
 import shutil
@@ -11,6 +11,7 @@ from pipeline.common.cli import UserError
 
 BUILD = "install its build for CUDA, https://pytorch.org/get-started/locally"
 AGAIN = "update the driver, or run install_env.sh again, which picks a torch for it"
+NO_DEVICE = 6  # nvidia-smi's exit status where it finds no GPU
 
 
 def why_unused() -> str:
@@ -22,20 +23,24 @@ def why_unused() -> str:
         if torch.backends.mps.is_built() and not torch.backends.mps.is_available():
             return "WARNING: the GPU stays unused: this macOS is too old for torch, update it"
         return ""
-    found = nvidia_gpu()
-    return f"WARNING: the GPU stays unused, {found}: {_reason()}" if found else ""
-
-
-def nvidia_gpu() -> str:
-    """Return the name of the first GPU that nvidia-smi shows, "" where there is none."""
     if not shutil.which("nvidia-smi"):
         return ""
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
-        shown = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=30)
+        shown = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=30
+        )
     except subprocess.TimeoutExpired:
+        return "WARNING: a GPU may stay unused: nvidia-smi does not end; restart the machine"
+    first = shown.stdout.partition("\n")[0].strip()
+    if shown.returncode == NO_DEVICE:
         return ""
-    return shown.stdout.partition("\n")[0].strip() if shown.returncode == 0 else ""
+    if shown.returncode:
+        return (
+            f"WARNING: a GPU may stay unused: nvidia-smi says {first!r}; install the driver again, "
+            "or restart the machine"
+        )
+    return f"WARNING: the GPU stays unused, {first}: {_reason()}"
 
 
 def _reason() -> str:
@@ -63,7 +68,7 @@ def refuse_gpu_too_old(place: torch.device) -> None:
         raise UserError(
             f"torch {torch.__version__} has no code for {torch.cuda.get_device_name(place)} "
             f"(compute capability {major}.{minor}; it has {' '.join(built)}): run install_env.sh "
-            "again, which picks one that has, or compute on the CPU with CUDA_VISIBLE_DEVICES=-1"
+            "again, which picks one that has, or compute on the CPU with ACCELERATE_USE_CPU=1"
         )
 
 

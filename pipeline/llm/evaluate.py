@@ -24,6 +24,7 @@ from pipeline.models.folder import (
     check_adapter,
     check_codebook,
     check_model_folder,
+    check_prompt,
     is_tuned,
     temperature_of,
 )
@@ -80,6 +81,7 @@ def evaluate_llm(
     start_run(dtype)
     tokenizer = load_tokenizer(model_path)
     prompt = build_prompt(tokenizer, codebook)
+    check_prompt(adapter_path or model_path, prompt.sha256)
     comments, shortened = encode_comments(tokenizer, prompt, rows["message"].tolist(), max_length)
     model = load_model(model_path, load_in_4bit, adapter_path)
     generates = decoding == "generate"
@@ -115,6 +117,7 @@ def evaluate_llm(
         test_file=test_file,
         settings=settings,
     )
+    run |= {"prompt_sha256": prompt.sha256}
     return save_results(planned.folder, rows, predictions, codebook, run | calibration, seed)
 
 

@@ -11,7 +11,6 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
-    AutoTokenizer,
     BitsAndBytesConfig,
     GenerationConfig,
     PreTrainedModel,
@@ -21,14 +20,14 @@ from transformers import (
 from pipeline.common.cli import UserError
 from pipeline.common.machine import compute_dtype, device
 from pipeline.models.folder import check_model_folder
+from pipeline.models.tokenizer import load_fast_tokenizer
 
 Model = PreTrainedModel | PeftModel
 
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     """Load a tokenizer from a model folder."""
-    folder = check_model_folder(path, "causal LM")
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return load_fast_tokenizer(check_model_folder(path, "causal LM"))
 
 
 def load_model(
@@ -58,10 +57,10 @@ def load_model(
         dtype=dtype,
         quantization_config=nf4 if load_in_4bit else None,
         device_map={"": place or device()},
+        generation_config=GenerationConfig(),  # a model's own may sample or penalize repetition
         use_safetensors=True,
         local_files_only=True,
     )
-    model.generation_config = GenerationConfig()  # a model's own may sample or penalize repetition
     for module in model.modules():
         # On a CPU with AVX512-BF16, the first evaluation would repack the weights and round them
         # otherwise than in training: a resumed training would differ from an uninterrupted one.

@@ -6,7 +6,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn import Linear
 from transformers import PreTrainedModel
 
-from pipeline.llm.dropout import quicken_dropout
+from pipeline.llm.quick_lora import quicken_lora
 
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -30,7 +30,7 @@ def add_adapter(
         target_modules=target_modules(model),
     )
     adapted = get_peft_model(model, config)
-    quicken_dropout(adapted)
+    quicken_lora(adapted)
     trained, total = adapted.get_nb_trainable_parameters()
     print(f"training {trained:,} of {total:,} parameters")
     return adapted

@@ -14,8 +14,9 @@ import torch
 from accelerate.utils import send_to_device
 from torch.autograd.graph import saved_tensors_hooks
 
+from pipeline.common.machine import free_memory
 from pipeline.llm.loading import Model, base_of
-from pipeline.llm.packing import Inputs, pack
+from pipeline.llm.packing import GROUP_ROWS, Inputs, pack
 from pipeline.llm.prompt import Prompt
 
 CPU_TRAINING_TOKENS, CPU_SCORING_TOKENS, CPU_GENERATION_ROWS = 1280, 4096, 32
@@ -23,7 +24,7 @@ MOST_SCORING_TOKENS, MOST_GENERATION_ROWS = 16_384, 256  # more is no faster
 SHARE = 0.85  # of the free memory: the rest is lost between blocks of different sizes
 RESERVE = 2**30  # bytes that libraries take when they are first used
 PADDING = 1.05  # of a group's rows to the longest of them, inside attention only
-TEMPORARY_LAYERS = 2  # the memory of a layer's backward pass, in layers' saved tensors
+BACKWARD = 1.25  # the gradients inside a layer, to what the layer saved
 SHORT, LONG = 16, 80  # tokens of the rows of the small passes
 
 
@@ -39,6 +40,12 @@ class Bytes:
         """Return the bytes of a pack whose rows have `tokens` in all, without the prefix."""
         return self.fixed + self.token * tokens + self.row * rows
 
+    def times(self, factor: float) -> "Bytes":
+        return Bytes(factor * self.fixed, factor * self.token, factor * self.row)
+
+    def plus(self, other: "Bytes") -> "Bytes":
+        return Bytes(self.fixed + other.fixed, self.token + other.token, self.row + other.row)
+
 
 def training_pack_tokens(
     model: Model, prompt: Prompt, longest_row: int, batch_rows: int, gradient_checkpointing: bool
@@ -49,10 +56,13 @@ def training_pack_tokens(
     exceeds. The longest row fits always, whatever the memory.
     """
     least = len(prompt.prefix) + longest_row
-    if model.device.type == "cpu":
+    if on_cpu(model):
         return max(CPU_TRAINING_TOKENS, least)
-    needed = training_bytes(model, prompt, gradient_checkpointing)
-    fitting = (available() - needed.of(0, batch_rows)) / needed.token
+    free = available()
+    fitting = min(
+        (free - needed.of(0, batch_rows)) / needed.token
+        for needed in training_bytes(model, prompt, gradient_checkpointing)
+    )
     most = len(prompt.prefix) + batch_rows * longest_row
     return max(least, min(most, len(prompt.prefix) + int(fitting)))
 
@@ -60,10 +70,9 @@ def training_pack_tokens(
 def scoring_pack_tokens(model: Model, prompt: Prompt, longest_row: int) -> int:
     """Return the tokens of a scoring pack; `longest_row` is in tokens after the prefix."""
     least = len(prompt.prefix) + longest_row
-    if model.device.type == "cpu":
+    if on_cpu(model):
         return max(CPU_SCORING_TOKENS, least)
-    needed = scoring_bytes(model, prompt)
-    shortest_row = len(prompt.suffix) + 1
+    needed, shortest_row = scoring_bytes(model, prompt), len(prompt.suffix) + 1
     fitting = (available() - needed.fixed) / (needed.token + needed.row / shortest_row)
     return max(least, min(MOST_SCORING_TOKENS, int(fitting)))
 
@@ -73,20 +82,23 @@ def generation_rows(model: Model, prompt: Prompt, longest_row: int, max_new_toke
 
     The prefix stands once in the cache; a layer's attention copies it for each row.
     """
-    if model.device.type == "cpu":
+    if on_cpu(model):
         return CPU_GENERATION_ROWS
-    needed = scoring_bytes(model, prompt)
-    shape = Shape(model)
+    needed, shape = scoring_bytes(model, prompt), Shape(model)
     own = longest_row + max_new_tokens
     cached = (shape.layers + 1) * own + len(prompt.prefix) + own
     row = needed.row + needed.token * longest_row + shape.cache * cached
     return max(1, min(MOST_GENERATION_ROWS, int((available() - needed.fixed) / row)))
 
 
+def on_cpu(model: Model) -> bool:
+    """Return whether a model computes on a CPU."""
+    return model.device.type == "cpu"
+
+
 def available() -> float:
     """Return the bytes that packs may take of the device's free memory."""
-    free, _ = torch.cuda.mem_get_info()
-    return SHARE * (free - RESERVE)
+    return SHARE * (free_memory() - RESERVE)
 
 
 class Shape:
@@ -112,42 +124,44 @@ class Shape:
         self.widest = max(linear)
 
 
-def training_bytes(model: Model, prompt: Prompt, gradient_checkpointing: bool) -> Bytes:
-    """Return the memory of a training pack at its peak, the optimizer's included.
+def training_bytes(
+    model: Model, prompt: Prompt, gradient_checkpointing: bool
+) -> tuple[Bytes, Bytes]:
+    """Return the memory of a training pack when the backward pass begins, and inside a layer's.
 
-    That is when the backward pass begins: all that was saved, the logits as float32, their
-    softmax and two gradients of theirs, and the gradients inside a layer.
+    All that was saved is in memory then, or with checkpoints what goes into each layer and one
+    layer's saved tensors. Beside it are at first the logits' softmax and two gradients of theirs,
+    as float32, and later a layer's gradients and, of NF4, one weight as it was.
     """
-    shape = Shape(model)
-    saved = saved_bytes(model, prompt)
-    share = (shape.layers + TEMPORARY_LAYERS) / shape.layers
-    boundary = 0
-    if gradient_checkpointing:
-        share = (1 + TEMPORARY_LAYERS) / shape.layers
-        boundary = shape.layers * shape.hidden * shape.item
-    logits = len(prompt.answers[0]) * shape.vocabulary * (shape.item + 4 * 4)
-    trained = sum(part.numel() for part in model.parameters() if part.requires_grad)
+    shape, saved = Shape(model), saved_bytes(model, prompt)
     prefix = len(prompt.prefix)
-    return Bytes(
-        fixed=PADDING * (share * saved.fixed + boundary * prefix)
-        + 3 * 4 * trained  # gradient and the two moments of Adam
-        + 3 * shape.cache * shape.layers * prefix  # states, what the packs see, gradients
-        + 2 * shape.hidden * shape.widest * shape.item,  # a weight that was NF4
-        token=PADDING * (share * saved.token + boundary),
-        row=PADDING * share * saved.row + logits,
+    trained = sum(part.numel() for part in model.parameters() if part.requires_grad)
+    always = 4 * 4 * trained  # gradient, its copy before the step, the two moments of Adam
+    always += 3 * shape.cache * shape.layers * prefix  # states, what packs see, gradients
+    held, layer = saved, saved.times(1 / shape.layers)
+    if gradient_checkpointing:
+        boundary = shape.layers * shape.hidden * shape.item
+        held = Bytes(boundary * prefix, boundary, 0)
+    logits = Bytes(0, 0, len(prompt.answers[0]) * shape.vocabulary * (shape.item + 3 * 4))
+    weight = Bytes(shape.hidden * shape.widest * shape.item, 0, 0)
+    working = layer.times(BACKWARD + gradient_checkpointing)
+    return tuple(
+        held.times(PADDING).plus(beside).plus(Bytes(always, 0, 0))
+        for beside in (logits, working.times(PADDING).plus(weight))
     )
 
 
 def scoring_bytes(model: Model, prompt: Prompt) -> Bytes:
-    """Return the memory of a scoring pack at its peak, inside a layer."""
-    shape = Shape(model)
-    prefix = len(prompt.prefix)
+    """Return the memory of a scoring pack at its peak: inside a layer, and at the logits."""
+    shape, prefix = Shape(model), len(prompt.prefix)
+    mlp = 5 * shape.widest + 4 * shape.hidden
+    attention = 8 * (shape.queries + shape.keys) + 6 * shape.hidden
+    copies = GROUP_ROWS * 2 * shape.queries * prefix * shape.item  # of the prefix, for a group
+    weight = shape.hidden * shape.widest * shape.item
     return Bytes(
-        fixed=shape.cache * shape.layers * prefix + 2 * shape.hidden * shape.widest * shape.item,
-        token=PADDING
-        * (3 * shape.widest + 4 * shape.queries + 4 * shape.keys + 8 * shape.hidden)
-        * shape.item,
-        row=shape.vocabulary * (shape.item + 4) + 2 * PADDING * shape.queries * prefix * shape.item,
+        fixed=shape.cache * shape.layers * prefix + copies + weight,
+        token=PADDING * max(mlp, attention) * shape.item,
+        row=shape.vocabulary * (shape.item + 4),
     )
 
 
@@ -189,7 +203,7 @@ def _saved(model: Model, inputs: Inputs) -> int:
 @contextmanager
 def _training_without_checkpoints(model: Model) -> Iterator[None]:
     """Let a model compute as in training, its checkpointed layers as if they were not."""
-    was_training = model.training
+    modes = [(part, part.training) for part in model.modules()]
     checkpointed = [part for part in model.modules() if getattr(part, "gradient_checkpointing", 0)]
     for part in checkpointed:
         part.gradient_checkpointing = False
@@ -197,6 +211,7 @@ def _training_without_checkpoints(model: Model) -> Iterator[None]:
     try:
         yield
     finally:
-        model.train(was_training)
+        for part, mode in modes:
+            part.training = mode
         for part in checkpointed:
             part.gradient_checkpointing = True

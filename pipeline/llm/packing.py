@@ -11,10 +11,12 @@ also carries gradients. Attention is computed per group of rows of similar lengt
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
-from torch.nn.attention.bias import causal_lower_right
+from torch.backends.cuda import SDPAParams, can_use_flash_attention
+from torch.nn.attention.bias import CausalBias, causal_lower_right
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, DynamicCache, PreTrainedModel
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
@@ -205,8 +207,9 @@ def attend(
     window = kwargs.get("sliding_window")
     if pack is None:
         tokens = key.shape[2]
-        if attention_mask is None and window and window < tokens:
-            attention_mask = _lower_right(query.shape[2], tokens, query.device, window)
+        if attention_mask is None and window is not None and window < tokens:
+            mask = _lower_right(query.shape[2], tokens, query.device, query.dtype, window)
+            attention_mask = mask[None, None]
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
@@ -223,14 +226,23 @@ def attend(
         """(slots, heads, size) -> (rows, heads, width, size)"""
         return states.view(*shape, *states.shape[1:]).transpose(1, 2)
 
-    grouped = _takes_grouped_heads(query)
+    grouped = _takes_grouped_heads(query, key, value, dropout)
 
-    def sdpa(query, key, value, **mask):
-        if not grouped:
+    def sdpa(query, key, value, mask=None, is_causal=False):
+        # no fused kernel of a GPU takes fewer key heads together with a mask as a tensor
+        as_they_are = grouped and (query.device.type == "cpu" or type(mask) is not torch.Tensor)
+        if not as_they_are:
             repeats = query.shape[1] // key.shape[1]
             key, value = repeat_kv(key, repeats), repeat_kv(value, repeats)
         output = scaled_dot_product_attention(
-            query, key, value, dropout_p=dropout, scale=scaling, enable_gqa=grouped, **mask
+            query,
+            key,
+            value,
+            mask,
+            dropout_p=dropout,
+            is_causal=is_causal,
+            scale=scaling,
+            enable_gqa=as_they_are,
         )
         return output.transpose(1, 2).flatten(0, 1)
 
@@ -238,9 +250,12 @@ def attend(
     outputs = []
     if start:
         first = [batched(states[0], (1, start)) for states in (queries, keys, values)]
-        slides = window and window < start
-        mask = _lower_right(start, start, query.device, window) if slides else None
-        outputs.append(sdpa(*first, attn_mask=mask, is_causal=not slides))
+        slides = window is not None and window < start
+        if slides:
+            mask = _lower_right(start, start, query.device, query.dtype, window)
+            outputs.append(sdpa(*first, mask))
+        else:
+            outputs.append(sdpa(*first, is_causal=True))
         prefix = first[1:]
     else:
         prefix = pack["states"][module.layer_idx]
@@ -249,31 +264,40 @@ def attend(
             torch.cat([shared.expand(shape[0], -1, -1, -1), batched(states[n], shape)], 2)
             for shared, states in zip(prefix, (keys, values), strict=True)
         ]
-        mask = _lower_right(shape[1], attended[0].shape[2], query.device, window)
-        outputs.append(sdpa(batched(queries[n], shape), *attended, attn_mask=mask))
+        mask = _lower_right(shape[1], attended[0].shape[2], query.device, query.dtype, window)
+        outputs.append(sdpa(batched(queries[n], shape), *attended, mask))
     output = _Move.apply(torch.cat(outputs), pack["place"], pack["spread"], padding)
     return output[None], None
 
 
-def _takes_grouped_heads(query: torch.Tensor) -> bool:
+def _takes_grouped_heads(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float
+) -> bool:
     """Return whether fewer key heads than query heads leave the device a fused kernel."""
-    if not query.is_cuda:
+    if query.device.type == "cpu":
         return True
-    return query.dtype != torch.float32 and torch.cuda.get_device_capability()[0] >= 8
+    return can_use_flash_attention(SDPAParams(query, key, value, None, dropout, False, True))
 
 
+@lru_cache(maxsize=256)
 def _lower_right(
-    queries: int, keys: int, device: torch.device, window: int | None = None
-) -> torch.Tensor:
-    """Return the mask of queries that are the last of the keys, causal, within a window if any.
+    queries: int,
+    keys: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    window: int | None = None,
+) -> torch.Tensor | CausalBias:
+    """Return the mask of queries that are the last of the keys, to be added: causal, and sliding.
 
     On a GPU FlashAttention computes it without a mask, in blocks, as FlexAttention would.
     """
-    slides = window and window < keys
+    slides = window is not None and window < keys
     if device.type == "cuda" and not slides:
         return causal_lower_right(queries, keys)
-    seen = torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
-    return seen.triu(keys - queries - window + 1) if slides else seen
+    with torch.inference_mode(False):  # what is scored with may be trained with
+        unseen = torch.full((queries, keys), -torch.inf, dtype=dtype, device=device)
+        later = unseen.triu(keys - queries + 1)
+        return later + unseen.tril(keys - queries - window) if slides else later
 
 
 class _Move(torch.autograd.Function):

@@ -3,9 +3,12 @@
 Training, generation and scoring build their tokens here: a model is asked as it was trained.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 import jinja2
 from tokenizers import Tokenizer
@@ -16,6 +19,8 @@ from pipeline.common.codebook import Codebook, answer
 from pipeline.models.text_tokens import as_text
 
 COMMENT, ANSWER = "\u2983comment\u2984", "\u2983answer\u2984"
+TODAY = datetime(2024, 7, 26)  # in each prompt that names a date: what Llama 3.2 falls back on
+DATE_CODES = "aAbBdDeFhHIjmMpRSTyY"  # what a template may ask of the date, as strftime spells it
 THOUGHT = re.compile(r"<([\w:]*think[\w:]*)>\s*\Z")  # opened, and not closed
 PLAIN = f"{{codebook}}\n\nComment: {COMMENT}\nAnswer: {ANSWER}\n"
 
@@ -44,6 +49,12 @@ class Prompt:
     def class_tokens(self) -> list[int]:
         """The token of each class, after those that all answers share."""
         return [tokens[self.shared] for tokens in self.answers]
+
+    @property
+    def sha256(self) -> str:
+        """The hash of all tokens of a row but the comment's."""
+        tokens = [self.prefix, self.suffix, self.answers]
+        return hashlib.sha256(json.dumps(tokens).encode()).hexdigest()
 
     @property
     def overhead(self) -> int:
@@ -107,13 +118,19 @@ def _render(tokenizer: PreTrainedTokenizerBase, codebook: Codebook) -> str:
         return PLAIN.replace("{codebook}", codebook.text)
     system = [{"role": "system", "content": codebook.text}, {"role": "user", "content": COMMENT}]
     merged = [{"role": "user", "content": f"{codebook.text}\n\n{COMMENT}"}]
+    template = with_fixed_date(tokenizer.get_chat_template())
     for turns in (system, merged):
         try:
             asked = tokenizer.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=True, enable_thinking=False
+                turns,
+                chat_template=template,
+                tokenize=False,
+                add_generation_prompt=True,
+                enable_thinking=False,
             )
             answered = tokenizer.apply_chat_template(
                 [*turns, {"role": "assistant", "content": ANSWER}],
+                chat_template=template,
                 tokenize=False,
                 enable_thinking=False,
             )
@@ -126,6 +143,19 @@ def _render(tokenizer: PreTrainedTokenizerBase, codebook: Codebook) -> str:
         f"{tokenizer.name_or_path}: its chat template does not keep the codebook and the comment: "
         "use another model, or remove chat_template from its tokenizer"
     )
+
+
+def with_fixed_date(template: str) -> str:
+    """Return a chat template in which today is `TODAY`, so that a prompt is the same tomorrow.
+
+    Templates of Llama 3.2, SmolLM3 or gpt-oss print `strftime_now(format)`, a function of
+    transformers that takes no other date; a macro of that name at their start goes before it.
+    """
+    if "strftime_now" not in template:
+        return template
+    dates = "".join(f"|replace('%{code}', '{TODAY:%{code}}')" for code in DATE_CODES)
+    macro = f"{{% macro strftime_now(format) %}}{{{{ format|replace('%-', '%'){dates} }}}}"
+    return macro + "{% endmacro %}\n" + template  # the line break goes: trim_blocks
 
 
 def _without_thought(tokenizer: PreTrainedTokenizerBase, asked: str, answered: str) -> str:
