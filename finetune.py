@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> None:
         trainer = adapter_trainer(model_path, codebook, *rows, *options)
         finish = partial(finish_adapter, trainer.processing_class, codebook, trainer.prompt)
         training.train_and_save(trainer, checkpoint, record, f"QLoRA of {model_path}", finish)
-        if settings.merge and trainer.is_world_process_zero():
+        if settings.merge:
             merge_adapter(model_path, settings.output_dir)
 
 

@@ -149,7 +149,7 @@ CASES = [
     ("local_inference", f"{LLM} pointer", "is a git-lfs pointer, not weights: run git lfs install"),
     ("local_inference", f"{LLM} encoder", "encoder holds a BertForMaskedLM"),
     ("local_inference", f"{LLM} causal --output-dir a_file/x", "cannot write a_file/x"),
-    ("local_inference", f"{LLM} causal --batch-size 0", "--batch-size 0: give at least 1"),
+    ("local_inference", f"{LLM} causal --max-new-tokens 0", "--max-new-tokens 0: give at least 1"),
     ("local_inference", f"{LLM} nameless", "nameless/config.json names no model_type"),
     ("local_inference", f"{LLM} speechless", "speechless has no tokenizer"),
     ("local_inference", f"{LLM} cut", "cut/model.safetensors is cut short or broken"),

@@ -119,3 +119,21 @@ def test_a_model_that_overflows_in_float16_stops_and_computes_in_float32(tiny_qw
         local_inference.main([*argv, "float16"])
     local_inference.main([*argv, "float32"])
     machine.start_run()
+
+
+def test_packs_that_the_gpu_s_memory_cannot_take_are_halved(capsys):
+    model, comments = build().to("cuda"), random_rows([200] * 400)
+    assert choose_packing(model, PROMPT, comments)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_reserved()
+    whole = score_comments(model, PROMPT, comments, 1_000_000)
+    room = before + 0.7 * (torch.cuda.max_memory_reserved() - before)
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(room / torch.cuda.mem_get_info()[1])
+    try:
+        halved = score_comments(model, PROMPT, comments, 1_000_000)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert "the memory is too small for 400 rows at once" in capsys.readouterr().out
+    assert np.abs(halved - whole).max() / np.abs(whole).max() < 1e-3

@@ -73,6 +73,15 @@ def test_validation_rows_are_predicted_in_packs_that_fit():
     assert actual[2].tolist() == LABELS
 
 
+def test_the_validation_loss_is_the_mean_over_the_rows_whatever_the_last_batch_has():
+    rows, trainer = training_rows(PROMPT, random_rows(), LABELS), pack_trainer(100_000)
+    losses = []
+    for batch_size in (len(rows), len(rows) - 1):
+        trainer.args.per_device_eval_batch_size = batch_size
+        losses.append(trainer.evaluate(rows)["eval_loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
 def test_a_row_that_does_not_fit_alone_ends_the_training():
     trainer = pack_trainer(2300)
     limit_memory(trainer, 500)

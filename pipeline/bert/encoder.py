@@ -10,7 +10,6 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from tqdm import tqdm
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -29,6 +28,7 @@ from pipeline.common.finite import check_finite
 from pipeline.common.machine import compute_dtype, device
 from pipeline.models.by_length import batches_of_rows
 from pipeline.models.folder import check_model_folder
+from pipeline.models.in_batches import compute_in_batches, wait_for_all
 from pipeline.models.text_tokens import as_text
 from pipeline.models.tokenizer import load_fast_tokenizer
 
@@ -127,23 +127,15 @@ def forward(
     (rows, tokens) to a tensor (rows, ...).
     """
     model.to(device(), compute_dtype()).eval()
-    results: list = [None] * len(rows)
-    with tqdm(total=len(rows), unit="row") as bar, torch.inference_mode():
-        for batch in batches_of_rows(rows, batch_size):
-            inputs = tokenizer.pad({"input_ids": [rows[i] for i in batch]}, return_tensors="pt")
-            inputs = inputs.to(device())
-            try:
-                values = read(model(**inputs), inputs["attention_mask"]).float().cpu().numpy()
-            except torch.OutOfMemoryError as error:
-                raise UserError(
-                    f"the GPU's memory is too small for {len(batch)} rows: give a smaller "
-                    "--batch-size"
-                ) from error
-            check_finite(values, "the encoder's numbers")
-            for index, value in zip(batch, values, strict=True):
-                results[index] = value
-            bar.update(len(batch))
-    return np.stack(results)
+
+    def values_of(members: list[int]) -> np.ndarray:
+        inputs = tokenizer.pad({"input_ids": [rows[i] for i in members]}, return_tensors="pt")
+        inputs = inputs.to(device())
+        values = read(model(**inputs), inputs["attention_mask"]).float().cpu().numpy()
+        check_finite(values, "the encoder's numbers")
+        return values
+
+    return np.stack(compute_in_batches(batches_of_rows(rows, batch_size), values_of))
 
 
 def softmax_of_logits(output, mask: torch.Tensor) -> torch.Tensor:
@@ -180,6 +172,7 @@ def predict_with_probe(
     probe = fit_probe(
         forward(model, tokenizer, known, batch_size, mean_of_tokens), train["class"].to_numpy()
     )
+    wait_for_all()
     start = time.perf_counter()
     rows, shortened = encode(tokenizer, messages, max_length)
     features = forward(model, tokenizer, rows, batch_size, mean_of_tokens)
@@ -199,6 +192,7 @@ def predict_with_classifier(
     """Return class probabilities (rows, classes), how many rows were shortened, and seconds."""
     tokenizer = load_tokenizer(path, max_length)
     model = load_classifier(path, codebook, seed)
+    wait_for_all()
     start = time.perf_counter()
     rows, shortened = encode(tokenizer, messages, max_length)
     probabilities = forward(model, tokenizer, rows, batch_size, softmax_of_logits)

@@ -37,7 +37,8 @@ class ClassifierTrainer(SharedBatchTrainer):
             mean, logits, _ = super().prediction_step(self.model, own, False, ignore_keys)
             loss += mean * count / total
         rows = own_rows(inputs["attention_mask"].sum(1).tolist())
-        return summed(loss), of_all_rows(rows, logits.float(), len(labels)), labels
+        logits = of_all_rows(rows, logits.float(), len(labels))
+        return summed(loss).expand(len(labels)), logits, labels
 
     def own_inputs(self, inputs: dict) -> tuple[dict, torch.Tensor]:
         """Return the part of a batch that this process computes, and the weight of all its rows."""

@@ -75,6 +75,8 @@ def report_text(metrics: dict) -> str:
         ", ".join(f"{name} {count}" for name, count in metrics[key].items())
         for key in ("answers", "predicted_classes")
     )
+    processes = metrics.get("processes", 1)
+    together = f"{processes} processes, each on " if processes > 1 else ""
     run = (
         f"Model: {metrics['model_path']}, {metrics['method']}\n"
         f"Predicted rows: {metrics['predicted_rows']}, {metrics['rows_without_class']} of them "
@@ -82,7 +84,8 @@ def report_text(metrics: dict) -> str:
         f"Predicted classes: {classes}\n"
         f"Answers: {answers}\n"
         f"Shortened comments: {metrics['shortened']}\n"
-        f"Speed: {metrics['rows_per_second']:.1f} rows/s, {metrics['device']}, {metrics['dtype']}\n"
+        f"Speed: {metrics['rows_per_second']:.1f} rows/s, {together}{metrics['device']}, "
+        f"{metrics['dtype']}\n"
     )
     if "accuracy" not in metrics:
         return f"Test set: {metrics['test_file']}\n{run}"

@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import read_json, write_json, write_text
+from pipeline.common.processes import is_main_process
 from pipeline.llm.decision import SERVE, save_decision
 from pipeline.llm.loading import load_model, load_tokenizer
 from pipeline.llm.prompt import Prompt, build_prompt
@@ -113,8 +114,10 @@ def merge_adapter(model_path: str, output_dir: str) -> None:
     """Write base and adapter as one model in bfloat16, with all that lies beside the adapter.
 
     The adapter is `final_model` in `output_dir`, the model `merged_model` beside it. The base is
-    loaded unquantized, on the CPU.
+    loaded unquantized, on the CPU. Of several processes the main one does it.
     """
+    if not is_main_process():
+        return
     adapter, folder = (Path(output_dir) / name for name in ("final_model", "merged_model"))
     cpu = torch.device("cpu")
     model = load_model(model_path, False, str(adapter), torch.bfloat16, cpu).merge_and_unload()

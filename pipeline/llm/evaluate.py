@@ -55,12 +55,7 @@ def evaluate_llm(
     `adapter_path` is "" for the base model alone. `settings` are all of the script's, for the
     record.
     """
-    counts = {
-        "batch_size": batch_size,
-        "max_new_tokens": max_new_tokens,
-        "max_tokens_per_pack": max_tokens_per_pack,
-    }
-    at_least_one(counts, *counts)
+    at_least_one({"max_new_tokens": max_new_tokens}, "max_new_tokens")
     if decoding not in DECODINGS:
         raise UserError(f"--decoding {decoding}: give {' or '.join(DECODINGS)}")
     codebook = read_codebook(prompt_file)
@@ -81,6 +76,7 @@ def evaluate_llm(
     from pipeline.llm.generating import generate_replies
     from pipeline.llm.loading import load_model, load_tokenizer
     from pipeline.llm.scoring import choose_packing, score_comments
+    from pipeline.models.in_batches import wait_for_all
 
     start_run(dtype)
     tokenizer = load_tokenizer(model_path)
@@ -91,6 +87,7 @@ def evaluate_llm(
     generates = decoding == "generate"
     packed = choose_packing(model, prompt, comments, max_new_tokens if generates else 0)
     calibration: dict = {}
+    wait_for_all()
     start = time.perf_counter()
     if decoding == "score":
         logits = score_comments(model, prompt, comments, max_tokens_per_pack, packed)

@@ -150,6 +150,19 @@ def _render(tokenizer: PreTrainedTokenizerBase, codebook: Codebook) -> str:
     )
 
 
+def with_fixed_date(template: str) -> str:
+    """Return a chat template in which today is `TODAY`, so that a prompt is the same tomorrow.
+
+    Templates of Llama 3.2, SmolLM3 or gpt-oss print `strftime_now(format)`, a function of
+    transformers that takes no other date; a macro of that name at their start goes before it.
+    """
+    if "strftime_now" not in template:
+        return template
+    dates = "".join(f"|replace('%{code}', '{TODAY:%{code}}')" for code in DATE_CODES)
+    macro = f"{{% macro strftime_now(format) %}}{{{{ format|replace('%-', '%'){dates} }}}}"
+    return macro + "{% endmacro %}\n" + template  # the line break goes: trim_blocks
+
+
 def _without_thought(tokenizer: PreTrainedTokenizerBase, asked: str, answered: str) -> str:
     """Return the prompt up to the answer, where a model that reasons by default is not to.
 
@@ -166,19 +179,6 @@ def _without_thought(tokenizer: PreTrainedTokenizerBase, asked: str, answered: s
     if answered.startswith(asked):
         return answered
     return f"{asked.rstrip()}\n\n</{opened[1]}>\n\n" if opened else asked
-
-
-def with_fixed_date(template: str) -> str:
-    """Return a chat template in which today is `TODAY`, so that a prompt is the same tomorrow.
-
-    Templates of Llama 3.2, SmolLM3 or gpt-oss print `strftime_now(format)`, a function of
-    transformers that takes no other date; a macro of that name at their start goes before it.
-    """
-    if "strftime_now" not in template:
-        return template
-    dates = "".join(f"|replace('%{code}', '{TODAY:%{code}}')" for code in DATE_CODES)
-    macro = f"{{% macro strftime_now(format) %}}{{{{ format|replace('%-', '%'){dates} }}}}"
-    return macro + "{% endmacro %}\n" + template  # the line break goes: trim_blocks
 
 
 def comment_tokenizer(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:

@@ -6,15 +6,15 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from accelerate.utils import send_to_device
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from pipeline.common.cli import UserError
 from pipeline.common.finite import LOGITS, check_finite
 from pipeline.llm.loading import Model, base_of
+from pipeline.llm.pack_size import scoring_pack_tokens
 from pipeline.llm.packing import Inputs, NotPackable, pack, pad, prefix_states, use_packs
 from pipeline.llm.prompt import Prompt
 from pipeline.models.by_length import batches_of_tokens
+from pipeline.models.in_batches import compute_in_batches
 
 
 def choose_packing(
@@ -109,29 +109,28 @@ def score_comments(
     """Return class logits (rows, classes), float32, in the order of `comments` (token ids).
 
     `packed` says that the model's attention is that of packs (`choose_packing`). No batch has more
-    than `max_tokens_per_pack` tokens, padding included, which bounds the memory.
+    than `max_tokens_per_pack` tokens, padding included, which bounds the memory; 0 is as many as it
+    takes.
     """
     asked = prompt.suffix + prompt.answers[0][: prompt.shared]
     rows = [comment + asked for comment in comments]
     with inference(model):
         states = prefix_states(model, prompt.prefix) if packed else None
     prefix = 0 if packed else len(prompt.prefix)
-    logits = np.empty((len(rows), len(prompt.answers)), dtype=np.float32)
-    with tqdm(total=len(rows), unit="row", desc="scores") as bar:
-        for members in batches_of_tokens(rows, max_tokens_per_pack, prefix, padded=not packed):
-            batch = [rows[index] for index in members]
-            if packed:
-                inputs = pack(prompt.prefix, batch, 1, states)
-            else:
-                inputs = pad(prompt.prefix, batch, 1, prompt.stop[0])
-            try:
-                values = last_logits(model, inputs)[:, prompt.class_tokens]
-            except torch.OutOfMemoryError as error:
-                raise UserError(
-                    f"the GPU's memory is too small for {max_tokens_per_pack} tokens at once: "
-                    "give a smaller --max-tokens-per-pack"
-                ) from error
-            logits[members] = values.cpu().numpy()
-            check_finite(logits[members], LOGITS)
-            bar.update(len(members))
-    return logits
+    limit = max_tokens_per_pack
+    if not limit:
+        limit = scoring_pack_tokens(model, prompt, max(map(len, rows)))
+        print(f"scoring {limit:,} tokens at once")
+    batches = batches_of_tokens(rows, limit, prefix, padded=not packed)
+
+    def class_logits(members: list[int]) -> np.ndarray:
+        batch = [rows[index] for index in members]
+        if packed:
+            inputs = pack(prompt.prefix, batch, 1, states)
+        else:
+            inputs = pad(prompt.prefix, batch, 1, prompt.stop[0])
+        values = last_logits(model, inputs)[:, prompt.class_tokens].cpu().numpy()
+        check_finite(values, LOGITS)
+        return values
+
+    return np.stack(compute_in_batches(batches, class_logits, "scores"))

@@ -114,7 +114,8 @@ class PackTrainer(SharedBatchTrainer):
         loss, logits = self.in_packs_that_fit(
             lambda: self._predict(self.packs_of(inputs, own), ignore_keys)
         )
-        return summed(loss) / len(labels), of_all_rows(own, logits, len(labels)), labels
+        losses = (summed(loss) / len(labels)).expand(len(labels))
+        return losses, of_all_rows(own, logits, len(labels)), labels
 
     def _predict(self, packs: list[Pack], ignore_keys) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the sum of the rows' losses, and their class logits in the order of the rows."""

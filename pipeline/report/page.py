@@ -198,7 +198,7 @@ def accuracy_of(run: dict) -> str:
 
 def settings_records(study: Study) -> list[tuple[str, dict]]:
     """Return the settings of every run and training, under a heading each."""
-    facts = ("method", "device", "dtype", "seconds", "rows_per_second", "shortened")
+    facts = ("method", "device", "processes", "dtype", "seconds", "rows_per_second", "shortened")
     records, seen = [], []
     for run in [*study.runs, *study.unscored]:
         known = {key: run.metrics[key] for key in facts if run.metrics.get(key) is not None}
