@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from functools import cache
 from pathlib import Path
 
@@ -27,7 +28,7 @@ import posttune_eval
 from pipeline.bert import encoder
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
-from pipeline.llm.answers import answer_loss
+from pipeline.llm.answers import AnswerLoss
 from pipeline.llm.generating import generate_replies
 from pipeline.llm.loading import base_of, load_model, load_tokenizer
 from pipeline.llm.lora import add_adapter
@@ -197,7 +198,7 @@ def step_gradients(model, prompt, rows, tmp_path, packed, max_tokens, share_pref
         share_prefix=share_prefix,
         model=model,
         args=TrainingArguments(str(tmp_path), remove_unused_columns=False, report_to="none"),
-        compute_loss_func=answer_loss(prompt, [1, 1, 1, 1]),
+        compute_loss_func=AnswerLoss(prompt, [1, 1, 1, 1]),
     )
     batch = trainer.data_collator(rows)
     model.zero_grad()
@@ -344,3 +345,14 @@ def test_a_roberta_classifier_computes_the_first_token_alone_in_its_last_layer(
         whole = spared(**inputs).logits
     assert widths == [1, inputs["input_ids"].shape[1]]
     assert relative(logits, whole) < 1e-5
+
+
+def test_a_tokenizer_of_tekken_alone_or_without_an_end_is_refused(family_folder, codebook):
+    folder = Path(shutil.copytree(family_folder("Mistral"), "Mistral"))
+    tokenizer = load_tokenizer("Mistral")
+    tokenizer.chat_template = tokenizer.eos_token = None
+    with pytest.raises(UserError, match="Mistral: its tokenizer names no token that ends a text"):
+        build_prompt(tokenizer, codebook)
+    (folder / "tokenizer.json").rename(folder / "tekken.json")
+    with pytest.raises(UserError, match="Mistral has Mistral's tekken.json and no tokenizer.json"):
+        load_tokenizer("Mistral")

@@ -6,7 +6,7 @@ from test_packing import LABELS, PROMPT, build, random_rows, relative, with_adap
 from transformers import TrainingArguments
 
 from pipeline.common.cli import UserError
-from pipeline.llm.answers import answer_loss
+from pipeline.llm.answers import AnswerLoss
 from pipeline.llm.packing import use_packs
 from pipeline.llm.training import PackTrainer, collate, training_rows
 
@@ -24,7 +24,7 @@ def pack_trainer(max_tokens, least_tokens=LONGEST):
         args=TrainingArguments(
             "trained", remove_unused_columns=False, report_to="none", use_cpu=True
         ),
-        compute_loss_func=answer_loss(PROMPT, [1, 1, 1, 1]),
+        compute_loss_func=AnswerLoss(PROMPT, [1, 1, 1, 1]),
     )
 
 

@@ -32,7 +32,7 @@ import posttune_eval
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.llm import scoring
-from pipeline.llm.answers import answer_loss
+from pipeline.llm.answers import AnswerLoss
 from pipeline.llm.loading import load_model, load_tokenizer
 from pipeline.llm.lora import PROJECTIONS
 from pipeline.llm.packing import pack, pad, use_packs
@@ -149,7 +149,7 @@ def trainer_gradients(model, rows, max_tokens, tmp_path, weights=(1, 1, 1, 1), p
         args=TrainingArguments(str(tmp_path), remove_unused_columns=False, report_to="none"),
         max_tokens=max_tokens,
         packed=packed,
-        compute_loss_func=answer_loss(PROMPT, list(weights)),
+        compute_loss_func=AnswerLoss(PROMPT, list(weights)),
     )
     batches = [collate(rows[:5]), collate(rows[5:])]
     count = trainer._get_num_items_in_batch(batches, trainer.args.device)

@@ -16,6 +16,7 @@ from pipeline.common.files import clean_text, write_csv, write_json, write_text
 from pipeline.common.processes import is_main_process, num_processes
 from pipeline.common.rows import coded_by_people
 from pipeline.evaluation.calibration import expected_calibration_error
+from pipeline.evaluation.learned import verdict
 from pipeline.evaluation.metrics import compute_metrics, wilson_interval
 from pipeline.evaluation.run_text import report_text
 from pipeline.evaluation.runs import HUMAN, MIXED, SILVER, mixed_score_name, score_name
@@ -77,6 +78,7 @@ def score_run(
     metrics |= source_of_labels(human, right, record["test_file"])
     weights = rows["weight"].to_numpy()[scored] if "weight" in rows else None
     metrics |= compute_metrics(true[scored], predicted[scored], len(codebook.names), seed, weights)
+    metrics |= verdict(metrics, codebook.names, record["stage"])
     shares = predictions.filter(regex="^p_").to_numpy(dtype=float)
     if shares.size:
         metrics["ece"] = calibration_error(shares, rows)

@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import classification_report
 
+from pipeline.evaluation.learned import warning_text
+
 WEIGHTED = ", weighted to the data set that the sample stands for"
 
 
@@ -102,9 +104,10 @@ def report_text(metrics: dict) -> str:
         f"{metrics[key + '_ci95'][1]:.4f}]\n"
         for title, key in scores.items()
     )
+    warning = f"{text}\n" if (text := warning_text(metrics)) else ""
     return (
         f"{report_block(metrics)}\n"
-        f"Measured against: {metrics['measured_against']}\n"
+        f"{warning}Measured against: {metrics['measured_against']}\n"
         f"Accuracy of the valid predictions, 95 % interval: [{low:.4f}, {high:.4f}]\n"
         f"{weighted_text(metrics)}{human_text(metrics)}"
         f"Over all {metrics['total']} rows, an invalid answer being wrong"

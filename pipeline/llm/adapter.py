@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import read_json, write_json, write_text
 from pipeline.common.processes import is_main_process
+from pipeline.evaluation.learned import warning_text
 from pipeline.llm.decision import SERVE, save_decision
 from pipeline.llm.loading import load_model, load_tokenizer
 from pipeline.llm.prompt import Prompt, build_prompt
@@ -42,8 +43,8 @@ the class's number in brackets, as its codebook asks:
 | expected calibration error | {ece:.4f} |
 | the same at temperature {temperature:.3f}, which was fitted on these rows | {scaled_ece:.4f} |
 
-They are agreement with the labels of the validation file, after {epochs:.0f} epochs (the best by
-accuracy), and say nothing about agreement with people.
+{warning}They are agreement with the labels of the validation file, after {epochs:.0f} epochs (the
+best by accuracy), and say nothing about agreement with people.
 
 ## Training
 
@@ -100,6 +101,7 @@ def finish_adapter(
             temperature=validation["temperature"],
             scaled_ece=validation["ece_with_temperature"],
             epochs=validation["epoch"],
+            warning=f"{warning}\n" if (warning := warning_text(validation)) else "",
             training="\n".join(
                 f"- {name}: {settings[name]}"
                 for name in sorted(settings)

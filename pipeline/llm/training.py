@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 import torch
@@ -15,7 +16,7 @@ from transformers import (
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.machine import start_run
-from pipeline.llm.answers import answer_loss, class_logits, score_metrics
+from pipeline.llm.answers import AnswerLoss, class_logits, score_metrics
 from pipeline.llm.loading import load_model, load_tokenizer
 from pipeline.llm.lora import add_adapter
 from pipeline.llm.packing import Inputs, States, pack, pad, prefix_states
@@ -107,6 +108,11 @@ class PackTrainer(SharedBatchTrainer):
         gradients = [part.grad for layer in received for part in layer]
         torch.autograd.backward([part for layer in states for part in layer], gradients)
         return loss
+
+    def log(self, logs, start_time=None):
+        if "loss" in logs:
+            logs |= self.compute_loss_func.take_means(self.args.device)
+        super().log(logs, start_time)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         labels = inputs["labels"].to(self.args.device)
@@ -269,7 +275,7 @@ def adapter_trainer(
         packed=packed,
         share_prefix=not adapter_options.gradient_checkpointing,  # it would drop the states
         processing_class=tokenizer,
-        compute_loss_func=answer_loss(prompt, weights),
-        compute_metrics=score_metrics,
+        compute_loss_func=AnswerLoss(prompt, weights),
+        compute_metrics=partial(score_metrics, class_names=codebook.names),
         callbacks=[EarlyStoppingCallback(options.early_stopping_patience)],
     )

@@ -22,6 +22,7 @@ from pipeline.common.lock import lock
 from pipeline.common.machine import compute_dtype, describe_device, device, versions
 from pipeline.common.processes import is_main_process, num_processes
 from pipeline.common.rows import coded_by_people
+from pipeline.evaluation.learned import warning_text
 from pipeline.evaluation.plots import plot_loss
 from pipeline.models.epoch_lines import EpochLines
 from pipeline.models.folder import RECORD, fingerprint
@@ -269,6 +270,7 @@ def train_and_save(
     name = trainer.args.metric_for_best_model.removeprefix("eval_").replace("_", " ")
     print(f"best validation {name} {state.best_metric:.4f}, at step {state.best_global_step}")
     print(f"trained in {result.metrics['train_runtime']:.0f} s; wrote {final}")
+    print(warning_text(validation), end="")
 
 
 def save_final(final: Path, record: dict, save: Callable[[str], None]) -> None:
