@@ -100,7 +100,7 @@ def test_scoring_and_generation_take_what_fits_and_no_more_than_is_of_use(on_a_g
 
 def test_on_a_cpu_sizes_are_constant_but_for_long_rows():
     model = build()
-    assert pack_size.training_pack_tokens(model, PROMPT, 300, 32, False) == 1280
+    assert pack_size.training_pack_tokens(model, PROMPT, 300, 32, False) == 50 + 1152
     assert pack_size.training_pack_tokens(model, PROMPT, 3000, 32, False) == 3050
     assert pack_size.scoring_pack_tokens(model, PROMPT, 300) == 4096
     assert pack_size.scoring_pack_tokens(model, PROMPT, 6000) == 6050

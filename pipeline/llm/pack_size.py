@@ -19,7 +19,8 @@ from pipeline.llm.loading import Model, base_of
 from pipeline.llm.packing import GROUP_ROWS, Inputs, pack
 from pipeline.llm.prompt import Prompt
 
-CPU_TRAINING_TOKENS, CPU_SCORING_TOKENS, CPU_GENERATION_ROWS = 1280, 4096, 32
+CPU_TRAINING_TOKENS = 1152  # of the rows; those of the prefix, which packs share, come on top
+CPU_SCORING_TOKENS, CPU_GENERATION_ROWS = 4096, 32
 MOST_SCORING_TOKENS, MOST_GENERATION_ROWS = 16_384, 256  # more is no faster
 SHARE = 0.85  # of the free memory: the rest is lost between blocks of different sizes
 RESERVE = 2**30  # bytes that libraries take when they are first used
@@ -57,7 +58,7 @@ def training_pack_tokens(
     """
     least = len(prompt.prefix) + longest_row
     if on_cpu(model):
-        return max(CPU_TRAINING_TOKENS, least)
+        return len(prompt.prefix) + max(CPU_TRAINING_TOKENS, longest_row)
     free = available()
     fitting = min(
         (free - needed.of(0, batch_rows)) / needed.token
