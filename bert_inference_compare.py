@@ -17,6 +17,7 @@ from pipeline.bert.evaluate import predict_after, predict_before
 from pipeline.common.cli import UserError, at_least_one, parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import write_csv, write_json, write_text
+from pipeline.common.processes import is_main_process
 from pipeline.common.rows import COLUMNS, read_test_rows
 from pipeline.evaluation.comparison import compare_pairs, summary_row, with_holm
 from pipeline.evaluation.comparison_text import both_as_text
@@ -101,7 +102,9 @@ def save_comparison(
     codebook: Codebook,
     seed: int,
 ) -> None:
-    """Compare both predictions, each with its run's record, and write what came of it."""
+    """Compare both predictions, each with its run's record; the main process writes the outcome."""
+    if not is_main_process():
+        return
     outcomes = {"before": before, "after": after}
     predictions = {stage: table for stage, (table, _) in outcomes.items()}
     metrics = {

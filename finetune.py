@@ -71,21 +71,21 @@ def main(argv: list[str] | None = None) -> None:
     rows = read_training_rows(*files, codebook, settings.max_train_samples)
     check_model_folder(model_path, "causal LM")
 
-    from pipeline.llm.adapter import finish_adapter, merge_adapter
+    from pipeline.llm.adapter import adapter_record, finish_adapter, merge_adapter
     from pipeline.llm.training import AdapterOptions, adapter_trainer
     from pipeline.models import training
 
     if settings.merge and settings.resume and (Path(settings.output_dir) / "final_model").is_dir():
         merge_adapter(model_path, settings.output_dir)
         return
-    record = training.training_record(codebook, model_path, files, rows, vars(settings))
+    record = adapter_record(codebook, model_path, files, rows, vars(settings))
     with training.output_claimed(settings.output_dir, record, settings.resume) as checkpoint:
         kinds = (training.TrainingOptions, AdapterOptions)
         options = [training.options_of(kind, vars(settings)) for kind in kinds]
         trainer = adapter_trainer(model_path, codebook, *rows, *options)
         finish = partial(finish_adapter, trainer.processing_class, codebook, trainer.prompt)
         training.train_and_save(trainer, checkpoint, record, f"QLoRA of {model_path}", finish)
-        if settings.merge and trainer.is_world_process_zero():
+        if settings.merge:
             merge_adapter(model_path, settings.output_dir)
 
 

@@ -19,6 +19,7 @@ Run     python label_audit.py
 
 from pipeline.common.cli import UserError, at_least_one, parse_settings, run
 from pipeline.common.codebook import read_codebook
+from pipeline.common.processes import num_processes
 from pipeline.common.rows import read_messages
 from pipeline.models.folder import check_model_folder, refuse_tuned
 
@@ -74,6 +75,8 @@ def check_settings(method: str, folds: int, similarity: float, batch_size: int) 
     """Refuse settings that make no sense."""
     if method not in METHODS:
         raise UserError(f"--audit-method {method}: give {' or '.join(METHODS)}")
+    if method == "tune" and num_processes() > 1:
+        raise UserError("--audit-method tune trains in one process: start it without torchrun")
     if folds < 2:
         raise UserError(f"--folds {folds}: give at least 2")
     if not 0 < similarity <= 1:

@@ -13,6 +13,7 @@ from pathlib import Path
 from pipeline.common.cli import parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import check_outputs, read_json, write_text
+from pipeline.evaluation.learned import MARK, warning_text
 from pipeline.evaluation.runs import read_predictions, read_runs
 from pipeline.people.record import HumanCheck
 from pipeline.report.methods import methods_markdown
@@ -73,6 +74,9 @@ def print_outcome(study: Study, folder: Path) -> None:
     """Print what is to be mended, and what was written."""
     for line in inconsistencies(study):
         print(f"to be mended: {line}")
+    for one in study.runs:
+        if one.metrics["warning"]:
+            print(f"{MARK} {one.title}\n{warning_text(one.metrics)}", end="")
     print(f"wrote {folder / 'methods.md'}: {len(not_done(study))} things are named as not done")
     megabytes = (folder / "report.html").stat().st_size / 1e6
     print(f"wrote {folder / 'report.html'}: {megabytes:.1f} MB; open it in a browser")

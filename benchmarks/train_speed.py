@@ -20,7 +20,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from benchmarks import common
 from benchmarks.common import PAD, ROWS_PER_STEP, Rows
 from pipeline.common.cli import parse_settings, run
-from pipeline.llm.answers import answer_loss
+from pipeline.llm.answers import AnswerLoss
 from pipeline.llm.pack_size import training_pack_tokens
 from pipeline.llm.quick_lora import quicken_lora
 from pipeline.llm.training import PackTrainer, training_rows
@@ -333,7 +333,7 @@ def ours(shape: str, precision: str, rows: Rows, max_tokens: int = 0) -> Trainer
         args=arguments(TrainingArguments, precision, ROWS_PER_STEP),
         train_dataset=training_rows(rows.prompt, rows.comments, rows.labels),
         max_tokens=max_tokens,
-        compute_loss_func=answer_loss(rows.prompt, [1.0] * len(rows.prompt.answers)),
+        compute_loss_func=AnswerLoss(rows.prompt, [1.0] * len(rows.prompt.answers)),
     )
 
 

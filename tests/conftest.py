@@ -5,6 +5,7 @@ import sys
 
 if "gpu" not in sys.argv:  # pytest -m gpu
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the exactness tests compare float32 on the CPU
+    os.environ["ACCELERATE_USE_CPU"] = "1"  # also where the GPU is Apple's
 if "PYTEST_XDIST_WORKER" in os.environ:  # pytest -n 2
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

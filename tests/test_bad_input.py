@@ -11,6 +11,9 @@ import openpyxl
 import pytest
 from conftest import ROOT, answer_line
 from safetensors.numpy import save_file
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
 
 from pipeline.common.cli import UserError
 from pipeline.labelling.ids import label_set_of, request_ids
@@ -44,7 +47,6 @@ FILES = {
     "pickled/pytorch_model.bin": "x",
     "pickled/tokenizer.json": "{}",
     "pointer/tokenizer.json": "{}",
-    "causal/tokenizer.json": "{}",
     "encoder/tokenizer.json": "{}",
     "nameless/config.json": "[]",
     "speechless/config.json": QWEN,
@@ -147,7 +149,7 @@ CASES = [
     ("local_inference", f"{LLM} pointer", "is a git-lfs pointer, not weights: run git lfs install"),
     ("local_inference", f"{LLM} encoder", "encoder holds a BertForMaskedLM"),
     ("local_inference", f"{LLM} causal --output-dir a_file/x", "cannot write a_file/x"),
-    ("local_inference", f"{LLM} causal --batch-size 0", "--batch-size 0: give at least 1"),
+    ("local_inference", f"{LLM} causal --max-new-tokens 0", "--max-new-tokens 0: give at least 1"),
     ("local_inference", f"{LLM} nameless", "nameless/config.json names no model_type"),
     ("local_inference", f"{LLM} speechless", "speechless has no tokenizer"),
     ("local_inference", f"{LLM} cut", "cut/model.safetensors is cut short or broken"),
@@ -193,6 +195,9 @@ def files():
         path = Path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+    Tokenizer(BPE(dict(zip(ByteLevel.alphabet(), range(256), strict=True)), [])).save(
+        "causal/tokenizer.json"
+    )
     for name in ("causal", "encoder", "tuned"):
         save_file({"w": np.zeros(1)}, f"{name}/model.safetensors")
     for name, cells in (

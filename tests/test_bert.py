@@ -11,7 +11,7 @@ import torch
 from conftest import write_splits
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import accuracy_score
-from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
+from transformers import AutoModelForSequenceClassification
 
 import bert_eval
 import bert_inference_compare
@@ -70,13 +70,18 @@ def test_a_message_is_cut_at_the_length_and_counted_and_its_controls_are_text(ti
 
 
 def test_each_message_is_tokenized_once(tiny_bert, codebook, data, monkeypatch):
-    asked, call = [], PreTrainedTokenizerBase.__call__
+    asked, as_text = [], bert.as_text
 
-    def counted(tokenizer, texts, **options):
-        asked.extend(texts)
-        return call(tokenizer, texts, **options)
+    class Counted:
+        def __init__(self, *arguments, **options):
+            self.tokenizer = as_text(*arguments, **options)
+            self.enable_truncation = self.tokenizer.enable_truncation
 
-    monkeypatch.setattr(PreTrainedTokenizerBase, "__call__", counted)
+        def encode_batch(self, texts):
+            asked.extend(texts)
+            return self.tokenizer.encode_batch(texts)
+
+    monkeypatch.setattr(bert, "as_text", Counted)
     _, shortened = bert.encode(bert.load_tokenizer(tiny_bert, 64), MESSAGES, 64)
     assert (asked, shortened) == (MESSAGES, 1)
 
@@ -85,6 +90,7 @@ def test_each_message_is_tokenized_once(tiny_bert, codebook, data, monkeypatch):
     settings = {name.lower(): getattr(bert_tune, name) for name in vars(bert_tune)}
     options = options_of(TrainingOptions, settings)
     sizes = {"max_length": 64, "warmup_ratio": 0.1, "balanced": True}
+    sizes["freeze_word_embeddings"] = False
     bert_trainer(tiny_bert, codebook, train, validation, options, **sizes)
     assert asked == [*train["message"], *validation["message"]]
 

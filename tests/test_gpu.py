@@ -34,7 +34,7 @@ from pipeline.common import machine
 from pipeline.common.cli import UserError
 from pipeline.common.files import write_csv
 from pipeline.llm import pack_size
-from pipeline.llm.answers import answer_loss
+from pipeline.llm.answers import AnswerLoss
 from pipeline.llm.loading import load_model
 from pipeline.llm.packing import pack, pad, use_packs
 from pipeline.llm.scoring import choose_packing, score_comments
@@ -77,7 +77,7 @@ def test_nf4_packs_train_and_score_as_padded_rows(tiny_qwen2):
     comments = random_rows()
     model.get_base_model().set_attn_implementation("sdpa")
     expected = score_comments(model, PROMPT, comments, 4096, packed=False)
-    assert choose_packing(model, PROMPT, comments, 600)
+    assert choose_packing(model, PROMPT, comments)
     scores = score_comments(model, PROMPT, comments, 700)
     assert np.abs(scores - expected).max() / np.abs(expected).max() < 0.05
 
@@ -136,7 +136,7 @@ def step_trainer(model, max_tokens):
         max_tokens=max_tokens,
         model=model,
         args=arguments,
-        compute_loss_func=answer_loss(PROMPT, [1.0] * 4),
+        compute_loss_func=AnswerLoss(PROMPT, [1.0] * 4),
     )
 
 
@@ -231,3 +231,21 @@ def test_a_model_that_overflows_in_float16_stops_and_computes_in_float32(tiny_qw
         local_inference.main([*argv, "float16"])
     local_inference.main([*argv, "float32"])
     machine.start_run()
+
+
+def test_packs_that_the_gpu_s_memory_cannot_take_are_halved(capsys):
+    model, comments = build().to("cuda"), random_rows([200] * 400)
+    assert choose_packing(model, PROMPT, comments)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_reserved()
+    whole = score_comments(model, PROMPT, comments, 1_000_000)
+    room = before + 0.7 * (torch.cuda.max_memory_reserved() - before)
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(room / torch.cuda.mem_get_info()[1])
+    try:
+        halved = score_comments(model, PROMPT, comments, 1_000_000)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert "the memory is too small for 400 rows at once" in capsys.readouterr().out
+    assert np.abs(halved - whole).max() / np.abs(whole).max() < 1e-3

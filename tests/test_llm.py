@@ -115,7 +115,7 @@ def test_a_template_without_a_system_turn_puts_the_codebook_before_the_comment(t
     )
     prompt = build_prompt(other, codebook)
     assert tokenizer.decode(prompt.prefix) == f"<|im_start|>{codebook.text}\n\n"
-    assert tokenizer.decode(prompt.suffix) == "<|im_end|>"
+    assert tokenizer.decode(prompt.suffix) == "<|im_end|><|im_start|>"  # as in a finished chat
 
 
 def test_a_tokenizer_without_a_template_gets_plain_text(tokenizer, codebook):
@@ -303,7 +303,9 @@ def test_a_cpu_with_bfloat16_trains_and_scores_in_it(tiny_qwen2, data, monkeypat
     assert {weight.dtype for weight in weights.values()} == {torch.float32}
 
 
-def test_a_model_that_cannot_be_packed_trains_and_scores_padded(tiny_qwen2, data, capsys):
+def test_an_attention_that_slides_trains_and_scores_in_packs_and_replies_padded(
+    tiny_qwen2, data, capsys
+):
     shutil.copytree(tiny_qwen2, "sliding")
     config = json.loads(Path("sliding/config.json").read_bytes())
     config |= {"use_sliding_window": True, "sliding_window": 64, "max_window_layers": 0}
@@ -312,7 +314,9 @@ def test_a_model_that_cannot_be_packed_trains_and_scores_padded(tiny_qwen2, data
     output = tune("sliding", data, "--num-train-epochs", "1")
     evaluate("sliding", output / "final_model", data, "--output-dir", "scored")
     evaluate("sliding", output / "final_model", data, "--decoding", "generate")
-    assert capsys.readouterr().out.count("its attention slides over 64 tokens") == 3
+    printed = capsys.readouterr().out
+    assert printed.count("shared-prefix packs: logits equal") == 2
+    assert printed.count("its attention slides over 64 tokens, and rows with replies have") == 1
     assert json.loads(Path("scored/metrics.json").read_bytes())["valid"] == 8
 
 

@@ -42,6 +42,8 @@ def no_precision_asked_for():
 def gpu(monkeypatch):
     """Return a function that makes torch say it has a GPU, of which so much is free."""
 
+    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
+
     def show(kind, name, *, bf16, count=1, free=14, total=16, reserved=2, allocated=1):
         monkeypatch.setattr(
             torch.accelerator,
@@ -103,7 +105,8 @@ def test_a_gpu_of_apple_computes_in_bfloat16_from_macos_14_on(gpu, capsys, newer
     name = machine.dtype_name(dtype)
     assert capsys.readouterr().out == (
         f"device: Apple M3 (mps), {name}, 15.0 of 16.0 GiB of memory free\n"
-        "Apple's GPUs (mps) were not tried: compare some rows with a run on the CPU\n"
+        "Apple's GPUs (mps) were not tried: compare some rows with a run on the CPU, with the "
+        "environment variable ACCELERATE_USE_CPU=1\n"
     )
     assert (machine.device().type, machine.compute_dtype()) == ("mps", dtype)
 
@@ -128,6 +131,17 @@ def test_one_process_on_several_gpus_says_how_to_use_all(gpu, capsys, monkeypatc
     machine.start_run()
     assert capsys.readouterr().out == ""
     assert machine.device() == torch.device("cuda", 2)
+
+
+def test_a_user_may_compute_on_the_cpu_of_a_machine_with_a_gpu(
+    gpu, nvidia_smi, capsys, monkeypatch
+):
+    gpu("cuda", "NVIDIA A100", bf16=True, count=2)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
+    machine.start_run()
+    said = capsys.readouterr().out
+    assert said.startswith("device: CPU") and said.endswith("GiB of memory free\n")
+    assert said.count("\n") == 1
 
 
 def test_more_processes_than_gpus_are_refused(gpu, monkeypatch):
@@ -168,7 +182,8 @@ def nvidia_smi(monkeypatch):
     Path("bin/nvidia-smi").write_text("#!/bin/sh\necho 'NVIDIA A100'\n", encoding="utf-8")
     Path("bin/nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", str(Path("bin").resolve()), prepend=":")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name in ("CUDA_VISIBLE_DEVICES", "ACCELERATE_USE_CPU"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(torch.cuda, "_is_compiled", lambda: True)
     monkeypatch.setattr(torch.cuda, "init", lambda: None)
     monkeypatch.setattr(torch, "__version__", "2.13.0")
@@ -381,10 +396,23 @@ def test_a_validation_that_overflows_stops_a_training_before_its_checkpoint(tiny
 
 def test_a_gradient_that_overflows_alone_stops_no_training():
     """In float16 the gradient scaler skips such a step."""
+    stop, where = StopWhereNotFinite().on_log, (Namespace(output_dir="tuned"), TrainerState(), None)
     logs = {"loss": 1.5, "grad_norm": math.nan}
-    StopWhereNotFinite().on_log(None, TrainerState(), None, logs=logs)
+    stop(*where, logs=logs)
     with pytest.raises(UserError, match="the losses of step 0"):
-        StopWhereNotFinite().on_log(None, TrainerState(), None, logs=logs | {"loss": math.inf})
+        stop(*where, logs=logs | {"loss": math.inf})
+
+
+@pytest.mark.parametrize(("dtype", "told"), [(torch.float16, True), (torch.float32, False)])
+def test_a_training_that_overflows_after_a_checkpoint_says_how_it_goes_on(monkeypatch, dtype, told):
+    monkeypatch.setattr(machine, "_asked", [dtype])
+    where = (Namespace(output_dir="tuned"), TrainerState(), None)
+    for saved in (False, True):
+        if saved:
+            Path("tuned/checkpoint-4").mkdir(parents=True)
+        with pytest.raises(UserError) as error:
+            StopWhereNotFinite().on_log(*where, logs={"eval_loss": math.nan})
+        assert ("add --resume" in str(error.value)) == (told and saved)
 
 
 @pytest.mark.parametrize("argv", [[], ["--untrained-head"]])

@@ -6,7 +6,7 @@ from test_packing import LABELS, PROMPT, build, random_rows, relative, with_adap
 from transformers import TrainingArguments
 
 from pipeline.common.cli import UserError
-from pipeline.llm.answers import answer_loss
+from pipeline.llm.answers import AnswerLoss
 from pipeline.llm.packing import use_packs
 from pipeline.llm.training import PackTrainer, collate, training_rows
 
@@ -24,7 +24,7 @@ def pack_trainer(max_tokens, least_tokens=LONGEST):
         args=TrainingArguments(
             "trained", remove_unused_columns=False, report_to="none", use_cpu=True
         ),
-        compute_loss_func=answer_loss(PROMPT, [1, 1, 1, 1]),
+        compute_loss_func=AnswerLoss(PROMPT, [1, 1, 1, 1]),
     )
 
 
@@ -71,6 +71,15 @@ def test_validation_rows_are_predicted_in_packs_that_fit():
     actual = halved.prediction_step(halved.model, collate(rows), False)
     assert all(relative(a, b) < 1e-5 for a, b in zip(actual[:2], expected[:2], strict=True))
     assert actual[2].tolist() == LABELS
+
+
+def test_the_validation_loss_is_the_mean_over_the_rows_whatever_the_last_batch_has():
+    rows, trainer = training_rows(PROMPT, random_rows(), LABELS), pack_trainer(100_000)
+    losses = []
+    for batch_size in (len(rows), len(rows) - 1):
+        trainer.args.per_device_eval_batch_size = batch_size
+        losses.append(trainer.evaluate(rows)["eval_loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
 def test_a_row_that_does_not_fit_alone_ends_the_training():

@@ -45,6 +45,7 @@ def write_models():
         }
         write_json(record, Path(name, "training.json"))
         write_json({}, Path(name, "adapter_config.json"))
+        save_file({"w": np.zeros(1)}, Path(name) / "adapter_model.safetensors")
 
 
 def save_run(folder, *, model, stage, test_file="test.csv", adapter="", **settings):

@@ -171,6 +171,25 @@ def test_a_comparison_of_two_berts_on_labels_of_both_kinds_has_those_of_people_a
     assert table["coded_by"].tolist() == ["human", "human", ""]
 
 
+def test_a_comparison_of_two_berts_says_which_of_them_gives_one_answer_only(codebook):
+    classes = [0] * 10 + [1] * 30
+    rows = pd.DataFrame({"custom_id": [f"r{n}" for n in range(40)], "message": "评论"})
+    rows = rows.assign(**{"class": classes})
+    record = {"family": "bert", "model": "b", "model_path": "./b", "test_file": "test.csv"}
+    record |= {"method": "a probe", "settings": {}, "rows_per_second": 1.0}
+    outcomes = {}
+    for stage, predicted in (("before", classes), ("after", [1] * 40)):
+        table = pd.DataFrame({"predicted": predicted, "form": "most probable class"})
+        outcomes[stage] = table, record | {"stage": stage}
+    bert_inference_compare.save_comparison(Path("x"), rows, *outcomes.values(), codebook, seed=0)
+    text = Path("x/comparison.txt").read_text(encoding="utf-8")
+    assert text.count("WARNING") == 1
+    assert (
+        'After fine-tuning (!)\nWARNING: All 40 answers are "Mild", which is the class of 30'
+        in text
+    )
+
+
 @pytest.mark.parametrize(("source", "mark"), [("human coders", "human"), (None, "")])
 def test_predictions_of_an_older_run_are_people_s_where_all_its_labels_are(source, mark):
     write("x", "llm", "m", "after", label_source=source)

@@ -47,6 +47,32 @@ def run_report(folder):
     return tuple((results / name).read_text("utf-8") for name in ("methods.md", "report.html"))
 
 
+def test_a_model_that_gives_one_answer_is_marked_on_the_page_in_the_methods_and_in_print(
+    tmp_path, capsys
+):
+    results = write_study(tmp_path)
+    file = results / "bert-after/metrics.json"
+    metrics = json.loads(file.read_bytes())
+    matrix = [[0, sum(row), 0, 0, 0] for row in metrics["confusion_matrix"]]
+    true = report_fixture.np.repeat(range(4), [sum(row) for row in matrix])
+    write_json(metrics | compute_metrics(true, 0 * true + 1, 4, 0), file)
+    predictions = results / "bert-after/predictions.csv"
+    table = report_fixture.pd.read_csv(predictions, dtype=str, keep_default_na=False)
+    report_fixture.write_csv(table.assign(predicted="1"), predictions)
+    capsys.readouterr()
+    methods, page = run_report(tmp_path)
+    warning = f'All 260 answers are "Mild", which is the class of {matrix[1][1]} of these rows'
+    assert f"(!) bert_base after fine-tuning\nWARNING: {warning}" in capsys.readouterr().out
+    assert f"with a valid answer. (!) {warning}" in methods
+    assert methods.count("(!)") == 1
+    escaped = warning.replace('"', "&#34;")
+    summary, _, models = page.partition('<section id="figure1">')
+    assert f"<strong>(!) bert_base after fine-tuning</strong>: {escaped}" in summary
+    assert summary.count("<strong>(!)</strong>") == 1
+    assert "--num-train-epochs" in summary
+    assert f'<h3>bert_base after fine-tuning (!)</h3>\n<div class="doubts"><p>{escaped}' in models
+
+
 @pytest.fixture
 def study():
     """Return a study in memory: two runs, and the records of every step."""

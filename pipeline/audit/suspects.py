@@ -11,6 +11,7 @@ from cleanlab.filter import find_label_issues
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import check_outputs, read_json, write_json
+from pipeline.common.processes import is_main_process
 from pipeline.common.rows import coded_by_people, find_rows
 from pipeline.common.splits import RECORD as SPLITS_RECORD
 from pipeline.common.splits import read_splits
@@ -188,7 +189,9 @@ def audit_record(
 
 
 def write_audit(found: Suspects, record: dict[str, Any], codebook: Codebook, folder: Path) -> None:
-    """Write audit.xlsx and audit.json, and say what people do with them."""
+    """Write audit.xlsx and audit.json, in the main process, and say what people do with them."""
+    if not is_main_process():
+        return
     sheet = folder / SHEET_FILE
     write_sheet(audit_table(found, codebook), codebook, "corrected", sheet)
     write_json(record, folder / RECORD_FILE)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,15 +10,15 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from tqdm import tqdm
 from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     BertForSequenceClassification,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    RobertaForSequenceClassification,
+    XLMRobertaForSequenceClassification,
     set_seed,
 )
 
@@ -27,22 +28,40 @@ from pipeline.common.finite import check_finite
 from pipeline.common.machine import compute_dtype, device
 from pipeline.models.by_length import batches_of_rows
 from pipeline.models.folder import check_model_folder
+from pipeline.models.in_batches import compute_in_batches, wait_for_all
+from pipeline.models.text_tokens import as_text
+from pipeline.models.tokenizer import load_fast_tokenizer
+
+READ_FIRST_TOKEN = (  # classifiers of BERT's layers
+    BertForSequenceClassification,
+    RobertaForSequenceClassification,
+    XLMRobertaForSequenceClassification,
+)
 
 
 def load_tokenizer(path: str, max_length: int) -> PreTrainedTokenizerBase:
     """Load an encoder's tokenizer; refuse a `max_length` beyond the encoder's positions."""
     folder = check_model_folder(path, "encoder")
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    if not tokenizer.is_fast:
-        raise UserError(
-            f"{path}: {type(tokenizer).__name__} is no tokenizer of the library "
-            "tokenizers: use an encoder with a tokenizer.json"
-        )
-    positions = getattr(AutoConfig.from_pretrained(folder), "max_position_embeddings", max_length)
-    limit = min(positions, tokenizer.model_max_length)
+    tokenizer = load_fast_tokenizer(folder)
+    limit = min(_positions(folder, max_length), tokenizer.model_max_length)
     if not 3 <= max_length <= limit:
         raise UserError(f"--max-length {max_length}: {path} takes 3 to {limit} tokens")
     return tokenizer
+
+
+def _positions(folder: Path, unlimited: int) -> int:
+    """Return how many tokens an encoder has positions for, or `unlimited`.
+
+    RoBERTa's kind counts from behind the number of its padding token: 512 of its 514 are tokens'.
+    """
+    config = AutoConfig.from_pretrained(folder)
+    with torch.device("meta"):
+        model = AutoModel.from_config(config)
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
+            skipped = 0 if module.padding_idx is None else module.padding_idx + 1
+            return module.num_embeddings - skipped
+    return getattr(config, "max_position_embeddings", unlimited)
 
 
 def load_encoder(path: str) -> PreTrainedModel:
@@ -71,12 +90,12 @@ def load_classifier(path: str, codebook: Codebook, seed: int) -> PreTrainedModel
 
 
 def spare_last_layer(model: PreTrainedModel) -> PreTrainedModel:
-    """Let a BERT classifier's last layer compute `[CLS]` alone after its attention; return it.
+    """Let a BERT or RoBERTa classifier's last layer compute `[CLS]` alone after its attention.
 
-    The head reads no other token's state. Other architectures are left as they are.
+    The head reads no other token's state. Other architectures are left as they are. Returns it.
     """
-    if isinstance(model, BertForSequenceClassification):
-        model.bert.encoder.layer[-1].attention.output.register_forward_pre_hook(
+    if isinstance(model, READ_FIRST_TOKEN):
+        model.base_model.encoder.layer[-1].attention.output.register_forward_pre_hook(
             lambda module, args: tuple(states[:, :1] for states in args)
         )
     return model
@@ -89,8 +108,10 @@ def encode(
 
     `[SEP]` or `[MASK]` in a message is text and no control token.
     """
-    rows = tokenizer(messages, split_special_tokens=True, truncation=True, max_length=max_length)
-    return rows["input_ids"], sum(bool(row.overflowing) for row in rows.encodings)
+    encoder = as_text(tokenizer, keep_words=True)
+    encoder.enable_truncation(max_length)
+    rows = encoder.encode_batch(messages)
+    return [row.ids for row in rows], sum(bool(row.overflowing) for row in rows)
 
 
 def forward(
@@ -106,23 +127,15 @@ def forward(
     (rows, tokens) to a tensor (rows, ...).
     """
     model.to(device(), compute_dtype()).eval()
-    results: list = [None] * len(rows)
-    with tqdm(total=len(rows), unit="row") as bar, torch.inference_mode():
-        for batch in batches_of_rows(rows, batch_size):
-            inputs = tokenizer.pad({"input_ids": [rows[i] for i in batch]}, return_tensors="pt")
-            inputs = inputs.to(device())
-            try:
-                values = read(model(**inputs), inputs["attention_mask"]).float().cpu().numpy()
-            except torch.OutOfMemoryError as error:
-                raise UserError(
-                    f"the GPU's memory is too small for {len(batch)} rows: give a smaller "
-                    "--batch-size"
-                ) from error
-            check_finite(values, "the encoder's numbers")
-            for index, value in zip(batch, values, strict=True):
-                results[index] = value
-            bar.update(len(batch))
-    return np.stack(results)
+
+    def values_of(members: list[int]) -> np.ndarray:
+        inputs = tokenizer.pad({"input_ids": [rows[i] for i in members]}, return_tensors="pt")
+        inputs = inputs.to(device())
+        values = read(model(**inputs), inputs["attention_mask"]).float().cpu().numpy()
+        check_finite(values, "the encoder's numbers")
+        return values
+
+    return np.stack(compute_in_batches(batches_of_rows(rows, batch_size), values_of))
 
 
 def softmax_of_logits(output, mask: torch.Tensor) -> torch.Tensor:
@@ -159,6 +172,7 @@ def predict_with_probe(
     probe = fit_probe(
         forward(model, tokenizer, known, batch_size, mean_of_tokens), train["class"].to_numpy()
     )
+    wait_for_all()
     start = time.perf_counter()
     rows, shortened = encode(tokenizer, messages, max_length)
     features = forward(model, tokenizer, rows, batch_size, mean_of_tokens)
@@ -178,6 +192,7 @@ def predict_with_classifier(
     """Return class probabilities (rows, classes), how many rows were shortened, and seconds."""
     tokenizer = load_tokenizer(path, max_length)
     model = load_classifier(path, codebook, seed)
+    wait_for_all()
     start = time.perf_counter()
     rows, shortened = encode(tokenizer, messages, max_length)
     probabilities = forward(model, tokenizer, rows, batch_size, softmax_of_logits)

@@ -1,5 +1,7 @@
 """Fine-tuning of an encoder as a classifier: its Trainer, loss and metrics."""
 
+from functools import partial
+
 import pandas as pd
 import torch
 from sklearn.metrics import accuracy_score, f1_score
@@ -9,6 +11,7 @@ from transformers import DataCollatorWithPadding, EarlyStoppingCallback
 from pipeline.bert.encoder import encode, load_classifier, load_tokenizer
 from pipeline.common.codebook import Codebook
 from pipeline.common.finite import LOGITS, check_finite
+from pipeline.evaluation.learned import validation_verdict
 from pipeline.models.shared_batches import SharedBatchTrainer, of_all_rows, own_rows, summed
 from pipeline.models.training import TrainingOptions, class_weights, trainer_arguments
 
@@ -37,7 +40,8 @@ class ClassifierTrainer(SharedBatchTrainer):
             mean, logits, _ = super().prediction_step(self.model, own, False, ignore_keys)
             loss += mean * count / total
         rows = own_rows(inputs["attention_mask"].sum(1).tolist())
-        return summed(loss), of_all_rows(rows, logits.float(), len(labels)), labels
+        logits = of_all_rows(rows, logits.float(), len(labels))
+        return summed(loss).expand(len(labels)), logits, labels
 
     def own_inputs(self, inputs: dict) -> tuple[dict, torch.Tensor]:
         """Return the part of a batch that this process computes, and the weight of all its rows."""
@@ -81,7 +85,7 @@ def bert_trainer(
         eval_dataset=tokenize(tokenizer, validation, max_length),
         data_collator=DataCollatorWithPadding(tokenizer),
         processing_class=tokenizer,
-        compute_metrics=accuracy_and_f1,
+        compute_metrics=partial(accuracy_and_f1, class_names=codebook.names),
         callbacks=[EarlyStoppingCallback(options.early_stopping_patience)],
     )
 
@@ -111,12 +115,13 @@ def weighted_cross_entropy(weights: list[float]):
     return loss
 
 
-def accuracy_and_f1(prediction) -> dict[str, float]:
-    """Return what the Trainer reports of the validation rows each epoch."""
+def accuracy_and_f1(prediction, class_names: tuple[str, ...]) -> dict:
+    """Return what the Trainer reports of the validation rows each epoch, with `verdict`'s."""
     check_finite(prediction.predictions, LOGITS)
     predicted = prediction.predictions.argmax(-1)
     return {
         "accuracy": accuracy_score(prediction.label_ids, predicted),
         "weighted_f1": f1_score(prediction.label_ids, predicted, average="weighted"),
         "macro_f1": f1_score(prediction.label_ids, predicted, average="macro"),
+        **validation_verdict(prediction.label_ids, predicted, class_names),
     }

@@ -7,9 +7,16 @@ import math
 import os
 import sys
 import tokenize
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from pipeline.common.processes import (
+    is_main_process,
+    let_the_main_process_end,
+    unsupported_launch,
+)
 
 
 class UserError(Exception):
@@ -35,7 +42,12 @@ def parse_settings(script: dict[str, Any], argv: Sequence[str] | None = None) ->
         allow_abbrev=False,
         usage=f"python {prog} [options]",
     )
-    parser.error = lambda message: parser.exit(2, f"{prog}: {message} (try --help)\n")
+
+    def mistyped(message: str) -> NoReturn:
+        let_the_main_process_end()
+        parser.exit(2, f"{prog}: {message} (try --help)\n")
+
+    parser.error = mistyped
     source = Path(script["__file__"]).read_text(encoding="utf-8")
     comments = settings_block(source)
     for name, comment in comments.items():
@@ -119,14 +131,21 @@ def option_of(name: str) -> str:
 def run(main: Callable[[], None]) -> None:
     """Run a script's `main`; a user's mistake becomes one line on stderr and exit status 1.
 
-    What a terminal or a log file in another encoding than UTF-8 cannot show is printed as "?".
+    What a terminal or a log file in another encoding than UTF-8 cannot show is printed as "?". Of
+    several processes only the main one prints.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a notebook's is none, and takes any text
             stream.reconfigure(errors="replace")
+    if not is_main_process():
+        sys.stdout = io.StringIO()
+        warnings.simplefilter("ignore")
     try:
+        if reason := unsupported_launch():
+            raise UserError(reason)
         main()
     except UserError as error:
+        let_the_main_process_end()
         sys.exit(f"{Path(sys.argv[0]).name}: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

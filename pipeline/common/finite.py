@@ -1,5 +1,7 @@
 """Numbers that are not finite: they stop a run, with the precision to try."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from transformers import LogitsProcessor, TrainerCallback
@@ -56,9 +58,15 @@ class StopWhereNotFinite(TrainerCallback):
 
     That is every `logging_steps` and after each validation, before the checkpoint is written. The
     gradients' norm is left out: the first steps in float16 may have an infinite one, which the
-    gradient scaler skips.
+    gradient scaler skips. In another precision the training may go on from its last checkpoint.
     """
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        for name in ("loss", "eval_loss"):
-            check_finite(logs.get(name, 0.0), f"the losses of step {state.global_step}")
+        losses = [logs.get(name, 0.0) for name in ("loss", "eval_loss")]
+        try:
+            check_finite(np.array(losses), f"the losses of step {state.global_step}")
+        except UserError as error:
+            saved = any(Path(args.output_dir).glob("checkpoint-*"))
+            if compute_dtype() == torch.float32 or not saved:
+                raise
+            raise UserError(f"{error}; add --resume to go on from the last checkpoint") from error

@@ -8,6 +8,7 @@ from types import ModuleType
 import psutil
 import torch
 import transformers
+from accelerate.utils import parse_flag_from_env
 
 from pipeline.common.cgroup import free_in_cgroup
 from pipeline.common.cli import UserError
@@ -28,9 +29,11 @@ PACKAGES = (
     "pandas",
 )
 DTYPES = ("auto", "bfloat16", "float16", "float32")
+USE_CPU = "ACCELERATE_USE_CPU"  # an environment variable of accelerate
 NOT_TRIED = {"mps": "Apple's GPUs (mps)", "xpu": "Intel's GPUs (xpu)"}
-# Qwen2 and Qwen2.5: https://github.com/QwenLM/Qwen3/issues/868, on a V100 ("As the original model
-# was trained using bfloat16"); Gemma 3: https://github.com/Blaizzy/mlx-vlm/pull/293.
+# Qwen2 on a V100: https://github.com/QwenLM/Qwen3/issues/868; Qwen2.5:
+# https://github.com/turboderp-org/exllamav2/issues/627; Gemma 3:
+# https://github.com/Blaizzy/mlx-vlm/pull/293.
 FLOAT16 = (
     "float16 ends at 65,504, which activations of Qwen2.5, Gemma 3 and others that were trained in "
     "bfloat16 may exceed: the run stops if they do, and --dtype float32 is the cure"
@@ -57,39 +60,42 @@ def start_run(dtype: str = "auto") -> None:
     if not is_main_process():
         return
     print(machine_line())
-    if place.type == "cpu" and (reason := why_unused()):
+    if place.type == "cpu" and not parse_flag_from_env(USE_CPU) and (reason := why_unused()):
         print(reason)
     if place.type in NOT_TRIED:
-        print(f"{NOT_TRIED[place.type]} were not tried: compare some rows with a run on the CPU")
+        print(
+            f"{NOT_TRIED[place.type]} were not tried: compare some rows with a run on the CPU, "
+            f"with the environment variable {USE_CPU}=1"
+        )
     if compute_dtype() == torch.float16:
         print(FLOAT16)
 
 
 def machine_line() -> str:
-    """Return device, precision and memory, such as "device: NVIDIA A100, bfloat16, 39.1 of ..."."""
+    """Return what a run prints first: device, precision, memory, and how many processes."""
     free, total = memory()
     words = [
         f"device: {describe_device()}",
         dtype_name(compute_dtype()),
         f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB of memory free",
     ]
-    count = num_processes()
-    if count > 1:
-        words.append(f"{count} processes")
-    elif torch.accelerator.device_count() > 1:
-        words.append(
-            f"one of {torch.accelerator.device_count()} GPUs: torchrun --nproc-per-node "
-            f"{torch.accelerator.device_count()} SCRIPT uses all"
-        )
+    gpus = 0 if device().type == "cpu" else torch.accelerator.device_count()
+    if num_processes() > 1:
+        words.append(f"{num_processes()} processes")
+    elif gpus > 1:
+        words.append(f"one of {gpus} GPUs: torchrun --nproc-per-node {gpus} SCRIPT uses all")
     return ", ".join(words)
 
 
 def device() -> torch.device:
     """Return the GPU where there is one, this process's own in a distributed run, else the CPU.
 
-    A GPU is what torch can use: of NVIDIA or AMD (cuda), Apple (mps) or Intel (xpu). Raises
-    UserError where there are more processes than GPUs.
+    A GPU is what torch can use: of NVIDIA or AMD (cuda), Apple (mps) or Intel (xpu). Where the user
+    has set `USE_CPU`, which the Trainer reads too, it is the CPU. Raises UserError where there are
+    more processes than GPUs.
     """
+    if parse_flag_from_env(USE_CPU):
+        return torch.device("cpu")
     found = torch.accelerator.current_accelerator(check_available=True)
     if found is None:
         return torch.device("cpu")

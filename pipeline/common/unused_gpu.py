@@ -1,4 +1,4 @@
-"""Why torch does not use an NVIDIA GPU that is there, and what to do."""
+"""Why torch does not use a GPU that is there, and what to do."""
 
 import os
 import shutil
@@ -10,8 +10,8 @@ import torch
 from pipeline.common.cli import UserError
 
 BUILD = "install its build for CUDA, https://pytorch.org/get-started/locally"
-NO_DEVICE = 6  # nvidia-smi's exit status, as its manual says
 AGAIN = "update the driver, or run install_env.sh again, which picks a torch for it"
+NO_DEVICE = 6  # nvidia-smi's exit status where it finds no GPU
 
 
 def why_unused() -> str:
@@ -27,7 +27,9 @@ def why_unused() -> str:
         return ""
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
-        shown = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=30)
+        shown = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=30
+        )
     except subprocess.TimeoutExpired:
         return "WARNING: a GPU may stay unused: nvidia-smi does not end; restart the machine"
     first = shown.stdout.partition("\n")[0].strip()
@@ -66,7 +68,7 @@ def refuse_gpu_too_old(place: torch.device) -> None:
         raise UserError(
             f"torch {torch.__version__} has no code for {torch.cuda.get_device_name(place)} "
             f"(compute capability {major}.{minor}; it has {' '.join(built)}): run install_env.sh "
-            "again, which picks one that has, or compute on the CPU with CUDA_VISIBLE_DEVICES=-1"
+            "again, which picks one that has, or compute on the CPU with ACCELERATE_USE_CPU=1"
         )
 
 

@@ -16,6 +16,7 @@ MEASURES = (
     *("accuracy_weighted", "accuracy_weighted_ci95", "accuracy_all_rows"),
     *("accuracy_all_rows_ci95", "macro_f1", "macro_f1_ci95", "cohen_kappa", "cohen_kappa_ci95"),
     *("rows_per_second", "ece", "human_rows", "accuracy_human_rows", "accuracy_human_rows_ci95"),
+    *("warning", "what_to_try"),
 )
 TARGETS = (0.80, 0.85, 0.90, 0.95, 0.99)
 # Of 30 rows that are all right, the 95 % interval (Wilson) still begins at 0.886: fewer say nothing

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from pipeline.evaluation.learned import MARK, warning_text
 from pipeline.evaluation.run_text import human_text, report_block
 
 COLUMNS = {
@@ -32,7 +33,7 @@ FORMATS = {
 def comparison_text(comparison: dict) -> str:
     """Return `summary.md` of a comparison.json."""
     runs = comparison["runs"]
-    sections = [summary_text(runs), measured_text(runs)]
+    sections = [summary_text(runs), *warnings_text(runs), measured_text(runs)]
     if comparison["pairs"]:
         sections.append(pairs_text(comparison["pairs"]))
     if comparison["by_hand"]:
@@ -55,7 +56,7 @@ def summary_text(runs: list[dict]) -> str:
     """Return the runs as a table; shares in per cent, a measure that a run lacks blank.
 
     The measures over all rows have their 95 % intervals. A weighted accuracy, and one on the rows
-    that people coded, have a column where a run has one.
+    that people coded, have a column where a run has one. A warning is marked beside kappa.
     """
     columns = dict(COLUMNS)
     for key in ("accuracy_weighted", "accuracy_human_rows"):
@@ -72,7 +73,12 @@ def cell(row: dict, key: str) -> str:
     text = form.format(row[key])
     if key in WITH_INTERVALS and f"{key}_ci95" in row:
         text += f" [{', '.join(form.format(end) for end in row[f'{key}_ci95'])}]"
-    return text
+    return f"{MARK} {text}" if key == "cohen_kappa" and "warning" in row else text
+
+
+def warnings_text(runs: list[dict]) -> list[str]:
+    """Return what is wrong with each run that the table marks, and what to try."""
+    return [f"{MARK} {run['run']}\n{warning_text(run)}" for run in runs if "warning" in run]
 
 
 def measured_text(runs: list[dict]) -> str:
@@ -223,13 +229,18 @@ def both_as_text(comparison: dict) -> str:
         weighted = (
             f"  the difference, weighted       {pair['difference_weighted']:+.4f}  [{ends}]\n"
         )
+    warnings = "".join(
+        f"{stage.capitalize()} fine-tuning {MARK}\n{text}\n"
+        for stage in ("before", "after")
+        if (text := warning_text(comparison[stage]))
+    )
     on_human = "".join(
         f"{stage.capitalize()} fine-tuning: {text[0].lower()}{text[1:]}"
         for stage in ("before", "after")
         if (text := human_text(comparison[stage]))
     )
     return (
-        f"{report_block(before)}\n{report_block(after)}\n"
+        f"{report_block(before)}\n{report_block(after)}\n{warnings}"
         f"Measured against: {before['measured_against']}\n{on_human}"
         f"On the same {pair['rows']} rows:\n"
         f"  right only after fine-tuning   {pair['only_second_right']}\n"

@@ -15,6 +15,7 @@ from matplotlib.ticker import PercentFormatter
 
 from pipeline.common.files import replacing
 from pipeline.evaluation.comparison_text import baseline_titles
+from pipeline.evaluation.learned import MARK
 
 # Class names may be Chinese: whichever of these is installed draws them.
 CJK_FONTS = (
@@ -100,12 +101,20 @@ def plot_confusion_difference(
 
 
 def plot_loss(history: list[dict], title: str, path: str | Path) -> None:
-    """Draw training and validation loss from a Trainer's `log_history`."""
+    """Draw training and validation loss from a Trainer's `log_history`.
+
+    Where there is the loss of the token that tells the class, it stands out from the mean over an
+    answer's tokens, most of which are the same for all classes.
+    """
     figure, axes = plt.subplots(figsize=(6.4, 4))
-    for key, label, style in (("loss", "training", "-"), ("eval_loss", "validation", "o-")):
-        points = [(entry["step"], entry[key]) for entry in history if key in entry]
-        if points:
-            axes.plot(*zip(*points, strict=True), style, label=label)
+    lines = {"": ("loss", AFTER)}
+    if any("class_loss" in entry for entry in history):
+        lines = {", class token": ("class_loss", AFTER), ", whole answer": ("loss", BEFORE)}
+    for what, (key, colour) in lines.items():
+        for stage, prefix, style in (("training", "", "-"), ("validation", "eval_", "o--")):
+            points = [(e["step"], e[prefix + key]) for e in history if prefix + key in e]
+            if points:
+                axes.plot(*zip(*points, strict=True), style, color=colour, label=f"{stage}{what}")
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("loss")
     axes.set_title(title)
@@ -120,7 +129,8 @@ def plot_comparison(
     """Draw Figure 1: accuracy, macro F1 and valid predictions, before and after, per model.
 
     `runs` and `baselines` are those of comparison.json. Error bars are 95 % intervals, dashed lines
-    the baselines on the same rows. A run on a weighted sample has its weighted scores.
+    the baselines on the same rows. A run on a weighted sample has its weighted scores. One that
+    has a warning is marked.
     """
     titles = baseline_titles(baselines, {run["run"]: run["label_source"] for run in runs})
     sampled = any("accuracy_weighted" in run for run in runs)
@@ -148,7 +158,7 @@ def plot_comparison(
                 reach = 0.3 if place == round(place) else 0.2  # seen beside a bar that is alone
                 axes.hlines(one[key], place - reach, place + reach, **DASHED)
         _baseline_names(axes, levels)
-        axes.set_ylim(0, 1.15)
+        axes.set_ylim(0, 1.25 if any("warning" in run for run in runs) else 1.15)
         axes.set_yticks(np.arange(0, 1.01, 0.2))
         if key != "macro_f1":
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -158,7 +168,9 @@ def plot_comparison(
     panels[-1].set_xlim(-0.6, len(models) - 0.4)
     stages = {"before": BEFORE, "after": AFTER}
     handles = [Patch(color=stages[stage], label=f"{stage} fine-tuning") for stage in stages]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    if any("warning" in run for run in runs):
+        handles.append(Patch(alpha=0, label=f"{MARK} has a warning: see summary.md"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     figure.suptitle(title)
     _save(figure, path)
 
@@ -184,7 +196,7 @@ def _bar(axes: plt.Axes, place: float, run: dict, key: str, style: str, colour: 
         axes.vlines(place, *interval, color="black", linewidth=1)
         axes.hlines(interval, place - 0.05, place + 0.05, color="black", linewidth=1)
     axes.annotate(
-        style.format(run[key]),
+        f"{MARK}\n" * ("warning" in run and key != "valid_rate") + style.format(run[key]),
         (place, top),
         xytext=(0, 3),
         textcoords="offset points",

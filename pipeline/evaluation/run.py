@@ -13,8 +13,10 @@ import pandas as pd
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import clean_text, write_csv, write_json, write_text
+from pipeline.common.processes import is_main_process, num_processes
 from pipeline.common.rows import coded_by_people
 from pipeline.evaluation.calibration import expected_calibration_error
+from pipeline.evaluation.learned import verdict
 from pipeline.evaluation.metrics import compute_metrics, wilson_interval
 from pipeline.evaluation.run_text import report_text
 from pipeline.evaluation.runs import HUMAN, MIXED, SILVER, mixed_score_name, score_name
@@ -76,6 +78,7 @@ def score_run(
     metrics |= source_of_labels(human, right, record["test_file"])
     weights = rows["weight"].to_numpy()[scored] if "weight" in rows else None
     metrics |= compute_metrics(true[scored], predicted[scored], len(codebook.names), seed, weights)
+    metrics |= verdict(metrics, codebook.names, record["stage"])
     shares = predictions.filter(regex="^p_").to_numpy(dtype=float)
     if shares.size:
         metrics["ece"] = calibration_error(shares, rows)
@@ -94,12 +97,15 @@ def save_results(
 ) -> dict:
     """Write confusion_matrix.png, predictions.csv, report.txt and metrics.json; return the metrics.
 
+    Of several processes the main one writes.
     metrics.json is the last one, so that a run that was killed is not taken for a complete one. The
     arguments are those of `score_run`; `predictions` has the column `reply` as well.
     """
     from pipeline.evaluation.plots import plot_confusion
 
     metrics = score_run(rows, predictions, codebook, record, seed)
+    if not is_main_process():
+        return metrics
     picture = folder / "confusion_matrix.png"
     picture.unlink(missing_ok=True)
     drawn = ""
@@ -156,7 +162,8 @@ def run_record(
 ) -> dict:
     """Return what metrics.json says of a run beside its scores; `stage` is `before` or `after`.
 
-    `settings` are all of the script's, only to be kept.
+    `seconds` and rows per second are those of all processes together. `settings` are all of the
+    script's, only to be kept.
     """
     from pipeline.common.machine import describe_device, versions
 
@@ -171,6 +178,7 @@ def run_record(
         "shortened": shortened,
         "seconds": round(seconds, 3),
         "rows_per_second": round(num_rows / max(seconds, 1e-9), 3),
+        "processes": num_processes(),
         "device": describe_device(),
         "dtype": str(dtype).removeprefix("torch."),
         "settings": settings,

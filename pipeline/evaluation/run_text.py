@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import classification_report
 
+from pipeline.evaluation.learned import warning_text
+
 WEIGHTED = ", weighted to the data set that the sample stands for"
 
 
@@ -75,6 +77,8 @@ def report_text(metrics: dict) -> str:
         ", ".join(f"{name} {count}" for name, count in metrics[key].items())
         for key in ("answers", "predicted_classes")
     )
+    processes = metrics.get("processes", 1)
+    together = f"{processes} processes, each on " if processes > 1 else ""
     run = (
         f"Model: {metrics['model_path']}, {metrics['method']}\n"
         f"Predicted rows: {metrics['predicted_rows']}, {metrics['rows_without_class']} of them "
@@ -82,7 +86,8 @@ def report_text(metrics: dict) -> str:
         f"Predicted classes: {classes}\n"
         f"Answers: {answers}\n"
         f"Shortened comments: {metrics['shortened']}\n"
-        f"Speed: {metrics['rows_per_second']:.1f} rows/s, {metrics['device']}, {metrics['dtype']}\n"
+        f"Speed: {metrics['rows_per_second']:.1f} rows/s, {together}{metrics['device']}, "
+        f"{metrics['dtype']}\n"
     )
     if "accuracy" not in metrics:
         return f"Test set: {metrics['test_file']}\n{run}"
@@ -99,9 +104,10 @@ def report_text(metrics: dict) -> str:
         f"{metrics[key + '_ci95'][1]:.4f}]\n"
         for title, key in scores.items()
     )
+    warning = f"{text}\n" if (text := warning_text(metrics)) else ""
     return (
         f"{report_block(metrics)}\n"
-        f"Measured against: {metrics['measured_against']}\n"
+        f"{warning}Measured against: {metrics['measured_against']}\n"
         f"Accuracy of the valid predictions, 95 % interval: [{low:.4f}, {high:.4f}]\n"
         f"{weighted_text(metrics)}{human_text(metrics)}"
         f"Over all {metrics['total']} rows, an invalid answer being wrong"

@@ -9,6 +9,7 @@ import pandas as pd
 from pipeline.common.cli import UserError
 from pipeline.common.files import read_csv, read_json
 from pipeline.common.rows import read_weights
+from pipeline.evaluation.learned import JUDGED_BY, verdict
 from pipeline.evaluation.metrics import confusion
 
 EVALUATED_BY = {  # (family, stage) -> the step that makes such a run
@@ -31,6 +32,7 @@ OPTIONAL = (  # what an older version did not write, or not every run has: None
     *("macro_f1", "macro_f1_ci95", "cohen_kappa", "cohen_kappa_ci95", "ece", "temperature"),
     *("majority_class", "majority_baseline", "rows_per_second", "scored_rows_sha256"),
     *("human_rows", "accuracy_human_rows", "accuracy_human_rows_ci95"),
+    *("warning", "what_to_try"),
 )
 PREDICTION_COLUMNS = ["custom_id", "message", "class", "predicted", "reply", "confidence"]
 
@@ -131,6 +133,8 @@ def run_of(folder: Path, metrics: dict) -> Run:
             f"{file}: family {family!r} and stage {stage!r} are those of no step: run its "
             "evaluation step again"
         )
+    if "warning" not in metrics and metrics.keys() >= JUDGED_BY:  # an older version's
+        metrics = metrics | verdict(metrics, metrics["class_names"], stage)
     source = metrics.get("label_source", SILVER)
     against = metrics.get("measured_against") if "label_source" in metrics else None
     return Run(

@@ -1,18 +1,21 @@
-"""What `finetune.py` leaves beside an adapter: decision-model files, README, a merged model."""
+"""What `finetune.py` leaves beside an adapter: record, decision files, README, a merged model."""
 
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import read_json, write_json, write_text
+from pipeline.common.processes import is_main_process
+from pipeline.evaluation.learned import warning_text
 from pipeline.llm.decision import SERVE, save_decision
 from pipeline.llm.loading import load_model, load_tokenizer
-from pipeline.llm.prompt import Prompt
+from pipeline.llm.prompt import Prompt, build_prompt
 from pipeline.models.folder import RECORD
-from pipeline.models.training import save_final
+from pipeline.models.training import save_final, training_record
 
 CARD = """---
 base_model: {base}
@@ -40,8 +43,8 @@ the class's number in brackets, as its codebook asks:
 | expected calibration error | {ece:.4f} |
 | the same at temperature {temperature:.3f}, which was fitted on these rows | {scaled_ece:.4f} |
 
-They are agreement with the labels of the validation file, after {epochs:.0f} epochs (the best by
-accuracy), and say nothing about agreement with people.
+{warning}They are agreement with the labels of the validation file, after {epochs:.0f} epochs (the
+best by accuracy), and say nothing about agreement with people.
 
 ## Training
 
@@ -53,6 +56,19 @@ accuracy), and say nothing about agreement with people.
 `decision_serve.json` make it a decision model: transformers' `pipeline("decision")` and
 `transformers serve` give the classes' probabilities.
 """
+
+
+def adapter_record(
+    codebook: Codebook,
+    model_path: str,
+    files: tuple[str, str],
+    rows: tuple[pd.DataFrame, pd.DataFrame],
+    settings: dict,
+) -> dict:
+    """Return `training_record`'s record with the hash of all tokens of a row but the comment's."""
+    prompt = build_prompt(load_tokenizer(model_path), codebook)
+    record = training_record(codebook, model_path, files, rows, settings)
+    return record | {"prompt_sha256": prompt.sha256}
 
 
 def finish_adapter(
@@ -85,6 +101,7 @@ def finish_adapter(
             temperature=validation["temperature"],
             scaled_ece=validation["ece_with_temperature"],
             epochs=validation["epoch"],
+            warning=f"{warning}\n" if (warning := warning_text(validation)) else "",
             training="\n".join(
                 f"- {name}: {settings[name]}"
                 for name in sorted(settings)
@@ -99,8 +116,10 @@ def merge_adapter(model_path: str, output_dir: str) -> None:
     """Write base and adapter as one model in bfloat16, with all that lies beside the adapter.
 
     The adapter is `final_model` in `output_dir`, the model `merged_model` beside it. The base is
-    loaded unquantized, on the CPU.
+    loaded unquantized, on the CPU. Of several processes the main one does it.
     """
+    if not is_main_process():
+        return
     adapter, folder = (Path(output_dir) / name for name in ("final_model", "merged_model"))
     cpu = torch.device("cpu")
     model = load_model(model_path, False, str(adapter), torch.bfloat16, cpu).merge_and_unload()

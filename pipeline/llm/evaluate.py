@@ -24,6 +24,7 @@ from pipeline.models.folder import (
     check_adapter,
     check_codebook,
     check_model_folder,
+    check_prompt,
     is_tuned,
     temperature_of,
 )
@@ -54,12 +55,7 @@ def evaluate_llm(
     `adapter_path` is "" for the base model alone. `settings` are all of the script's, for the
     record.
     """
-    counts = {
-        "batch_size": batch_size,
-        "max_new_tokens": max_new_tokens,
-        "max_tokens_per_pack": max_tokens_per_pack,
-    }
-    at_least_one(counts, *counts)
+    at_least_one({"max_new_tokens": max_new_tokens}, "max_new_tokens")
     if decoding not in DECODINGS:
         raise UserError(f"--decoding {decoding}: give {' or '.join(DECODINGS)}")
     codebook = read_codebook(prompt_file)
@@ -80,14 +76,18 @@ def evaluate_llm(
     from pipeline.llm.generating import generate_replies
     from pipeline.llm.loading import load_model, load_tokenizer
     from pipeline.llm.scoring import choose_packing, score_comments
+    from pipeline.models.in_batches import wait_for_all
 
     start_run(dtype)
     tokenizer = load_tokenizer(model_path)
     prompt = build_prompt(tokenizer, codebook)
+    check_prompt(adapter_path or model_path, prompt.sha256)
     comments, shortened = encode_comments(tokenizer, prompt, rows["message"].tolist(), max_length)
     model = load_model(model_path, load_in_4bit, adapter_path)
-    packed = choose_packing(model, prompt, comments, max_length)
+    generates = decoding == "generate"
+    packed = choose_packing(model, prompt, comments, max_new_tokens if generates else 0)
     calibration: dict = {}
+    wait_for_all()
     start = time.perf_counter()
     if decoding == "score":
         logits = score_comments(model, prompt, comments, max_tokens_per_pack, packed)
@@ -117,6 +117,7 @@ def evaluate_llm(
         test_file=test_file,
         settings=settings,
     )
+    run |= {"prompt_sha256": prompt.sha256}
     return save_results(planned.folder, rows, predictions, codebook, run | calibration, seed)
 
 

@@ -1,6 +1,9 @@
 """LoRA: a fresh adapter on a causal LM, to be trained."""
 
+import re
+
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch.nn import Linear
 from transformers import PreTrainedModel
 
 from pipeline.llm.quick_lora import quicken_lora
@@ -16,7 +19,7 @@ def add_adapter(
     lora_dropout: float,
     gradient_checkpointing: bool,
 ) -> PeftModel:
-    """Return the base model with an adapter on all seven projections."""
+    """Return the base model with an adapter on its linear layers, as `target_modules` says."""
     if gradient_checkpointing:
         model.enable_input_require_grads()
     config = LoraConfig(
@@ -34,9 +37,21 @@ def add_adapter(
 
 
 def target_modules(model: PreTrainedModel) -> list[str] | str:
-    """Return the names of the seven projections; of another architecture all linear layers."""
-    names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
-    if names.issuperset(PROJECTIONS):
-        return PROJECTIONS
-    print(f"adapting all linear layers: not all of {', '.join(PROJECTIONS)} are there")
-    return "all-linear"
+    """Return which linear layers to adapt: those of attention and feed-forward in all layers.
+
+    They are the seven projections, or those that another architecture has instead. Of a model that
+    also sees images, or hears, only the part that reads text is adapted, by a regular expression.
+    """
+    decoder = model.get_decoder()
+    place = next(name for name, module in model.named_modules() if module is decoder)
+    linear = [name for name, module in decoder.named_modules() if isinstance(module, Linear)]
+    inside = [re.fullmatch(r"layers\.\d+\.\w+\.(?:.+\.)?(\w+)", name) for name in linear]
+    names = {match[1] for match in inside if match}
+    if not names:
+        print(f"adapting all linear layers of {type(model).__name__}")
+        return "all-linear"
+    if names != set(PROJECTIONS):
+        print(f"adapting {', '.join(sorted(names))}: the linear layers of {type(model).__name__}")
+    if model.config.get_text_config() is not model.config:
+        return rf"{re.escape(place)}\.layers\..*\.({'|'.join(sorted(names))})"
+    return PROJECTIONS if names == set(PROJECTIONS) else sorted(names)

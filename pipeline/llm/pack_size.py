@@ -92,12 +92,16 @@ def scoring_pack_tokens(model: Model, prompt: Prompt, longest_row: int, packed: 
 
 
 def generation_rows(model: Model, prompt: Prompt, longest_row: int, max_new_tokens: int) -> int:
-    """Return the rows of a batch of generation; `longest_row` is in tokens after the prefix."""
+    """Return the rows of a batch of generation; `longest_row` is in tokens after the prefix.
+
+    The prefix stands once in the cache; a layer's attention copies it for each row.
+    """
     if on_cpu(model):
         return CPU_GENERATION_ROWS
     needed, shape = scoring_bytes(model, prompt), Shape(model)
-    cached = len(prompt.prefix) + longest_row + max_new_tokens
-    row = needed.row + needed.token * longest_row + shape.cache * (shape.layers + 1) * cached
+    own = longest_row + max_new_tokens
+    cached = (shape.layers + 1) * own + len(prompt.prefix) + own
+    row = needed.row + needed.token * longest_row + shape.cache * cached
     return max(1, min(MOST_GENERATION_ROWS, int((available() - needed.fixed) / row)))
 
 

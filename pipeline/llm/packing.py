@@ -18,7 +18,7 @@ import torch
 from torch.backends.cuda import SDPAParams, can_use_flash_attention
 from torch.nn.attention.bias import CausalBias, causal_lower_right
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import AttentionInterface, DynamicCache, PreTrainedModel
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 
 ATTENTION = "shared_prefix"  # the name of `attend` as a model's attn_implementation
@@ -26,8 +26,18 @@ GROUP_SPREAD = 1.5  # the longest row of a group to its shortest: padding inside
 GROUP_ROWS = 64  # of a group at most, which copies the prefix's keys and values for each row
 SHORT = 16  # tokens; shorter rows count as this long when groups are made
 
+UNKNOWN = {  # arguments of an attention function that `attend` does not know
+    "softcap": "it caps its attention's logits",
+    "s_aux": "its attention has sinks",
+    "position_bias": "its attention has a bias by position",
+}
+
 Inputs = dict[str, Any]  # keyword arguments of a model's forward
 States = list[tuple[torch.Tensor, torch.Tensor]]  # a prefix's keys and values, per layer
+
+
+class NotPackable(Exception):
+    """What a model's attention asks for, and packs do not have."""
 
 
 def pack(
@@ -83,8 +93,9 @@ def pack(
 
 def use_packs(model: PreTrainedModel) -> None:
     """Give a causal LM the attention of packs, and spare its last layer what no logit needs."""
-    model.set_attn_implementation(ATTENTION)
-    layers = getattr(model.get_decoder(), "layers", None)
+    decoder = model.get_decoder()
+    decoder.set_attn_implementation(ATTENTION)
+    layers = getattr(decoder, "layers", None)
     last = layers[-1] if layers else None
     if not hasattr(last, "mlp") or hasattr(last.mlp, "experts") or hasattr(last, "spares_tokens"):
         return
@@ -110,10 +121,20 @@ def use_packs(model: PreTrainedModel) -> None:
 
 
 def prefix_states(model: torch.nn.Module, prefix: Sequence[int]) -> States:
-    """Compute the keys and values of a prefix: (1, key heads, tokens, size) per layer."""
+    """Compute the keys and values of a prefix: (1, key heads, tokens, size) per layer.
+
+    A layer without some of its own (Gemma 4) has those of the last layer of its kind before it.
+    """
     ids = torch.tensor([[*prefix]], device=model.device)
-    cache = model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
-    return [(layer.keys, layer.values) for layer in cache.layers]
+    cache = DynamicCache()  # a model's own would forget what lies before a sliding window
+    model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    states = [(layer.keys, layer.values) for layer in cache.layers]
+    config = model.config.get_text_config()
+    kinds = getattr(config, "layer_types", None) or [""] * len(states)
+    for kind in kinds[len(states) :]:
+        last = max(n for n, earlier in enumerate(kinds[: len(cache.layers)]) if earlier == kind)
+        states.append(states[last])
+    return states
 
 
 def _groups(lengths: torch.Tensor) -> list[list[int]]:
@@ -177,9 +198,18 @@ def attend(
     """Attend in a pack; without one, causally. An attention function of transformers.
 
     `query` is (1, heads, tokens, size), `key` and `value` may have fewer heads. Returns
-    (1, tokens, heads, size) and no weights.
+    (1, tokens, heads, size) and no weights. A `sliding_window` is kept to.
+    Raises NotPackable where the model asks for what is not computed here.
     """
+    for argument, meaning in UNKNOWN.items():
+        if kwargs.get(argument) is not None:
+            raise NotPackable(meaning)
+    window = kwargs.get("sliding_window")
     if pack is None:
+        tokens = key.shape[2]
+        if attention_mask is None and window is not None and window < tokens:
+            mask = _lower_right(query.shape[2], tokens, query.device, query.dtype, window)
+            attention_mask = mask[None, None]
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
@@ -198,12 +228,21 @@ def attend(
 
     grouped = _takes_grouped_heads(query, key, value, dropout)
 
-    def sdpa(query, key, value, **mask):
-        if not grouped:
+    def sdpa(query, key, value, mask=None, is_causal=False):
+        # no fused kernel of a GPU takes fewer key heads together with a mask as a tensor
+        as_they_are = grouped and (query.device.type == "cpu" or type(mask) is not torch.Tensor)
+        if not as_they_are:
             repeats = query.shape[1] // key.shape[1]
             key, value = repeat_kv(key, repeats), repeat_kv(value, repeats)
         output = scaled_dot_product_attention(
-            query, key, value, dropout_p=dropout, scale=scaling, enable_gqa=grouped, **mask
+            query,
+            key,
+            value,
+            mask,
+            dropout_p=dropout,
+            is_causal=is_causal,
+            scale=scaling,
+            enable_gqa=as_they_are,
         )
         return output.transpose(1, 2).flatten(0, 1)
 
@@ -211,7 +250,12 @@ def attend(
     outputs = []
     if start:
         first = [batched(states[0], (1, start)) for states in (queries, keys, values)]
-        outputs.append(sdpa(*first, is_causal=True))
+        slides = window is not None and window < start
+        if slides:
+            mask = _lower_right(start, start, query.device, query.dtype, window)
+            outputs.append(sdpa(*first, mask))
+        else:
+            outputs.append(sdpa(*first, is_causal=True))
         prefix = first[1:]
     else:
         prefix = pack["states"][module.layer_idx]
@@ -220,8 +264,8 @@ def attend(
             torch.cat([shared.expand(shape[0], -1, -1, -1), batched(states[n], shape)], 2)
             for shared, states in zip(prefix, (keys, values), strict=True)
         ]
-        mask = _lower_right(shape[1], attended[0].shape[2], query.device, query.dtype)
-        outputs.append(sdpa(batched(queries[n], shape), *attended, attn_mask=mask))
+        mask = _lower_right(shape[1], attended[0].shape[2], query.device, query.dtype, window)
+        outputs.append(sdpa(batched(queries[n], shape), *attended, mask))
     output = _Move.apply(torch.cat(outputs), pack["place"], pack["spread"], padding)
     return output[None], None
 
@@ -237,17 +281,23 @@ def _takes_grouped_heads(
 
 @lru_cache(maxsize=256)
 def _lower_right(
-    queries: int, keys: int, device: torch.device, dtype: torch.dtype
+    queries: int,
+    keys: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    window: int | None = None,
 ) -> torch.Tensor | CausalBias:
-    """Return the mask of queries that are the last of the keys, causal, to be added.
+    """Return the mask of queries that are the last of the keys, to be added: causal, and sliding.
 
     On a GPU FlashAttention computes it without a mask, in blocks, as FlexAttention would.
     """
-    if device.type == "cuda":
+    slides = window is not None and window < keys
+    if device.type == "cuda" and not slides:
         return causal_lower_right(queries, keys)
     with torch.inference_mode(False):  # what is scored with may be trained with
         unseen = torch.full((queries, keys), -torch.inf, dtype=dtype, device=device)
-        return unseen.triu(keys - queries + 1)
+        later = unseen.triu(keys - queries + 1)
+        return later + unseen.tril(keys - queries - window) if slides else later
 
 
 class _Move(torch.autograd.Function):

@@ -3,9 +3,12 @@
 Training, generation and scoring build their tokens here: a model is asked as it was trained.
 """
 
+import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 import jinja2
 from tokenizers import Tokenizer
@@ -13,8 +16,12 @@ from transformers import PreTrainedTokenizerBase
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook, answer
+from pipeline.models.text_tokens import as_text
 
 COMMENT, ANSWER = "\u2983comment\u2984", "\u2983answer\u2984"
+TODAY = datetime(2024, 7, 26)  # in each prompt that names a date: what Llama 3.2 falls back on
+DATE_CODES = "aAbBdDeFhHIjmMpRSTyY"  # what a template may ask of the date, as strftime spells it
+THOUGHT = re.compile(r"<([\w:]*think[\w:]*)>\s*\Z")  # opened, and not closed
 PLAIN = f"{{codebook}}\n\nComment: {COMMENT}\nAnswer: {ANSWER}\n"
 
 
@@ -44,6 +51,12 @@ class Prompt:
         return [tokens[self.shared] for tokens in self.answers]
 
     @property
+    def sha256(self) -> str:
+        """The hash of all tokens of a row but the comment's."""
+        tokens = [self.prefix, self.suffix, self.answers]
+        return hashlib.sha256(json.dumps(tokens).encode()).hexdigest()
+
+    @property
     def overhead(self) -> int:
         """The tokens of a row that are not the comment's."""
         return len(self.prefix) + len(self.suffix) + max(map(len, self.answers))
@@ -67,7 +80,7 @@ def build_prompt(tokenizer: PreTrainedTokenizerBase, codebook: Codebook) -> Prom
         if tokenizer.chat_template or tokenizer.bos_token_id is None
         else [tokenizer.bos_token_id]
     )
-    ending = encode(end)[:1] if tokenizer.chat_template else []
+    ending = encode(end.strip() or end)[:1] if tokenizer.chat_template else []
     ending = ending or [tokenizer.eos_token_id]
     return Prompt(
         prefix=bos + encode(prefix),
@@ -105,30 +118,67 @@ def _render(tokenizer: PreTrainedTokenizerBase, codebook: Codebook) -> str:
         return PLAIN.replace("{codebook}", codebook.text)
     system = [{"role": "system", "content": codebook.text}, {"role": "user", "content": COMMENT}]
     merged = [{"role": "user", "content": f"{codebook.text}\n\n{COMMENT}"}]
+    template = with_fixed_date(tokenizer.get_chat_template())
     for turns in (system, merged):
         try:
-            # A model that reasons by default is asked for the bare answer.
             asked = tokenizer.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=True, enable_thinking=False
+                turns,
+                chat_template=template,
+                tokenize=False,
+                add_generation_prompt=True,
+                enable_thinking=False,
             )
             answered = tokenizer.apply_chat_template(
-                [*turns, {"role": "assistant", "content": ANSWER}], tokenize=False
+                [*turns, {"role": "assistant", "content": ANSWER}],
+                chat_template=template,
+                tokenize=False,
+                enable_thinking=False,
             )
         except jinja2.TemplateError:
             continue
         if asked.count(COMMENT) == 1 and answered.count(ANSWER) == 1 and codebook.text in asked:
-            return asked + ANSWER + answered.split(ANSWER)[1]
+            before, after = answered.split(ANSWER)
+            return _without_thought(tokenizer, asked, before) + ANSWER + after
     raise UserError(
         f"{tokenizer.name_or_path}: its chat template does not keep the codebook and the comment: "
         "use another model, or remove chat_template from its tokenizer"
     )
 
 
+def with_fixed_date(template: str) -> str:
+    """Return a chat template in which today is `TODAY`, so that a prompt is the same tomorrow.
+
+    Templates of Llama 3.2, SmolLM3 or gpt-oss print `strftime_now(format)`, a function of
+    transformers that takes no other date; a macro of that name at their start goes before it.
+    """
+    if "strftime_now" not in template:
+        return template
+    dates = "".join(f"|replace('%{code}', '{TODAY:%{code}}')" for code in DATE_CODES)
+    macro = f"{{% macro strftime_now(format) %}}{{{{ format|replace('%-', '%'){dates} }}}}"
+    return macro + "{% endmacro %}\n" + template  # the line break goes: trim_blocks
+
+
+def _without_thought(tokenizer: PreTrainedTokenizerBase, asked: str, answered: str) -> str:
+    """Return the prompt up to the answer, where a model that reasons by default is not to.
+
+    `asked` is what the template has a model reply to, `answered` what stands before an answer in a
+    finished chat. That is taken where it goes on from `asked`: it closes an empty thought, or opens
+    the channel of answers (gpt-oss). A thought that is open even so is closed here.
+    """
+    opened = THOUGHT.search(asked)
+    if opened:
+        print(
+            f"{tokenizer.name_or_path}: its chat template opens a thought in each reply, which is "
+            "closed, empty, so that the answer comes at once"
+        )
+    if answered.startswith(asked):
+        return answered
+    return f"{asked.rstrip()}\n\n</{opened[1]}>\n\n" if opened else asked
+
+
 def comment_tokenizer(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
     """Return the tokenizer without its added tokens: in a comment, `<|im_end|>` is just text."""
-    spec = json.loads(tokenizer.backend_tokenizer.to_str())
-    spec |= {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
-    return Tokenizer.from_str(json.dumps(spec))
+    return as_text(tokenizer)
 
 
 def encode_comments(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 import torch
@@ -15,7 +16,7 @@ from transformers import (
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.machine import start_run
-from pipeline.llm.answers import answer_loss, class_logits, score_metrics
+from pipeline.llm.answers import AnswerLoss, class_logits, score_metrics
 from pipeline.llm.loading import load_model, load_tokenizer
 from pipeline.llm.lora import add_adapter
 from pipeline.llm.packing import Inputs, States, pack, pad, prefix_states
@@ -108,13 +109,19 @@ class PackTrainer(SharedBatchTrainer):
         torch.autograd.backward([part for layer in states for part in layer], gradients)
         return loss
 
+    def log(self, logs, start_time=None):
+        if "loss" in logs:
+            logs |= self.compute_loss_func.take_means(self.args.device)
+        super().log(logs, start_time)
+
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         labels = inputs["labels"].to(self.args.device)
         own = own_rows([len(ids) for ids in inputs["rows"].ids])
         loss, logits = self.in_packs_that_fit(
             lambda: self._predict(self.packs_of(inputs, own), ignore_keys)
         )
-        return summed(loss) / len(labels), of_all_rows(own, logits, len(labels)), labels
+        losses = (summed(loss) / len(labels)).expand(len(labels))
+        return losses, of_all_rows(own, logits, len(labels)), labels
 
     def _predict(self, packs: list[Pack], ignore_keys) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the sum of the rows' losses, and their class logits in the order of the rows."""
@@ -246,7 +253,7 @@ def adapter_trainer(
     )
     after = len(prompt.suffix) + len(prompt.answers[0]) - 1
     comments = [row["input_ids"][:-after] for row in train_tokens]
-    packed = choose_packing(model, prompt, comments, max_length)
+    packed = choose_packing(model, prompt, comments)
     args = trainer_arguments(
         options,
         train_sampling_strategy="random" if packed else "group_by_length",
@@ -268,7 +275,7 @@ def adapter_trainer(
         packed=packed,
         share_prefix=not adapter_options.gradient_checkpointing,  # it would drop the states
         processing_class=tokenizer,
-        compute_loss_func=answer_loss(prompt, weights),
-        compute_metrics=score_metrics,
+        compute_loss_func=AnswerLoss(prompt, weights),
+        compute_metrics=partial(score_metrics, class_names=codebook.names),
         callbacks=[EarlyStoppingCallback(options.early_stopping_patience)],
     )

@@ -1,14 +1,11 @@
 """Model folders as `git clone` leaves them: checks before anything is loaded."""
 
-import hashlib
-import json
 from pathlib import Path
-
-from safetensors import SafetensorError, safe_open
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import read_json
+from pipeline.models.weights import check_safetensors, check_weights, fingerprint, refuse_pointer
 
 CLONE = "git clone https://huggingface.co/{}"
 KNOWN = {
@@ -16,7 +13,16 @@ KNOWN = {
     "Qwen2.5-0.5B": "Qwen/Qwen2.5-0.5B",
     "bert-base-chinese": "google-bert/bert-base-chinese",
 }
-TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
+TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "*.model")
+SMALL_FILES = (
+    "config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+NF4_AT_LOADING = " (--load-in-4bit quantizes it as it loads)"
 RECORD = "training.json"  # what finetune.py and bert_tune.py write into final_model
 
 
@@ -31,49 +37,60 @@ def check_model_folder(path: str, kind: str) -> Path:
         cure = CLONE.format(known) if known else "clone a model into that folder, see README.md"
         raise UserError(f"{path} not found: {cure}")
     if not (folder / "config.json").is_file():
-        hint = (
-            " (an adapter: give it as --adapter-path)" * (folder / "adapter_config.json").is_file()
-        )
-        raise UserError(f"{path} is no model folder, it has no config.json{hint}: see README.md")
+        raise UserError(f"{path} is no model folder, it has no config.json{_where_it_is(folder)}")
+    for file in _read_by_tokenizer(folder):
+        refuse_pointer(file)
     config = read_json(folder / "config.json", f"clone {path} again")
     if not isinstance(config, dict) or "model_type" not in config:
         raise UserError(f"{folder / 'config.json'} names no model_type: clone {path} again")
     architecture = (config.get("architectures") or [f"{config['model_type']} {kind}"])[0]
-    causal = architecture.endswith(("CausalLM", "LMHeadModel", "causal LM"))
+    reads_images_too = architecture.endswith("ConditionalGeneration") and "text_config" in config
+    causal = reads_images_too or architecture.endswith(("CausalLM", "LMHeadModel", "causal LM"))
     if causal != (kind == "causal LM"):
         raise UserError(
             f"{path} holds a {architecture}, and this step needs a{'n' * causal} {kind} "
             f"such as {'./bert-base-chinese' if causal else './Qwen2.5-3B'}"
         )
-    if not any(list(folder.glob(pattern)) for pattern in TOKENIZERS):
+    _refuse_quantized(folder, config, causal)
+    if not _vocabulary(folder):
         raise UserError(f"{path} has no tokenizer ({', '.join(TOKENIZERS)}): clone it again")
-    _check_weights(folder)
+    check_weights(folder)
     return folder
 
 
-def _check_weights(folder: Path) -> None:
-    """Refuse weights that are absent, pickled, git-lfs pointers or cut short."""
-    weights = sorted(folder.glob("*.safetensors"))
-    for index in folder.glob("*.safetensors.index.json"):
-        names = read_json(index, f"clone {folder} again")["weight_map"].values()
-        weights = sorted({*weights, *(folder / name for name in names)})
-    if not weights:
+def _where_it_is(folder: Path) -> str:
+    """Return the cure for a folder without a config.json."""
+    if (folder / "adapter_config.json").is_file():
+        return " (an adapter: give it as --adapter-path): see README.md"
+    inner = [*folder.glob("*/config.json"), *folder.glob("snapshots/*/config.json")]
+    if inner:
+        return f": give {sorted(inner)[0].parent.as_posix()}"
+    if (folder / ".git").exists() and all(file.name.startswith(".") for file in folder.iterdir()):
+        return f', and its clone no files: run git -C "{folder}" restore --source=HEAD :/'
+    return ": see README.md"
+
+
+def _vocabulary(folder: Path) -> list[Path]:
+    """Return the files of a folder's vocabulary; beside a tokenizer.json none is read."""
+    if (folder / "tokenizer.json").is_file():
+        return [folder / "tokenizer.json"]
+    return [file for pattern in TOKENIZERS for file in sorted(folder.glob(pattern))]
+
+
+def _read_by_tokenizer(folder: Path) -> list[Path]:
+    """Return the files that are read beside the weights."""
+    named = [folder / name for name in SMALL_FILES]
+    return [file for file in [*named, *_vocabulary(folder)] if file.is_file()]
+
+
+def _refuse_quantized(folder: Path, config: dict, causal: bool) -> None:
+    """Refuse weights that were quantized before: other formats, or NF4 of other settings."""
+    parts = (config, config.get("text_config") or {})
+    for found in filter(None, (part.get("quantization_config") for part in parts)):
         raise UserError(
-            f"{folder} has no .safetensors weights: clone a revision of the model that has them"
+            f"{folder} holds weights quantized by {found.get('quant_method', 'another library')}: "
+            f"clone the unquantized model{NF4_AT_LOADING * causal}"
         )
-    for file in weights:
-        if not file.is_file():
-            raise UserError(f"{file} not found: run git -C {folder} lfs pull")
-        if file.stat().st_size < 1024 and file.read_bytes().startswith(b"version https://git-lfs"):
-            raise UserError(
-                f"{file} is a git-lfs pointer, not weights: "
-                f"run git lfs install, then git -C {folder} lfs pull"
-            )
-        try:
-            with safe_open(file, framework="numpy"):
-                pass
-        except SafetensorError as error:
-            raise UserError(f"{file} is cut short or broken ({error}): clone it again") from error
 
 
 def is_tuned(path: str) -> bool:
@@ -99,26 +116,6 @@ def refuse_tuned(folder: Path) -> None:
         )
 
 
-def fingerprint(path: str) -> str:
-    """Return a hash that tells one base model from another, wherever its folder lies.
-
-    It covers the architecture and, of each weight file, the size, the header and 1 MiB from the
-    middle: enough to tell Qwen2.5-3B from Qwen2.5-3B-Instruct without reading gigabytes.
-    """
-    folder = Path(path)
-    config = read_json(folder / "config.json", f"clone {path} again")
-    volatile = ("transformers_version", "_name_or_path", "dtype", "torch_dtype")
-    kept = {key: value for key, value in config.items() if key not in volatile}
-    digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
-    for file in sorted(folder.glob("*.safetensors")):
-        size = file.stat().st_size
-        with file.open("rb") as data:
-            header = data.read(min(size, 1 << 16))
-            data.seek(size // 2)
-            digest.update(str(size).encode() + header + data.read(1 << 20))
-    return digest.hexdigest()
-
-
 def check_adapter(adapter_path: str, model_path: str, codebook: Codebook) -> None:
     """Refuse a folder that is no adapter, or an adapter of another base or another codebook."""
     folder = Path(adapter_path)
@@ -127,6 +124,8 @@ def check_adapter(adapter_path: str, model_path: str, codebook: Codebook) -> Non
             f"{adapter_path} holds no adapter (adapter_config.json): run finetune.py first, or "
             "give --adapter-path the final_model folder that it wrote"
         )
+    refuse_pointer(folder / "adapter_config.json")
+    check_safetensors(folder / "adapter_model.safetensors")
     if not (folder / RECORD).is_file():
         print(f"{folder / RECORD} not found: cannot check the adapter's base and codebook")
         return
@@ -138,6 +137,22 @@ def check_adapter(adapter_path: str, model_path: str, codebook: Codebook) -> Non
             "--model-path that base, or another --adapter-path"
         )
     check_codebook(adapter_path, record, codebook)
+
+
+def check_prompt(path: str, prompt_sha256: str) -> None:
+    """Refuse a tuned model that was trained with other tokens around a comment.
+
+    A record without their hash, of an older training, is taken as it is.
+    """
+    if not is_tuned(path):
+        return
+    record = read_json(Path(path) / RECORD, "run finetune.py again")
+    if record.get("prompt_sha256", prompt_sha256) != prompt_sha256:
+        raise UserError(
+            f"{path} was trained with other tokens around a comment: the base's tokenizer or chat "
+            f"template has changed since, or the versions in {path}/{RECORD}: copy the tokenizer's "
+            f"files and chat_template.jinja of {path} over the base's, or train again"
+        )
 
 
 def check_codebook(path: str, record: dict, codebook: Codebook) -> None:

@@ -11,12 +11,16 @@ from torch import distributed
 from torch.utils.data import DataLoader, RandomSampler, Sampler
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_utils import TrainOutput
 
 from pipeline.common.processes import num_processes, process_index
 
 
 class SharedBatchTrainer(Trainer):
-    """A Trainer that gives this process every batch; its subclasses compute `own_rows` of it."""
+    """A Trainer that gives this process every batch; its subclasses compute `own_rows` of it.
+
+    Their `prediction_step` returns a loss for each row, since the Trainer takes the mean of all.
+    """
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -57,6 +61,14 @@ class SharedBatchTrainer(Trainer):
             data_seed=self.args.seed,
         )
 
+    def train(self, *args, **kwargs) -> TrainOutput:
+        """Train; every process then has the best weights, as the main one has read them."""
+        output = super().train(*args, **kwargs)
+        if num_processes() > 1:
+            for weight in self.trained_weights():
+                distributed.broadcast(weight.data, 0)
+        return output
+
     def evaluation_loop(self, *args, **kwargs):
         self.gather_function = lambda values: values  # a step's are those of all processes
         return super().evaluation_loop(*args, **kwargs)
@@ -68,7 +80,7 @@ class SharedBatchTrainer(Trainer):
         """
         if num_processes() == 1 or not self.accelerator.sync_gradients:
             return
-        trained = [weight for weight in self.model.parameters() if weight.requires_grad]
+        trained = self.trained_weights()
         for weight in trained:
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
@@ -77,6 +89,9 @@ class SharedBatchTrainer(Trainer):
         parts = flat.split([weight.numel() for weight in trained])
         for weight, part in zip(trained, parts, strict=True):
             weight.grad.copy_(part.view_as(weight.grad))
+
+    def trained_weights(self) -> list[torch.nn.Parameter]:
+        return [weight for weight in self.model.parameters() if weight.requires_grad]
 
 
 def own_rows(lengths: list[int]) -> list[int]:

@@ -4,13 +4,14 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TypeVar
 
 import pandas as pd
 import torch
+from accelerate import PartialState
 from transformers import ProgressCallback, Trainer, TrainingArguments
 
 from pipeline.common.cli import UserError
@@ -19,13 +20,16 @@ from pipeline.common.files import read_json, write_json
 from pipeline.common.finite import StopWhereNotFinite
 from pipeline.common.lock import lock
 from pipeline.common.machine import compute_dtype, describe_device, device, versions
-from pipeline.common.processes import is_main_process
+from pipeline.common.processes import is_main_process, num_processes
 from pipeline.common.rows import coded_by_people
+from pipeline.evaluation.learned import warning_text
 from pipeline.evaluation.plots import plot_loss
 from pipeline.models.epoch_lines import EpochLines
 from pipeline.models.folder import RECORD, fingerprint
+from pipeline.models.in_batches import LONGEST_WAIT, OTHER_ENDED, gathered
 
 Options = TypeVar("Options")
+Value = TypeVar("Value")
 
 FREE_ON_RESUME = {
     "study",
@@ -91,6 +95,7 @@ def training_record(
             "train": int(coded_by_people(train).sum()),
             "validation": int(coded_by_people(validation).sum()),
         },
+        "processes": num_processes(),
         "device": describe_device(),
         "versions": versions(),
     }
@@ -100,17 +105,36 @@ def training_record(
 def output_claimed(output_dir: str, record: dict, resume: bool) -> Iterator[str | None]:
     """Keep other trainings from a folder; yield the checkpoint to go on from, or None for none.
 
-    The first process of several has the lock. On a disk that knows no locks nobody has.
+    The main process claims the folder for all. On a disk that knows no locks nobody has one.
     """
-    held = None
+    with ExitStack() as until_done:
+
+        def claim() -> str | None:
+            with suppress(OSError):
+                until_done.callback(lock(output_dir, "training").release)
+            return claim_output(output_dir, record, resume)
+
+        yield of_main_process(claim)
+
+
+def of_main_process(work: Callable[[], Value]) -> Value:
+    """Return in every process what `work` returns in the main one, which alone does it.
+
+    Raises in all of them the UserError that it raises.
+    """
+    if num_processes() > 1:
+        # They meet as the Trainer would let them, but for the time that one may wait for another.
+        PartialState(cpu=device().type == "cpu", timeout=LONGEST_WAIT)
+    outcome: Value | UserError | None = None
     if is_main_process():
-        with suppress(OSError):
-            held = lock(output_dir, "training")
-    try:
-        yield claim_output(output_dir, record, resume)
-    finally:
-        if held is not None:
-            held.release()
+        try:
+            outcome = work()
+        except UserError as error:
+            outcome = error
+    outcome = gathered(outcome)[0]
+    if isinstance(outcome, UserError):
+        raise outcome
+    return outcome
 
 
 def claim_output(output_dir: str, record: dict, resume: bool) -> str | None:
@@ -146,9 +170,11 @@ def claim_output(output_dir: str, record: dict, resume: bool) -> str | None:
     ]
     changed += [
         name
-        for name in ("base_fingerprint", "codebook_sha256", "data_sha256")
-        if before[name] != record[name]
+        for name in ("base_fingerprint", "codebook_sha256", "data_sha256", "prompt_sha256")
+        if name in before and before[name] != record[name]  # an older record lacks some
     ]
+    if (count := before.get("processes", 1)) != record["processes"]:
+        changed.append(f"it had {count} process{'es' * (count != 1)}")
     if changed:
         raise UserError(
             f"{earlier[-1]} belongs to another training ({', '.join(changed)}): "
@@ -164,7 +190,8 @@ def class_weights(labels: pd.Series, num_labels: int, balanced: bool) -> list[fl
         return [1.0] * num_labels
     counts = labels.value_counts()
     return [
-        len(labels) / (num_labels * counts[k]) if k in counts else 1.0 for k in range(num_labels)
+        float(len(labels) / (num_labels * counts[k])) if k in counts else 1.0
+        for k in range(num_labels)
     ]
 
 
@@ -183,6 +210,7 @@ def trainer_arguments(options: TrainingOptions, **more) -> TrainingArguments:
         fp16=dtype == torch.float16,
         restore_callback_states_from_checkpoint=True,
         disable_tqdm=False,
+        log_level_replica="error",  # "warning" by default, more than the main process says
         dataloader_pin_memory=device().type == "cuda",
         logging_nan_inf_filter=False,  # see StopWhereNotFinite
         average_tokens_across_devices=False,  # every process has the whole batch
@@ -216,6 +244,10 @@ def train_and_save(
             "the GPU's memory is too small: give a smaller --per-device-train-batch-size, or (in "
             "finetune.py) a smaller --max-tokens-per-pack or --gradient-checkpointing"
         ) from error
+    except RuntimeError as error:
+        if "by peer" not in str(error):  # gloo's "Connection closed by peer", "reset by peer"
+            raise
+        raise UserError(OTHER_ENDED) from error
     state, folder = trainer.state, Path(trainer.args.output_dir)
     best = next(
         entry
@@ -230,13 +262,15 @@ def train_and_save(
         finish(Path(path), record)
 
     final = folder / "final_model"
-    if not trainer.is_world_process_zero():
+    trainer.end()  # the main process goes on alone
+    if not is_main_process():
         return
     save_final(final, record, save)
     plot_loss(state.log_history, title, folder / "loss_curve.png")
     name = trainer.args.metric_for_best_model.removeprefix("eval_").replace("_", " ")
     print(f"best validation {name} {state.best_metric:.4f}, at step {state.best_global_step}")
     print(f"trained in {result.metrics['train_runtime']:.0f} s; wrote {final}")
+    print(warning_text(validation), end="")
 
 
 def save_final(final: Path, record: dict, save: Callable[[str], None]) -> None:

@@ -2,6 +2,7 @@
 
 import re
 
+from pipeline.evaluation.learned import MARK
 from pipeline.evaluation.runs import Run
 from pipeline.report.study import Study
 from pipeline.report.words import as_text, fill, fill_all, fill_all_of, joined
@@ -134,7 +135,7 @@ def evaluation_sentences(study: Study) -> tuple[list[str], list[str]]:
 
 
 def score_sentence(run: Run, with_source: bool) -> str:
-    """Return a run's scores, and with `with_source` which labels they are against."""
+    """Return a run's scores, with `with_source` which labels they are against, and its warning."""
     scaled = run.metrics["temperature"] not in (None, 1)
     scores = fill_all(
         run.metrics | {"scaled_by": run.metrics["temperature"] if scaled else None},
@@ -151,7 +152,8 @@ def score_sentence(run: Run, with_source: bool) -> str:
     rows = fill("{total:row|rows}, {valid:,} ({valid_rate:%}) with a valid answer", run.metrics)
     in_title = run.label_source in run.distinction
     source = f", against {run.label_source}" * (with_source and not in_title)
-    return f"{run.title}{source}{weighted}: {', '.join(scores)}; {rows}."
+    warning = f" {MARK} {run.metrics['warning']}" if run.metrics["warning"] else ""
+    return f"{run.title}{source}{weighted}: {', '.join(scores)}; {rows}.{warning}"
 
 
 def comparison_sentences(study: Study) -> tuple[list[str], list[str]]:

@@ -12,6 +12,7 @@ import pandas as pd
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader, Template, Undefined
 from markupsafe import Markup
 
+from pipeline.evaluation.learned import MARK
 from pipeline.evaluation.run_text import class_scores
 from pipeline.evaluation.runs import MIXED, Run
 from pipeline.report.methods import teachers_of, write_methods
@@ -46,6 +47,7 @@ def render_page(
             methods=write_methods(study),
             not_done=not_done(study),
             doubts=inconsistencies(study),
+            mark=MARK,
             records=settings_records(study),
             versions=package_versions(records),
             comments=len({row[:2] for row in data["rows"]}),
@@ -162,6 +164,7 @@ def descriptions(study: Study) -> dict[str, str]:
     bars = [
         f"{titles.get(run['run'], run['run'])}: {accuracy_of(run)}, macro F1 "
         f"{as_text(run.get('macro_f1'), '.3f')}, valid {as_text(run.get('valid_rate'), '%')}"
+        f"{f' {MARK}' * ('warning' in run)}"
         for run in compared
     ]
     bars += [
@@ -198,7 +201,7 @@ def accuracy_of(run: dict) -> str:
 
 def settings_records(study: Study) -> list[tuple[str, dict]]:
     """Return the settings of every run and training, under a heading each."""
-    facts = ("method", "device", "dtype", "seconds", "rows_per_second", "shortened")
+    facts = ("method", "device", "processes", "dtype", "seconds", "rows_per_second", "shortened")
     records, seen = [], []
     for run in [*study.runs, *study.unscored]:
         known = {key: run.metrics[key] for key in facts if run.metrics.get(key) is not None}

@@ -24,6 +24,9 @@ submit = @rm -rf $(LEDGER) $(ANSWERS) $(DATA)/datas/jobs; exec bash pre_process/
 	$(PYTHON) submit_batch.py --study $(STUDY) $(SUBMIT_OPTIONS)
 
 export OMP_NUM_THREADS := 1
+ifeq ($(shell uname),Darwin) # Apple's GPUs were not tried
+export ACCELERATE_USE_CPU := 1
+endif
 
 include study.mk
 
