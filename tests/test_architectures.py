@@ -26,7 +26,7 @@ import posttune_eval
 from pipeline.bert import encoder
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
-from pipeline.llm.answers import answer_loss
+from pipeline.llm.answers import AnswerLoss
 from pipeline.llm.generating import generate_replies
 from pipeline.llm.loading import base_of, load_model, load_tokenizer
 from pipeline.llm.lora import add_adapter
@@ -176,7 +176,7 @@ def step_gradients(model, prompt, rows, tmp_path, packed, max_tokens, share_pref
         share_prefix=share_prefix,
         model=model,
         args=TrainingArguments(str(tmp_path), remove_unused_columns=False, report_to="none"),
-        compute_loss_func=answer_loss(prompt, [1, 1, 1, 1]),
+        compute_loss_func=AnswerLoss(prompt, [1, 1, 1, 1]),
     )
     batch = trainer.data_collator(rows)
     model.zero_grad()
