@@ -86,7 +86,7 @@ class LiveBytes(TorchDispatchMode):
 def main(argv: list[str] | None = None) -> None:
     settings = vars(parse_settings(globals(), argv))
     shape, precision = settings["shape"], common.resolve(settings["precision"])
-    fake = settings["fake"] and not torch.cuda.is_available()
+    fake = settings["fake"] and precision != "nf4" and not torch.cuda.is_available()
     counts = [int(part) for part in settings["rows"].split(",")]
     rows = common.make_rows(max(counts), 2_000, settings["prefix_tokens"])
     if fake:

@@ -10,7 +10,6 @@ Run     python -m benchmarks.prompt_growth
 import statistics
 from collections.abc import Callable
 
-import finetune
 from benchmarks import common, score_speed, train_speed
 from pipeline.common.cli import parse_settings, run
 from pipeline.llm.packing import use_packs
@@ -43,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     def variant(kind: str, length: int) -> Callable[[], float]:
         rows = common.make_rows(counts[kind], model.config.vocab_size, length)
         if kind == "training, ours":
-            trainer = train_speed.ours(shape, precision, rows, finetune.MAX_TOKENS_PER_PACK)
+            trainer = train_speed.ours(shape, precision, rows)
         elif kind == "training, padded":
             trainer = train_speed.padded(shape, precision, rows, len(rows))
         if kind.startswith("training"):

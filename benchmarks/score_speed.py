@@ -20,6 +20,7 @@ import local_inference
 from benchmarks import common
 from benchmarks.common import PAD, Rows
 from pipeline.common.cli import parse_settings, run
+from pipeline.llm.pack_size import scoring_pack_tokens
 from pipeline.llm.packing import pad, use_packs
 from pipeline.llm.scoring import last_logits, score_comments
 from pipeline.models.by_length import batches_of_rows
@@ -164,7 +165,9 @@ def decided(model: PreTrainedModel, rows: Rows, decide: DecisionPipeline) -> np.
 
 def ours(model: PreTrainedModel, rows: Rows) -> np.ndarray:
     """Return the engine's class logits (rows, classes)."""
-    return score_comments(model, rows.prompt, rows.comments, local_inference.MAX_TOKENS_PER_PACK)
+    prompt, longest = rows.prompt, max(map(len, rows.asked)) + 1
+    tokens = local_inference.MAX_TOKENS_PER_PACK or scoring_pack_tokens(model, prompt, longest)
+    return score_comments(model, prompt, rows.comments, tokens)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ SHAPE = "small"  # micro, tiny, small, Qwen2.5-0.5B, Qwen2.5-3B or Qwen2.5-7B
 PRECISION = "auto"  # fp32, bf16 or nf4; auto = bf16 where the machine computes in it, else fp32
 ROWS = 32  # of a training step, and scored
 PREFIX_TOKENS = 124  # of the codebook
-MAX_TOKENS_PER_PACK = 1280  # in training
+MAX_TOKENS_PER_PACK = 0  # in training; 0 = what finetune.py takes by itself
 # ---------------------------------------------------------------------------------------------
 
 KINDS = {

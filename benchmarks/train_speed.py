@@ -17,11 +17,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-import finetune
 from benchmarks import common
 from benchmarks.common import PAD, ROWS_PER_STEP, Rows
 from pipeline.common.cli import parse_settings, run
 from pipeline.llm.answers import AnswerLoss
+from pipeline.llm.pack_size import training_pack_tokens
 from pipeline.llm.quick_lora import quicken_lora
 from pipeline.llm.training import PackTrainer, training_rows
 
@@ -31,7 +31,7 @@ PRECISION = "auto"  # fp32, bf16 or nf4; auto = bf16 on a GPU, fp32 on a CPU
 ROWS = 32  # trained on in each repetition
 REPETITIONS = 2  # of all variants, in turns; the median counts
 PREFIX_TOKENS = 124  # of the codebook
-MAX_TOKENS_PER_PACK = 1280  # of ours, as in finetune.py
+MAX_TOKENS_PER_PACK = 0  # of ours; 0 = what finetune.py takes by itself
 MEMORY_SHAPE = "Qwen2.5-0.5B"  # of the comparison of memory; none = leave it out
 # ---------------------------------------------------------------------------------------------
 
@@ -315,12 +315,17 @@ def trl(shape: str, precision: str, rows: Rows, setting: str) -> Trainer:
     )
 
 
-def ours(
-    shape: str, precision: str, rows: Rows, max_tokens: int = finetune.MAX_TOKENS_PER_PACK
-) -> Trainer:
-    """Return the engine's training, as finetune.py sets it up: 32 rows in packs."""
+def ours(shape: str, precision: str, rows: Rows, max_tokens: int = 0) -> Trainer:
+    """Return the engine's training, as finetune.py sets it up: 32 rows in packs.
+
+    Where `max_tokens` is 0 a pack has as many tokens as the engine finds best.
+    """
     model = adapted(shape, precision, packs=True)
     quicken_lora(model)
+    longest = max(map(len, rows.asked)) + ANSWER_TOKENS - 1
+    max_tokens = max_tokens or training_pack_tokens(
+        model, rows.prompt, longest, ROWS_PER_STEP, False
+    )
     return trainer_of(
         PackTrainer,
         prompt=rows.prompt,

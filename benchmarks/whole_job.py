@@ -7,7 +7,6 @@ Writes  results/whole_job*.json and .png, and the section of README.md
 Run     python -m benchmarks.whole_job   (--max-steps 50 times 50 optimizer steps and extrapolates)
 """
 
-import finetune
 from benchmarks import common, score_speed, train_speed
 from pipeline.common.cli import parse_settings, run
 from pipeline.llm.packing import use_packs
@@ -18,7 +17,7 @@ PRECISION = "nf4"  # fp32, bf16 or nf4
 TRAIN_ROWS = 51969  # the report's
 EPOCHS = 3  # the report's
 TEST_ROWS = 14849  # the report's
-MAX_TOKENS_PER_PACK = 0  # in training; 0 = finetune.py's
+MAX_TOKENS_PER_PACK = 0  # in training; 0 = what finetune.py takes by itself
 MAX_STEPS = 0  # optimizer steps to time, after 3 that warm up; 0 = the whole job
 # ---------------------------------------------------------------------------------------------
 
@@ -31,15 +30,14 @@ def main(argv: list[str] | None = None) -> None:
     config = common.config_of(shape)
     all_steps = settings["epochs"] * -(-settings["train_rows"] // common.ROWS_PER_STEP)
     steps = settings["max_steps"] or all_steps
-    budget = settings["max_tokens_per_pack"] or finetune.MAX_TOKENS_PER_PACK
 
     rows = common.make_rows(settings["train_rows"], config.vocab_size)
-    trainer = train_speed.ours(shape, precision, rows, budget)
+    trainer = train_speed.ours(shape, precision, rows, settings["max_tokens_per_pack"])
     trainer.args.max_steps = 3
     trainer.train()
     trainer.args.max_steps = steps
     _, train_memory = common.memory_of(trainer.train)
-    rate = common.matrix_rate(config, budget, common.dtype_of(precision))
+    rate = common.matrix_rate(config, trainer.max_tokens, common.dtype_of(precision))
     trained = steps * common.ROWS_PER_STEP
     answers = train_speed.ANSWER_TOKENS
     needed = common.work(

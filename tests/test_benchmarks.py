@@ -5,7 +5,14 @@ import json
 import pytest
 from conftest import ROOT
 
-from benchmarks import common, prompt_growth, report_decoder, score_speed
+from benchmarks import (
+    common,
+    pack_memory,
+    prompt_growth,
+    report_decoder,
+    score_speed,
+    train_profile,
+)
 
 ONCE = ["--repetitions", "1"]
 
@@ -43,6 +50,27 @@ def test_a_growing_prompt_is_measured_and_its_table_is_in_the_readme(results):
     prompt_growth.main([*arguments, *rows, *ONCE])
     text = (results.parent / "README.md").read_text(encoding="utf-8")
     assert "training, ours, ms a row" in text and "codebook of 1,000 tokens" in text
+
+
+@pytest.mark.parametrize("fake", [True, False])
+def test_what_a_pack_takes_stands_beside_what_was_predicted(results, fake):
+    kind = "--fake" if fake else "--no-fake"
+    pack_memory.main(["--shape", "micro", "--precision", "fp32", "--rows", "2,8", kind])
+    record = json.loads((results / "pack_memory-micro-fp32.json").read_text())
+    (lines,) = record["tables"].values()
+    assert [line["rows"] for line in lines] == [2, 8] * 3
+    assert all(float(line["predicted to measured"]) >= 1 for line in lines)
+    assert ("fake" in record["notes"][0]) == fake
+
+
+def test_the_parts_of_a_step_add_up_to_its_seconds(results):
+    train_profile.main(["--shape", "micro", "--precision", "fp32", "--rows", "8"])
+    record = json.loads((results / "train_profile-micro-fp32-124.json").read_text())
+    assert len(record["tables"]["Training"]) == 8
+    for lines in record["tables"].values():
+        shares = [float(line["share of the step"].rstrip("%")) for line in lines]
+        assert sum(shares) == pytest.approx(100, abs=0.5)
+        assert "matrix products" in [line["kind"] for line in lines]
 
 
 def test_every_benchmark_has_its_place_in_the_readme():

@@ -23,17 +23,22 @@ from test_packing import (
     random_rows,
     with_adapter,
 )
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import TrainingArguments
 
 import finetune
 import local_inference
 import pipeline.models.training  # noqa: F401
+from benchmarks import common, pack_memory
 from pipeline.common import machine
 from pipeline.common.cli import UserError
 from pipeline.common.files import write_csv
+from pipeline.llm import pack_size
+from pipeline.llm.answers import AnswerLoss
 from pipeline.llm.loading import load_model
 from pipeline.llm.packing import pack, pad, use_packs
 from pipeline.llm.scoring import choose_packing, score_comments
-from pipeline.llm.training import training_rows
+from pipeline.llm.training import PackTrainer, collate, training_rows
 from pre_process.sample.comments import generate_comments
 
 pytestmark = [
@@ -77,20 +82,127 @@ def test_nf4_packs_train_and_score_as_padded_rows(tiny_qwen2):
     assert np.abs(scores - expected).max() / np.abs(expected).max() < 0.05
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_qlora_trains_on_several_packs_a_step(tiny_qwen2, dtype, monkeypatch):
-    for module in ("llm.loading", "models.training"):
-        monkeypatch.setattr(f"pipeline.{module}.compute_dtype", lambda: dtype)
+@pytest.fixture
+def rows_file():
+    """Write 96 rows to rows.csv."""
     rows = pd.DataFrame(generate_comments(96, seed=3), columns=["message", "class"])
     rows.insert(0, "custom_id", [f"row-{n}" for n in range(96)])
     write_csv(rows, "rows.csv")
+
+
+def tune(model, output, *argv):
+    """Train on rows.csv and validate on it; return the record of the training."""
     finetune.main(
-        ["--model-path", tiny_qwen2, "--train-file", "rows.csv", "--validation-file", "rows.csv"]
-        + ["--max-tokens-per-pack", "600", "--learning-rate", "5e-3", "--warmup-steps", "2"]
+        ["--model-path", model, "--train-file", "rows.csv", "--validation-file", "rows.csv"]
+        + ["--output-dir", output, "--learning-rate", "5e-3", "--warmup-steps", "2", *argv]
     )
-    record = json.loads(Path("qlora_checkpoints/final_model/training.json").read_bytes())
+    return json.loads(Path(output, "final_model/training.json").read_bytes())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_qlora_trains_on_several_packs_a_step(tiny_qwen2, dtype, monkeypatch, rows_file):
+    for module in ("llm.loading", "models.training"):
+        monkeypatch.setattr(f"pipeline.{module}.compute_dtype", lambda: dtype)
+    record = tune(tiny_qwen2, "tuned", "--max-tokens-per-pack", "600")
     losses = [entry["eval_loss"] for entry in record["log_history"] if "eval_loss" in entry]
     assert losses[-1] < losses[0]
+
+
+def test_twenty_steps_of_nf4_in_packs_sized_by_the_memory_lower_the_loss(tiny_qwen2):
+    model = with_adapter(load_model(tiny_qwen2, load_in_4bit=True), dropout=0.05)
+    use_packs(model.get_base_model())
+    size = pack_size.training_pack_tokens(model, PROMPT, 505, len(LABELS), False)
+    assert size == len(PROMPT.prefix) + len(LABELS) * 505  # so small a batch fits as a whole
+    trainer = step_trainer(model, size)
+    optimizer = torch.optim.AdamW(
+        [weight for weight in model.parameters() if weight.requires_grad], lr=5e-3
+    )
+    batch = on_gpu(training_rows(PROMPT, random_rows(), LABELS))
+    losses = []
+    for _ in range(20):
+        losses.append(trainer.training_step(model, batch).item())
+        optimizer.step()
+        optimizer.zero_grad()
+    assert np.isfinite(losses).all() and losses[-1] < losses[0]
+
+
+def step_trainer(model, max_tokens):
+    """Return what computes steps of a model in the GPU's 16 bit."""
+    arguments = TrainingArguments(
+        "unused", bf16=True, remove_unused_columns=False, report_to="none"
+    )
+    return PackTrainer(
+        prompt=PROMPT,
+        max_tokens=max_tokens,
+        model=model,
+        args=arguments,
+        compute_loss_func=AnswerLoss(PROMPT, [1.0] * 4),
+    )
+
+
+def on_gpu(rows):
+    """Return a batch of the Trainer's."""
+    batch = collate(rows)
+    return batch | {"labels": batch["labels"].to("cuda")}
+
+
+def test_a_resumed_training_ends_as_the_uninterrupted_one(tiny_qwen2, rows_file):
+    options = ["--max-tokens-per-pack", "600", "--save-total-limit", "4"]
+    tune(tiny_qwen2, "whole", *options)
+    shutil.copytree("whole", "resumed")
+    shutil.rmtree("resumed/final_model")
+    last = max(Path("resumed").glob("checkpoint-*"), key=lambda path: int(path.name[11:]))
+    shutil.rmtree(last)
+    tune(tiny_qwen2, "resumed", "--resume", *options)
+    expected, actual = (
+        load_file(f"{folder}/final_model/adapter_model.safetensors")
+        for folder in ("whole", "resumed")
+    )
+    for name, weight in expected.items():
+        assert (actual[name] - weight).norm() <= 0.02 * weight.norm()
+
+
+def test_packs_that_do_not_fit_are_halved_and_give_the_same_gradients(capsys):
+    model = with_adapter(build(hidden_size=512, intermediate_size=8192).to("cuda"))
+    use_packs(model.get_base_model())
+    rows = training_rows(PROMPT, random_rows([120] * 64), [k % 4 for k in range(64)])
+    whole = step_trainer(model, 100_000)
+    torch.cuda.reset_peak_memory_stats()
+    whole.training_step(model, on_gpu(rows))
+    most = torch.cuda.max_memory_reserved()
+    expected = {n: w.grad.clone() for n, w in model.named_parameters() if w.grad is not None}
+    model.zero_grad()
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(0.7 * most / total)
+    try:
+        halved = step_trainer(model, 10_000)
+        halved.training_step(model, on_gpu(rows))
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert halved.max_tokens < 10_000
+    assert "the GPU's memory is too small: packs of at most" in capsys.readouterr().out
+    for name, gradient in expected.items():
+        actual = dict(model.named_parameters())[name].grad
+        assert (actual - gradient).norm() / gradient.norm() < 0.1
+
+
+@pytest.mark.parametrize("precision", ["bf16", "nf4"])
+def test_a_step_takes_no_more_of_the_gpu_s_memory_than_predicted(precision):
+    model, rows = pack_memory.adapted("tiny", precision), common.make_rows(32, 2_000)
+    for kind in pack_memory.KINDS:
+        line = pack_memory.line(kind, model, rows, pack_memory.bytes_of(kind, model, rows))
+        assert float(line["predicted to measured"]) >= 1, kind
+
+
+@pytest.mark.parametrize("flash", [True, False])
+def test_packs_agree_with_padded_rows_with_and_without_flash_attention(flash):
+    kernels = [SDPBackend.FLASH_ATTENTION] if flash else []
+    model = with_adapter(build().to("cuda", torch.bfloat16))
+    with sdpa_kernel([*kernels, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]):
+        padded, packed = both_ways(model)
+    for name, expected in padded.items():
+        assert (packed[name] - expected).norm() / expected.norm() < 0.1
 
 
 def test_a_run_names_the_gpu_and_its_free_memory(capsys):

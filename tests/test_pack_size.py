@@ -6,9 +6,7 @@ from test_packing import PROMPT, SHAPES, build, random_rows, with_adapter
 
 from benchmarks import common, pack_memory
 from pipeline.llm import pack_size
-from pipeline.llm.packing import pack, use_packs
-
-GIB = 2**30
+from pipeline.llm.packing import pack, pad, use_packs
 
 
 @pytest.mark.parametrize("shape", ["Qwen2.5-0.5B", "Qwen2.5-3B", "Qwen2.5-7B"])
@@ -32,6 +30,16 @@ def test_what_a_pack_saves_grows_with_its_tokens_and_rows_as_predicted(shape):
         rows = random_rows(lengths)
         saved = pack_size._saved(model, pack(PROMPT.prefix, rows, 1))
         assert 0.98 < pack_size.PADDING * predicted.of(sum(lengths), len(rows)) / saved < 1.25
+
+
+def test_what_a_padded_batch_saves_grows_with_all_its_tokens():
+    model = with_adapter(build(), dropout=0.1)
+    predicted = pack_size.saved_bytes(model, PROMPT, packed=False)
+    for longest in (30, 80, 200):
+        batch = pad(PROMPT.prefix, random_rows([longest, 20, 20]), 1, 0)
+        saved = pack_size._saved(model, batch)
+        tokens = batch["input_ids"].numel()
+        assert 0.98 < pack_size.PADDING * predicted.of(tokens, 3) / saved < 1.25
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "nf4"])
@@ -86,6 +94,14 @@ def test_a_training_pack_is_as_large_as_the_memory_takes_and_a_batch_has_rows(
     assert sizes[1090] < sizes[1120] < sizes[40_000] == prefix + 32 * 390
 
 
+def test_a_padded_batch_counts_the_prefix_of_every_row(on_a_gpu):
+    model, rows = pack_memory.adapted("micro", "fp32"), common.make_rows(4, 2_000)
+    prefix = len(rows.prompt.prefix)
+    on_a_gpu(40_000 * 2**20)
+    size = pack_size.training_pack_tokens(model, rows.prompt, 390, 32, False, packed=False)
+    assert size == 32 * (prefix + 390)
+
+
 def test_scoring_and_generation_take_what_fits_and_no_more_than_is_of_use(on_a_gpu):
     model, rows = pack_memory.adapted("micro", "fp32"), common.make_rows(4, 2_000)
     found = []
@@ -100,8 +116,10 @@ def test_scoring_and_generation_take_what_fits_and_no_more_than_is_of_use(on_a_g
 
 def test_on_a_cpu_sizes_are_constant_but_for_long_rows():
     model = build()
-    assert pack_size.training_pack_tokens(model, PROMPT, 300, 32, False) == 1280
+    assert pack_size.training_pack_tokens(model, PROMPT, 300, 32, False) == 50 + 1152
     assert pack_size.training_pack_tokens(model, PROMPT, 3000, 32, False) == 3050
+    assert pack_size.training_pack_tokens(model, PROMPT, 300, 32, False, packed=False) == 1152
+    assert pack_size.training_pack_tokens(model, PROMPT, 3000, 32, False, packed=False) == 3050
     assert pack_size.scoring_pack_tokens(model, PROMPT, 300) == 4096
     assert pack_size.scoring_pack_tokens(model, PROMPT, 6000) == 6050
     assert pack_size.generation_rows(model, PROMPT, 300, 20) == 32

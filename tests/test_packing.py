@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from torch.nn.attention.bias import causal_lower_right
 from torch.nn.functional import cross_entropy
 from transformers import (
     BloomConfig,
@@ -31,7 +32,7 @@ from transformers import (
 import posttune_eval
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
-from pipeline.llm import scoring
+from pipeline.llm import packing, scoring
 from pipeline.llm.answers import AnswerLoss
 from pipeline.llm.loading import load_model, load_tokenizer
 from pipeline.llm.lora import PROJECTIONS
@@ -379,6 +380,43 @@ def test_many_short_rows_are_attended_to_in_groups_and_score_as_alone():
     together = score_comments(model, PROMPT, comments, 10_000)
     alone = score_comments(model, PROMPT, comments, 1)
     assert np.abs(together - alone).max() < 2e-6
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+@pytest.mark.parametrize("made", [True, False])
+def test_gradients_are_the_same_whatever_kernel_a_device_has(monkeypatch, grouped, made):
+    model = with_adapter(build())
+    rows = [row["input_ids"] for row in training_rows(PROMPT, random_rows(), LABELS)]
+    expected = gradients(model, plain_loss(model, rows)[0])
+    monkeypatch.setattr(packing, "_takes_grouped_heads", lambda *inputs: grouped)
+    if not made:  # as on a GPU: FlashAttention's own mask
+        monkeypatch.setattr(packing, "_lower_right", lambda *args: causal_lower_right(*args[:2]))
+    use_packs(model.get_base_model())
+    actual = gradients(model, loss_of(model, pack(PREFIX, rows, 4))[0])
+    assert max(relative(actual[name], expected[name]) for name in expected) < 1e-5
+
+
+def test_a_gpu_is_asked_for_flash_attention_on_grouped_heads_without_a_mask(monkeypatch):
+    asked = []
+    monkeypatch.setattr(packing, "can_use_flash_attention", lambda params: asked.append(params))
+    query, key = (torch.empty(2, heads, 8, 64, device="meta") for heads in (4, 2))
+    assert not packing._takes_grouped_heads(query, key, key, 0.0)
+    (params,) = asked
+    assert params.enable_gqa and params.attn_mask is None and not params.is_causal
+
+
+def test_a_mask_is_made_once_and_serves_scoring_and_training():
+    model = with_adapter(build())
+    rows = [row["input_ids"] for row in training_rows(PROMPT, random_rows(), LABELS)]
+    use_packs(model.get_base_model())
+    inputs = pack(PREFIX, rows, 4)
+    packing._lower_right.cache_clear()
+    with torch.inference_mode():
+        model(**inputs)
+    loss_of(model, inputs)[0].backward()
+    made = packing._lower_right.cache_info()
+    groups = len(inputs["pack"]["shapes"])
+    assert (made.misses, made.hits) == (groups, groups * (2 * 3 - 1))
 
 
 def test_bfloat16_packs_agree_with_float32_to_its_rounding():

@@ -16,10 +16,11 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from pipeline.common.machine import free_memory
 from pipeline.llm.loading import Model, base_of
-from pipeline.llm.packing import GROUP_ROWS, Inputs, pack
+from pipeline.llm.packing import GROUP_ROWS, Inputs, pack, pad
 from pipeline.llm.prompt import Prompt
 
-CPU_TRAINING_TOKENS, CPU_SCORING_TOKENS, CPU_GENERATION_ROWS = 1280, 4096, 32
+CPU_TRAINING_TOKENS = 1152  # of the rows; those of the prefix, which packs share, come on top
+CPU_SCORING_TOKENS, CPU_GENERATION_ROWS = 4096, 32
 MOST_SCORING_TOKENS, MOST_GENERATION_ROWS = 16_384, 256  # more is no faster
 SHARE = 0.85  # of the free memory: the rest is lost between blocks of different sizes
 RESERVE = 2**30  # bytes that libraries take when they are first used
@@ -48,31 +49,44 @@ class Bytes:
 
 
 def training_pack_tokens(
-    model: Model, prompt: Prompt, longest_row: int, batch_rows: int, gradient_checkpointing: bool
+    model: Model,
+    prompt: Prompt,
+    longest_row: int,
+    batch_rows: int,
+    gradient_checkpointing: bool,
+    packed: bool = True,
 ) -> int:
     """Return the tokens of a training pack, prefix included: at most those of a whole batch.
 
     `longest_row` is in tokens after the prefix; `batch_rows` are those of a batch, which no pack
-    exceeds. The longest row fits always, whatever the memory.
+    exceeds. The longest row fits always, whatever the memory. Where the model cannot be `packed`
+    these are the tokens of a padded batch, in which each row has the prefix.
     """
-    least = len(prompt.prefix) + longest_row
+    prefix = len(prompt.prefix)
     if on_cpu(model):
-        return max(CPU_TRAINING_TOKENS, least)
+        least = longest_row if packed else prefix + longest_row
+        return max(CPU_TRAINING_TOKENS, least) + prefix * packed
     free = available()
     fitting = min(
         (free - needed.of(0, batch_rows)) / needed.token
-        for needed in training_bytes(model, prompt, gradient_checkpointing)
+        for needed in training_bytes(model, prompt, gradient_checkpointing, packed)
     )
-    most = len(prompt.prefix) + batch_rows * longest_row
-    return max(least, min(most, len(prompt.prefix) + int(fitting)))
+    most = prefix + batch_rows * longest_row
+    if not packed:
+        most = batch_rows * (prefix + longest_row)
+    return max(prefix + longest_row, min(most, int(fitting) + prefix * packed))
 
 
-def scoring_pack_tokens(model: Model, prompt: Prompt, longest_row: int) -> int:
-    """Return the tokens of a scoring pack; `longest_row` is in tokens after the prefix."""
+def scoring_pack_tokens(model: Model, prompt: Prompt, longest_row: int, packed: bool = True) -> int:
+    """Return the tokens of a scoring pack, or of a padded batch where not `packed`.
+
+    `longest_row` is in tokens after the prefix.
+    """
     least = len(prompt.prefix) + longest_row
     if on_cpu(model):
         return max(CPU_SCORING_TOKENS, least)
-    needed, shortest_row = scoring_bytes(model, prompt), len(prompt.suffix) + 1
+    needed = scoring_bytes(model, prompt)
+    shortest_row = len(prompt.suffix) + 1 + (0 if packed else len(prompt.prefix))
     fitting = (available() - needed.fixed) / (needed.token + needed.row / shortest_row)
     return max(least, min(MOST_SCORING_TOKENS, int(fitting)))
 
@@ -125,7 +139,7 @@ class Shape:
 
 
 def training_bytes(
-    model: Model, prompt: Prompt, gradient_checkpointing: bool
+    model: Model, prompt: Prompt, gradient_checkpointing: bool, packed: bool = True
 ) -> tuple[Bytes, Bytes]:
     """Return the memory of a training pack when the backward pass begins, and inside a layer's.
 
@@ -133,8 +147,8 @@ def training_bytes(
     layer's saved tensors. Beside it are at first the logits' softmax and two gradients of theirs,
     as float32, and later a layer's gradients and, of NF4, one weight as it was.
     """
-    shape, saved = Shape(model), saved_bytes(model, prompt)
-    prefix = len(prompt.prefix)
+    shape, saved = Shape(model), saved_bytes(model, prompt, packed)
+    prefix = len(prompt.prefix) if packed else 0
     trained = sum(part.numel() for part in model.parameters() if part.requires_grad)
     always = 4 * 4 * trained  # gradient, its copy before the step, the two moments of Adam
     always += 3 * shape.cache * shape.layers * prefix  # states, what packs see, gradients
@@ -165,10 +179,17 @@ def scoring_bytes(model: Model, prompt: Prompt) -> Bytes:
     )
 
 
-def saved_bytes(model: Model, prompt: Prompt) -> Bytes:
-    """Return what a pack's forward pass saves for the backward pass, without the logits' loss."""
+def saved_bytes(model: Model, prompt: Prompt, packed: bool = True) -> Bytes:
+    """Return what a forward pass saves for the backward pass, without the logits' loss.
+
+    In a padded batch a row's tokens are those of the prefix too.
+    """
+    prefix = prompt.prefix
+    if not packed:
+        two = _saved(model, pad(prefix, [[0] * LONG, [0] * SHORT], 1, prompt.stop[0]))
+        return Bytes(fixed=0, token=two / (2 * (len(prefix) + LONG)), row=0)
     first, longer, second = (
-        _saved(model, pack(prompt.prefix, [[0] * length for length in lengths], 1))
+        _saved(model, pack(prefix, [[0] * length for length in lengths], 1))
         for lengths in ((SHORT,), (LONG,), (SHORT, SHORT))
     )
     token = (longer - first) / (LONG - SHORT)
