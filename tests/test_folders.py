@@ -199,6 +199,19 @@ def test_shards_beside_a_stray_pointer_and_a_cache_of_links_are_read(tiny_qwen2)
         assert load_tokenizer(path).get_vocab() == load_tokenizer(tiny_qwen2).get_vocab()
 
 
+def test_weights_that_lack_one_are_not_completed_by_random_numbers(tiny_qwen2):
+    from safetensors.torch import load_file, save_file
+
+    from pipeline.llm.loading import load_model
+
+    folder = copied(tiny_qwen2, "incomplete", {})
+    weights = load_file(f"{folder}/model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, f"{folder}/model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match="lacks 1 of the model's weights, such as .*1.mlp.up_proj"):
+        load_model(folder, load_in_4bit=False)
+
+
 def test_the_command_for_pickled_weights_makes_them_readable(tiny_bert):
     import torch
 

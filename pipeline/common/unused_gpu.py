@@ -28,7 +28,7 @@ def why_unused() -> str:
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
         shown = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=30
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=30
         )
     except subprocess.TimeoutExpired:
         return "WARNING: a GPU may stay unused: nvidia-smi does not end; restart the machine"

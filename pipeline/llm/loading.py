@@ -52,7 +52,7 @@ def load_model(
         bnb_4bit_compute_dtype=dtype,
     )
     folder = check_model_folder(path, "causal LM")
-    model = _auto_class(folder).from_pretrained(
+    model, loaded = _auto_class(folder).from_pretrained(
         folder,
         dtype=dtype,
         quantization_config=nf4 if load_in_4bit else None,
@@ -60,7 +60,13 @@ def load_model(
         generation_config=GenerationConfig(),  # a model's own may sample or penalize repetition
         use_safetensors=True,
         local_files_only=True,
+        output_loading_info=True,
     )
+    if missing := sorted(loaded["missing_keys"]):
+        raise UserError(
+            f"{path} lacks {len(missing):,} of the model's weights, such as {missing[0]}: they "
+            "would be random numbers; clone it again, or use another model"
+        )
     for module in model.modules():
         # On a CPU with AVX512-BF16, the first evaluation would repack the weights and round them
         # otherwise than in training: a resumed training would differ from an uninterrupted one.
@@ -69,7 +75,7 @@ def load_model(
     if adapter_path:
         try:
             model = PeftModel.from_pretrained(
-                model, adapter_path, torch_device=model.device.type, use_safetensors=True
+                model, adapter_path, torch_device=str(model.device), use_safetensors=True
             )
         except RuntimeError as error:
             if "size mismatch" not in str(error):
