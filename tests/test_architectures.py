@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from functools import cache
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from architectures import FAMILIES, build
+from bitsandbytes.nn import Linear4bit
 from conftest import write_splits
 from encoder_families import ENCODERS, build_encoder
 from peft.tuners.lora import LoraLayer
@@ -30,6 +32,7 @@ from pipeline.llm.answers import AnswerLoss
 from pipeline.llm.generating import generate_replies
 from pipeline.llm.loading import base_of, load_model, load_tokenizer
 from pipeline.llm.lora import add_adapter
+from pipeline.llm.packing import pack, pad
 from pipeline.llm.prompt import build_prompt, encode_comments
 from pipeline.llm.scoring import choose_packing, score_comments
 from pipeline.llm.training import PackTrainer, training_rows
@@ -127,11 +130,30 @@ def test_rows_are_scored_and_replied_to_as_alone_in_packs_or_padded_with_the_rea
     assert replies[1] == reply
 
 
-def with_adapter(folder, gradient_checkpointing=False):
+def test_4_bit_weights_are_scored_in_packs_as_padded_and_an_adapter_on_them_learns(
+    name, family_folder, codebook
+):
+    _, prompt, comments = asked(name, family_folder(name), codebook)
+    model = with_adapter(family_folder(name), load_in_4bit=True)
+    assert any(isinstance(module, Linear4bit) for module in model.modules())
+    expected = score_comments(model, prompt, comments, 4096, packed=False)
+    packed = choose_packing(model, prompt, comments)
+    scores = score_comments(model, prompt, comments, 4096, packed)
+    assert np.abs(scores - expected).max() < 1e-4 * np.abs(expected).max()
+    rows = [row["input_ids"] for row in training_rows(prompt, comments, LABELS)]
+    length = len(prompt.answers[0])
+    inputs = pack(prompt.prefix, rows, length) if packed else pad(prompt.prefix, rows, length, 0)
+    model(**inputs).logits.float().square().mean().backward()
+    assert all(
+        gradient.isfinite().all() and gradient.any() for gradient in gradients(model).values()
+    )
+
+
+def with_adapter(folder, gradient_checkpointing=False, load_in_4bit=False):
     """Return a model with an adapter that changes something."""
     torch.manual_seed(0)
     model = add_adapter(
-        load_model(folder, load_in_4bit=False),
+        load_model(folder, load_in_4bit),
         r=4,
         lora_alpha=8,
         lora_dropout=0.0,
@@ -323,3 +345,14 @@ def test_a_roberta_classifier_computes_the_first_token_alone_in_its_last_layer(
         whole = spared(**inputs).logits
     assert widths == [1, inputs["input_ids"].shape[1]]
     assert relative(logits, whole) < 1e-5
+
+
+def test_a_tokenizer_of_tekken_alone_or_without_an_end_is_refused(family_folder, codebook):
+    folder = Path(shutil.copytree(family_folder("Mistral"), "Mistral"))
+    tokenizer = load_tokenizer("Mistral")
+    tokenizer.chat_template = tokenizer.eos_token = None
+    with pytest.raises(UserError, match="Mistral: its tokenizer names no token that ends a text"):
+        build_prompt(tokenizer, codebook)
+    (folder / "tokenizer.json").rename(folder / "tekken.json")
+    with pytest.raises(UserError, match="Mistral has Mistral's tekken.json and no tokenizer.json"):
+        load_tokenizer("Mistral")

@@ -89,9 +89,8 @@ def test_each_message_is_tokenized_once(tiny_bert, codebook, data, monkeypatch):
     train, validation = (pd.read_csv(data / f"{name}.csv") for name in ("train", "validation"))
     settings = {name.lower(): getattr(bert_tune, name) for name in vars(bert_tune)}
     options = options_of(TrainingOptions, settings)
-    sizes = {"max_length": 64, "warmup_ratio": 0.1, "balanced": True}
-    sizes["freeze_word_embeddings"] = False
-    bert_trainer(tiny_bert, codebook, train, validation, options, **sizes)
+    own = {"max_length": 64, "warmup_ratio": 0.1, "balanced": True, "freeze_word_embeddings": False}
+    bert_trainer(tiny_bert, codebook, train, validation, options, **own)
     assert asked == [*train["message"], *validation["message"]]
 
 

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 from accelerate.commands.launch import launch_command_parser
-from accelerate.state import AcceleratorState
 from accelerate.utils.launch import prepare_simple_launcher_cmd_env
 from conftest import ROOT, write_splits
 from safetensors.torch import load_file
@@ -18,13 +17,7 @@ from safetensors.torch import load_file
 import bert_tune
 import finetune
 from pipeline.common.cli import UserError, run
-from pipeline.models.training import (
-    TrainingOptions,
-    claim_output,
-    options_of,
-    train_and_save,
-    trainer_arguments,
-)
+from pipeline.models.training import claim_output, train_and_save
 
 DRIVER = '''
 """Train by the scripts in calls.json, then by a trainer whose processes have their own folders."""
@@ -160,12 +153,12 @@ def test_two_processes_train_as_one_does(both, name):
     assert (one["processes"], two["processes"]) == (1, 2)
     assert len(one["log_history"]) == len(two["log_history"]) == (9 if name == "packs" else 15)
     for first, second in zip(one["log_history"], two["log_history"], strict=True):
-        compared = {
-            key: value
-            for key, value in first.items()
-            if not key.endswith(("runtime", "per_second", "flos"))
-        }
-        assert {key: second[key] for key in compared} == pytest.approx(compared, rel=1e-4)
+        assert first.keys() == second.keys()
+        for key, value in first.items():
+            if isinstance(value, str):
+                assert second[key] == value
+            elif not key.endswith(("runtime", "per_second", "flos")):
+                assert second[key] == pytest.approx(value, rel=1e-4), key
     first, second = (weights_of(folder / name / "final_model") for folder in both[:2])
     for weight in first:
         # The gradient of a key's bias is 0, and what rounding leaves of it makes a whole step.
@@ -275,16 +268,3 @@ def test_a_launcher_that_starts_one_process_instead_of_several_is_refused(monkey
     assert ended.startswith("finetune.py: accelerate launch has started one process only: ")
     monkeypatch.delenv("MASTER_PORT")  # as for --num_processes 1
     run(lambda: None)
-
-
-def test_one_process_trains_on_one_of_several_gpus(monkeypatch, tmp_path):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    monkeypatch.setattr(torch.cuda, "set_device", lambda place: None)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **options: True)
-    settings = {name.lower(): value for name, value in vars(bert_tune).items()}
-    options = options_of(TrainingOptions, settings | {"output_dir": str(tmp_path)})
-    args = trainer_arguments(options)
-    AcceleratorState._reset_state(reset_partial_state=True)
-    assert (args.device.type, args.n_gpu) == ("cuda", 1)
-    assert args.train_batch_size == bert_tune.PER_DEVICE_TRAIN_BATCH_SIZE

@@ -281,13 +281,11 @@ def _takes_grouped_heads(
 
 @lru_cache(maxsize=256)
 def _lower_right(
-    queries: int,
-    keys: int,
-    device: torch.device,
-    dtype: torch.dtype,
-    window: int | None = None,
+    queries: int, keys: int, device: torch.device, dtype: torch.dtype, window: int | None = None
 ) -> torch.Tensor | CausalBias:
-    """Return the mask of queries that are the last of the keys, to be added: causal, and sliding.
+    """Return the mask of queries that are the last of the keys, to be added.
+
+    It is causal, within a window if any.
 
     On a GPU FlashAttention computes it without a mask, in blocks, as FlexAttention would.
     """

@@ -82,6 +82,11 @@ def build_prompt(tokenizer: PreTrainedTokenizerBase, codebook: Codebook) -> Prom
     )
     ending = encode(end.strip() or end)[:1] if tokenizer.chat_template else []
     ending = ending or [tokenizer.eos_token_id]
+    if ending == [None]:
+        raise UserError(
+            f"{tokenizer.name_or_path}: its tokenizer names no token that ends a text (eos_token), "
+            "and it has no chat template: use another model"
+        )
     return Prompt(
         prefix=bos + encode(prefix),
         suffix=encode(suffix),

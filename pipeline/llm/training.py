@@ -23,6 +23,7 @@ from pipeline.llm.packing import Inputs, States, pack, pad, prefix_states
 from pipeline.llm.prompt import Prompt, build_prompt, encode_comments
 from pipeline.llm.scoring import choose_packing
 from pipeline.models.by_length import batches_of_tokens
+from pipeline.models.memory import unless_out_of_memory
 from pipeline.models.shared_batches import SharedBatchTrainer, of_all_rows, own_rows, summed
 from pipeline.models.training import TrainingOptions, class_weights, trainer_arguments
 
@@ -162,7 +163,7 @@ class PackTrainer(SharedBatchTrainer):
 
         `restore` undoes what an attempt that failed has left behind.
         """
-        while (result := _unless_out_of_memory(compute)) is None:
+        while (result := unless_out_of_memory(compute)) is None:
             restore()
             if self.max_tokens <= self.least_tokens:
                 raise UserError(
@@ -175,16 +176,6 @@ class PackTrainer(SharedBatchTrainer):
                 "now on, and the step is taken again"
             )
         return result
-
-
-def _unless_out_of_memory(compute: Callable):
-    """Return `compute()`, or None where the GPU's memory is too small for it."""
-    try:
-        return compute()
-    except torch.OutOfMemoryError:
-        pass  # the error holds the tensors of the attempt until this block has ended
-    torch.cuda.empty_cache()
-    return None
 
 
 def gradients_kept(model: torch.nn.Module) -> Callable[[], None]:

@@ -53,6 +53,11 @@ def check_model_folder(path: str, kind: str) -> Path:
         )
     _refuse_quantized(folder, config, causal)
     if not _vocabulary(folder):
+        if (folder / "tekken.json").is_file():
+            raise UserError(
+                f"{path} has Mistral's tekken.json and no tokenizer.json: use a model with a "
+                "tokenizer.json, or its revision that has one"
+            )
         raise UserError(f"{path} has no tokenizer ({', '.join(TOKENIZERS)}): clone it again")
     check_weights(folder)
     return folder

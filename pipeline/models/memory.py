@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
+import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 Result = TypeVar("Result")
@@ -13,7 +14,7 @@ def unless_out_of_memory(compute: Callable[..., Result], *arguments) -> Result |
     try:
         return compute(*arguments)
     except RuntimeError as error:
-        if not should_reduce_batch_size(error):
+        if not isinstance(error, torch.OutOfMemoryError) and not should_reduce_batch_size(error):
             raise
     clear_device_cache(garbage_collection=True)  # the error held the attempt's tensors until here
     return None
