@@ -3,6 +3,7 @@
 import pytest
 import torch
 from test_packing import PROMPT, SHAPES, build, random_rows, with_adapter
+from transformers import Gemma4ForCausalLM, Gemma4TextConfig
 
 from benchmarks import common, pack_memory
 from pipeline.llm import pack_size
@@ -112,6 +113,15 @@ def test_scoring_and_generation_take_what_fits_and_no_more_than_is_of_use(on_a_g
     assert found[0] == (len(rows.prompt.prefix) + 390, 1)
     assert 514 < found[1][0] < 16_384 and 1 < found[1][1] < 256
     assert found[2] == (16_384, 256)
+
+
+def test_heads_that_vary_by_layer_count_as_the_largest():
+    config = Gemma4TextConfig(num_hidden_layers=6, vocab_size=100, vocab_size_per_layer_input=100)
+    with torch.device("meta"):
+        model = Gemma4ForCausalLM(config)
+    sizes = [layer.head_dim * layer.num_key_value_heads for layer in config.per_layer_config]
+    assert len(set(sizes)) == 2
+    assert pack_size.Shape(model).keys == max(sizes)
 
 
 def test_on_a_cpu_sizes_are_constant_but_for_long_rows():

@@ -116,26 +116,31 @@ def available() -> float:
 
 
 class Shape:
-    """A model's sizes; `cache` are the bytes of a token's keys and values in a layer."""
+    """A model's sizes, of its widest layer where they vary.
+
+    `cache` are the bytes of a token's keys and values in a layer.
+    """
 
     def __init__(self, model: Model):
         config = base_of(model).config.get_text_config()
-        heads = config.num_attention_heads
         self.layers = config.num_hidden_layers
         self.hidden = config.hidden_size
         self.vocabulary = config.vocab_size
         self.item = model.dtype.itemsize
-        size = getattr(config, "head_dim", None) or config.hidden_size // heads
-        self.queries = heads * size
-        self.keys = (getattr(config, "num_key_value_heads", None) or heads) * size
+        self.queries = self.keys = 0
+        for layer in config.per_layer_config:
+            heads = layer.num_attention_heads
+            size = getattr(layer, "head_dim", None) or config.hidden_size // heads
+            self.queries = max(self.queries, heads * size)
+            key_heads = getattr(layer, "num_key_value_heads", None) or heads
+            self.keys = max(self.keys, key_heads * size)
         self.cache = 2 * self.keys * self.item
-        linear = [
+        self.widest = max(
             getattr(part, side)
             for part in base_of(model).get_decoder().modules()
             for side in ("in_features", "out_features")
             if hasattr(part, side)
-        ]
-        self.widest = max(linear)
+        )
 
 
 def training_bytes(
