@@ -39,7 +39,7 @@ WARMUP_STEPS = 20  # optimizer steps from 0 to the peak
 CLASS_WEIGHTS = False  # on = a class counts in inverse proportion to its rows
 PER_DEVICE_TRAIN_BATCH_SIZE = 32  # rows, which share one prompt
 GRADIENT_ACCUMULATION_STEPS = 1  # batches; 32 x 1 = 32 rows per optimizer step
-MAX_TOKENS_PER_PACK = 1280  # bounds the memory: a longer batch is split; at least MAX_LENGTH
+MAX_TOKENS_PER_PACK = 0  # rows computed at once; 0 = as many as the memory takes
 PER_DEVICE_EVAL_BATCH_SIZE = 32  # rows
 EARLY_STOPPING_PATIENCE = 2  # epochs without a better validation accuracy
 GRADIENT_CHECKPOINTING = False  # on = less memory, a third slower
@@ -91,10 +91,10 @@ def main(argv: list[str] | None = None) -> None:
 
 def refuse_small_packs(max_tokens_per_pack: int, max_length: int) -> None:
     """Refuse packs that are too small for a row."""
-    if max_tokens_per_pack < max_length:
+    if 0 < max_tokens_per_pack < max_length:
         raise UserError(
             f"--max-tokens-per-pack {max_tokens_per_pack}: a row may have --max-length "
-            f"{max_length} tokens; give at least that"
+            f"{max_length} tokens; give at least that, or 0"
         )
 
 

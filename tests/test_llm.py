@@ -18,6 +18,7 @@ import posttune_eval
 from pipeline.common import machine as runtime
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook, parse_codebook
+from pipeline.llm import training
 from pipeline.llm.decision import decision_request
 from pipeline.llm.evaluate import predictions_of
 from pipeline.llm.generating import AnswerGiven, generate_replies
@@ -331,6 +332,21 @@ def test_a_model_of_other_projections_is_adapted_in_all_linear_layers(tiny_qwen2
     assert "adapting all linear layers" in printed and "padded batches" in printed
     evaluate("bloom", output / "final_model", data, "--output-dir", "scored")
     assert json.loads(Path("scored/metrics.json").read_bytes())["valid"] == 8
+
+
+def test_a_pack_has_as_many_tokens_as_the_memory_takes(tiny_qwen2, data, monkeypatch, capsys):
+    asked = {}
+
+    def fitting(model, prompt, **needs):
+        asked.update(needs)
+        return 600
+
+    monkeypatch.setattr(training, "training_pack_tokens", fitting)
+    tune(tiny_qwen2, data, "--per-device-train-batch-size", "16", "--num-train-epochs", "1")
+    longest = asked.pop("longest_row")
+    assert asked == {"batch_rows": 16, "gradient_checkpointing": False, "packed": True}
+    assert 20 < longest < 512
+    assert "training on at most 600 tokens at once" in capsys.readouterr().out
 
 
 def test_a_pack_too_small_for_a_row_is_refused(tiny_qwen2, data):

@@ -19,6 +19,7 @@ from pipeline.common.machine import start_run
 from pipeline.llm.answers import AnswerLoss, class_logits, score_metrics
 from pipeline.llm.loading import load_model, load_tokenizer
 from pipeline.llm.lora import add_adapter
+from pipeline.llm.pack_size import training_pack_tokens
 from pipeline.llm.packing import Inputs, States, pack, pad, prefix_states
 from pipeline.llm.prompt import Prompt, build_prompt, encode_comments
 from pipeline.llm.scoring import choose_packing
@@ -254,6 +255,15 @@ def adapter_trainer(
         metric_for_best_model="accuracy",
         remove_unused_columns=False,
     )
+    max_tokens = adapter_options.max_tokens_per_pack or training_pack_tokens(
+        model,
+        prompt,
+        longest_row=max(len(row["input_ids"]) for row in train_tokens),
+        batch_rows=options.per_device_train_batch_size,
+        gradient_checkpointing=adapter_options.gradient_checkpointing,
+        packed=packed,
+    )
+    print(f"training on at most {max_tokens:,} tokens at once")
     weights = class_weights(train["class"], len(codebook.names), adapter_options.class_weights)
     return PackTrainer(
         prompt=prompt,
@@ -261,7 +271,7 @@ def adapter_trainer(
         args=args,
         train_dataset=train_tokens,
         eval_dataset=validation_tokens,
-        max_tokens=adapter_options.max_tokens_per_pack,
+        max_tokens=max_tokens,
         least_tokens=max_length,
         packed=packed,
         share_prefix=not adapter_options.gradient_checkpointing,  # it would drop the states
