@@ -92,7 +92,7 @@ class PackTrainer(SharedBatchTrainer):
         own = own_rows([len(ids) for ids in inputs["rows"].ids])
         loss = self.in_packs_that_fit(
             lambda: self._backward(self.packs_of(inputs, own), num_items_in_batch),
-            restore=gradients_kept(self.model),
+            restore=what_undoes_a_step(self.model, self.compute_loss_func),
         )
         self.sum_gradients()
         return summed(loss)
@@ -179,8 +179,9 @@ class PackTrainer(SharedBatchTrainer):
         return result
 
 
-def gradients_kept(model: torch.nn.Module) -> Callable[[], None]:
-    """Return what gives a model the gradients again that it has now."""
+def what_undoes_a_step(model: torch.nn.Module, loss: AnswerLoss) -> Callable[[], None]:
+    """Return what gives a model the gradients, and a loss the sums, that they have now."""
+    sums = loss.sums
     kept = [
         (weight, None if weight.grad is None else weight.grad.clone())
         for weight in model.parameters()
@@ -188,6 +189,7 @@ def gradients_kept(model: torch.nn.Module) -> Callable[[], None]:
     ]
 
     def restore() -> None:
+        loss.sums = sums
         for weight, gradient in kept:
             weight.grad = None if gradient is None else gradient.clone()
 
