@@ -69,7 +69,7 @@ class PackTrainer(SharedBatchTrainer):
 
     Several packs share one pass of the prefix, where they may (`share_prefix`): its gradient is
     what has come back to its keys and values from all of them. Where a pack does not fit into the
-    GPU's memory, packs get half as many tokens, at least `least_tokens`, and the batch is computed
+    memory, packs get half as many tokens, at least `least_tokens`, and the batch is computed
     again. Predictions are class logits (rows, classes), those that scoring compares.
     """
 
@@ -168,12 +168,12 @@ class PackTrainer(SharedBatchTrainer):
             restore()
             if self.max_tokens <= self.least_tokens:
                 raise UserError(
-                    f"the GPU's memory is too small for a row of {self.least_tokens} tokens: give "
+                    f"the memory is too small for a row of {self.least_tokens} tokens: give "
                     "--gradient-checkpointing, a smaller --max-length or a smaller model"
                 )
             self.max_tokens = max(self.max_tokens // 2, self.least_tokens)
             tqdm.write(
-                f"the GPU's memory is too small: packs of at most {self.max_tokens:,} tokens from "
+                f"the memory is too small: packs of at most {self.max_tokens:,} tokens from "
                 "now on, and the step is taken again"
             )
         return result
