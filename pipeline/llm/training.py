@@ -257,10 +257,11 @@ def adapter_trainer(
         metric_for_best_model="accuracy",
         remove_unused_columns=False,
     )
+    longest = max(len(row["input_ids"]) for row in train_tokens + validation_tokens)
     max_tokens = adapter_options.max_tokens_per_pack or training_pack_tokens(
         model,
         prompt,
-        longest_row=max(len(row["input_ids"]) for row in train_tokens),
+        longest_row=longest,
         batch_rows=options.per_device_train_batch_size,
         gradient_checkpointing=adapter_options.gradient_checkpointing,
         packed=packed,
@@ -274,7 +275,7 @@ def adapter_trainer(
         train_dataset=train_tokens,
         eval_dataset=validation_tokens,
         max_tokens=max_tokens,
-        least_tokens=max_length,
+        least_tokens=len(prompt.prefix) + longest,
         packed=packed,
         share_prefix=not adapter_options.gradient_checkpointing,  # it would drop the states
         processing_class=tokenizer,
