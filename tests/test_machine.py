@@ -412,6 +412,17 @@ def test_a_gradient_that_overflows_alone_stops_no_training():
         stop(*where, logs=logs | {"loss": math.inf})
 
 
+def test_a_training_whose_gradients_all_overflow_stops():
+    callback, state = StopWhereNotFinite(), TrainerState(global_step=100)
+    where = (Namespace(output_dir="tuned"), state, None)
+    for state.global_step, norm in ((110, math.inf), (150, 2.0), (200, math.inf), (230, math.nan)):
+        callback.on_log(*where, logs={"loss": 1.5, "grad_norm": norm})
+    callback.on_log(*where, logs={"train_loss": 1.5})
+    state.global_step = 250
+    with pytest.raises(UserError, match="the gradients of steps 200 to 250 are not finite number"):
+        callback.on_log(*where, logs={"loss": 1.5, "grad_norm": math.inf})
+
+
 @pytest.mark.parametrize(("dtype", "told"), [(torch.float16, True), (torch.float32, False)])
 def test_a_training_that_overflows_after_a_checkpoint_says_how_it_goes_on(monkeypatch, dtype, told):
     monkeypatch.setattr(machine, "_asked", [dtype])
