@@ -64,24 +64,24 @@ COUNTS = (
 
 def main(argv: list[str] | None = None) -> None:
     settings = parse_settings(globals(), argv)
-    at_least_one(vars(settings), *COUNTS)
-    refuse_small_packs(settings.max_tokens_per_pack, settings.max_length)
+    check_sizes(vars(settings))
     model_path, files = settings.model_path, (settings.train_file, settings.validation_file)
     codebook = read_codebook(settings.prompt_file)
     rows = read_training_rows(*files, codebook, settings.max_train_samples)
     check_model_folder(model_path, "causal LM")
 
+    from pipeline.common.machine import start_run
     from pipeline.llm.adapter import adapter_record, finish_adapter, merge_adapter
-    from pipeline.llm.training import AdapterOptions, adapter_trainer
+    from pipeline.llm.training import OPTIONS, adapter_trainer
     from pipeline.models import training
 
     if settings.merge and settings.resume and (Path(settings.output_dir) / "final_model").is_dir():
         merge_adapter(model_path, settings.output_dir)
         return
+    start_run(settings.dtype)
     record = adapter_record(codebook, model_path, files, rows, vars(settings))
     with training.output_claimed(settings.output_dir, record, settings.resume) as checkpoint:
-        kinds = (training.TrainingOptions, AdapterOptions)
-        options = [training.options_of(kind, vars(settings)) for kind in kinds]
+        options = [training.options_of(kind, vars(settings)) for kind in OPTIONS]
         trainer = adapter_trainer(model_path, codebook, *rows, *options)
         finish = partial(finish_adapter, trainer.processing_class, codebook, trainer.prompt)
         training.train_and_save(trainer, checkpoint, record, f"QLoRA of {model_path}", finish)
@@ -89,12 +89,14 @@ def main(argv: list[str] | None = None) -> None:
             merge_adapter(model_path, settings.output_dir)
 
 
-def refuse_small_packs(max_tokens_per_pack: int, max_length: int) -> None:
-    """Refuse packs that are too small for a row."""
-    if 0 < max_tokens_per_pack < max_length:
+def check_sizes(settings: dict) -> None:
+    """Refuse 0 where there must be one, and packs that are too small for a row."""
+    at_least_one(settings, *COUNTS)
+    tokens, longest = settings["max_tokens_per_pack"], settings["max_length"]
+    if 0 < tokens < longest:
         raise UserError(
-            f"--max-tokens-per-pack {max_tokens_per_pack}: a row may have --max-length "
-            f"{max_length} tokens; give at least that, or 0"
+            f"--max-tokens-per-pack {tokens}: a row may have --max-length {longest} tokens; give "
+            "at least that, or 0"
         )
 
 

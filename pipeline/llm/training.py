@@ -15,7 +15,6 @@ from transformers import (
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
-from pipeline.common.machine import start_run
 from pipeline.llm.answers import AnswerLoss, class_logits, score_metrics
 from pipeline.llm.loading import load_model, load_tokenizer
 from pipeline.llm.lora import add_adapter
@@ -211,7 +210,6 @@ class AdapterOptions:
     """What finetune.py lets the user choose beside `TrainingOptions`, by its settings' names."""
 
     load_in_4bit: bool
-    dtype: str
     lora_r: int
     lora_alpha: int
     lora_dropout: float
@@ -223,6 +221,9 @@ class AdapterOptions:
     gradient_checkpointing: bool
 
 
+OPTIONS = (TrainingOptions, AdapterOptions)
+
+
 def adapter_trainer(
     model_path: str,
     codebook: Codebook,
@@ -232,7 +233,6 @@ def adapter_trainer(
     adapter_options: AdapterOptions,
 ) -> PackTrainer:
     """Return what trains a fresh adapter of a causal LM on the columns `message` and `class`."""
-    start_run(adapter_options.dtype)
     tokenizer, max_length = load_tokenizer(model_path), adapter_options.max_length
     prompt = build_prompt(tokenizer, codebook)
     train_tokens = tokenize(tokenizer, prompt, train, max_length)
