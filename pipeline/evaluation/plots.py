@@ -108,7 +108,7 @@ def plot_loss(history: list[dict], title: str, path: str | Path) -> None:
     """
     figure, axes = plt.subplots(figsize=(6.4, 4))
     lines = {"": ("loss", AFTER)}
-    if any("class_loss" in entry for entry in history):
+    if any("eval_class_loss" in entry for entry in history):
         lines = {", class token": ("class_loss", AFTER), ", whole answer": ("loss", BEFORE)}
     for what, (key, colour) in lines.items():
         for stage, prefix, style in (("training", "", "-"), ("validation", "eval_", "o--")):
