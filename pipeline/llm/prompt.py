@@ -123,7 +123,7 @@ def _render(tokenizer: PreTrainedTokenizerBase, codebook: Codebook) -> str:
         return PLAIN.replace("{codebook}", codebook.text)
     system = [{"role": "system", "content": codebook.text}, {"role": "user", "content": COMMENT}]
     merged = [{"role": "user", "content": f"{codebook.text}\n\n{COMMENT}"}]
-    template = with_fixed_date(tokenizer.get_chat_template())
+    template, why = with_fixed_date(tokenizer.get_chat_template()), ""
     for turns in (system, merged):
         try:
             asked = tokenizer.apply_chat_template(
@@ -139,14 +139,16 @@ def _render(tokenizer: PreTrainedTokenizerBase, codebook: Codebook) -> str:
                 tokenize=False,
                 enable_thinking=False,
             )
-        except jinja2.TemplateError:
+        except jinja2.TemplateError as error:
+            why = f" ({error})"
             continue
         if asked.count(COMMENT) == 1 and answered.count(ANSWER) == 1 and codebook.text in asked:
             before, after = answered.split(ANSWER)
             return _without_thought(tokenizer, asked, before) + ANSWER + after
     raise UserError(
-        f"{tokenizer.name_or_path}: its chat template does not keep the codebook and the comment: "
-        "use another model, or remove chat_template from its tokenizer"
+        f"{tokenizer.name_or_path}: its chat template does not keep the codebook and the comment"
+        f"{why}: use another model, or delete the template (chat_template.jinja, or chat_template "
+        "in tokenizer_config.json)"
     )
 
 

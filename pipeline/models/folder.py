@@ -40,6 +40,8 @@ def check_model_folder(path: str, kind: str) -> Path:
         raise UserError(f"{path} is no model folder, it has no config.json{_where_it_is(folder)}")
     for file in _read_by_tokenizer(folder):
         refuse_pointer(file)
+        if file.name in SMALL_FILES and file.suffix == ".json":
+            read_json(file, f"clone {path} again")
     config = read_json(folder / "config.json", f"clone {path} again")
     if not isinstance(config, dict) or "model_type" not in config:
         raise UserError(f"{folder / 'config.json'} names no model_type: clone {path} again")
@@ -155,8 +157,9 @@ def check_prompt(path: str, prompt_sha256: str) -> None:
     if record.get("prompt_sha256", prompt_sha256) != prompt_sha256:
         raise UserError(
             f"{path} was trained with other tokens around a comment: the base's tokenizer or chat "
-            f"template has changed since, or the versions in {path}/{RECORD}: copy the tokenizer's "
-            f"files and chat_template.jinja of {path} over the base's, or train again"
+            f"template has changed since, or the packages, whose versions are in {path}/{RECORD}: "
+            f"copy the tokenizer's files and chat_template.jinja of {path} over the base's, or "
+            "train again"
         )
 
 
