@@ -233,6 +233,8 @@ def adapter_trainer(
     start_run(adapter_options.dtype)
     tokenizer, max_length = load_tokenizer(model_path), adapter_options.max_length
     prompt = build_prompt(tokenizer, codebook)
+    if prompt.note:
+        print(prompt.note)
     train_tokens = tokenize(tokenizer, prompt, train, max_length)
     validation_tokens = tokenize(tokenizer, prompt, validation, max_length)
     set_seed(options.seed)
