@@ -87,6 +87,10 @@ REFUSED = [
     ({WHOLE: None, "pytorch_model.bin": POINTER}, "m/pytorch_model.bin is a git-lfs pointer"),
     ({WHOLE: None, "pytorch_model.bin": "x"}, "only pytorch_model.bin: run python -c "),
     ({"config.json": None}, "m is no model folder, it has no config.json: see README.md"),
+    (
+        {"adapter_config.json": {}},
+        "m holds an adapter beside the model (adapter_config.json), which",
+    ),
     ({"config.json": None, "inner/config.json": QWEN}, "it has no config.json: give m/inner"),
     (
         {"config.json": None, "snapshots/0a/config.json": QWEN},
