@@ -75,11 +75,11 @@ def load_encoder(path: str) -> PreTrainedModel:
         local_files_only=True,
         output_loading_info=True,
     )
-    check_all_read(path, loaded, _is_head)
+    check_all_read(path, loaded, _is_pooler)
     return model
 
 
-def _is_head(name: str) -> bool:
+def _is_pooler(name: str) -> bool:
     """Return whether an encoder's weight is of its pooler, which masked-word models do without."""
     return name.startswith("pooler.")
 
@@ -101,7 +101,7 @@ def load_classifier(path: str, codebook: Codebook, seed: int) -> PreTrainedModel
     check_all_read(
         path,
         loaded,
-        lambda name: not name.startswith(inside) or _is_head(name.removeprefix(inside)),
+        lambda name: not name.startswith(inside) or _is_pooler(name.removeprefix(inside)),
     )
     return spare_last_layer(model)
 
