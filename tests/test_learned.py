@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.evaluation import plots
 from pipeline.evaluation.comparison_text import comparison_text
 from pipeline.evaluation.learned import validation_verdict, verdict, warning_text
 from pipeline.evaluation.metrics import compute_metrics
@@ -202,6 +203,20 @@ def test_a_run_has_the_warning_in_its_record_its_report_and_the_table_of_all_mod
     comparison = json.loads(Path("results/comparison.json").read_bytes())
     assert comparison_text(comparison) == summary
     assert [run.get("warning") for run in comparison["runs"]] == [metrics["warning"], None]
+
+
+@pytest.mark.parametrize("marked", [{}, {"warning": "It gives one answer."}])
+def test_the_number_above_a_bar_hides_no_end_of_its_interval(marked):
+    figure, axes = plots.plt.subplots()
+    axes.set_ylim(0, 1)
+    run = {"macro_f1": 0.4, "macro_f1_ci95": [0.3, 0.5], **marked}
+    plots._bar(axes, 0, run, "macro_f1", "{:.3f}", "grey")
+    [number] = axes.texts
+    figure.canvas.draw()
+    box = number.get_bbox_patch().get_window_extent()
+    plots.plt.close(figure)
+    assert number.get_text() == ("(!)\n0.400" if marked else "0.400")
+    assert box.y0 > axes.transData.transform((0, 0.5))[1]
 
 
 def test_an_older_run_without_a_verdict_gets_it_from_its_figures(codebook):

@@ -198,9 +198,10 @@ def _bar(axes: plt.Axes, place: float, run: dict, key: str, style: str, colour: 
     axes.annotate(
         f"{MARK}\n" * ("warning" in run and key != "valid_rate") + style.format(run[key]),
         (place, top),
-        xytext=(0, 3),
+        xytext=(0, 2),
         textcoords="offset points",
         ha="center",
+        va="bottom",
         fontsize=8,
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.9},
         zorder=4,
