@@ -39,7 +39,7 @@ WARMUP_STEPS = 20  # optimizer steps from 0 to the peak
 CLASS_WEIGHTS = False  # on = a class counts in inverse proportion to its rows
 PER_DEVICE_TRAIN_BATCH_SIZE = 32  # rows, which share one prompt
 GRADIENT_ACCUMULATION_STEPS = 1  # batches; 32 x 1 = 32 rows per optimizer step
-MAX_TOKENS_PER_PACK = 0  # rows computed at once; 0 = as many as the memory takes
+MAX_TOKENS_PER_PACK = 0  # tokens computed at once; 0 = as many as the memory takes
 PER_DEVICE_EVAL_BATCH_SIZE = 32  # rows
 EARLY_STOPPING_PATIENCE = 2  # epochs without a better validation accuracy
 GRADIENT_CHECKPOINTING = False  # on = less memory, a third slower

@@ -19,8 +19,8 @@ OUTPUT_DIR = "./results/{model}-{run}"  # run: before, or before-NAME for rows o
 LOAD_IN_4BIT = True  # NF4, as in training; off = 16 bit (32 on a CPU)
 DTYPE = "auto"  # precision: the best of the device; or bfloat16, float16, float32
 DECODING = "generate"  # the reply as text; "score" = class tokens compared, always valid
-BATCH_SIZE = 0  # rows, to generate; 0 = as many as the memory takes
-MAX_TOKENS_PER_PACK = 0  # to score; 0 = as many as the memory takes
+BATCH_SIZE = 0  # rows at once, to generate; 0 = as many as the memory takes
+MAX_TOKENS_PER_PACK = 0  # tokens at once, to score; 0 = as many as the memory takes
 MAX_LENGTH = 512  # tokens of codebook, comment and answer; only the comment is shortened
 MAX_NEW_TOKENS = 20  # tokens of the reply, to generate
 MAX_TEST_SAMPLES = 0  # 0 = all rows

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ import bert_inference_compare
 import bert_tune
 import bert_tune_eval
 from pipeline.bert import encoder as bert
-from pipeline.bert.training import bert_trainer, weighted_cross_entropy
+from pipeline.bert.training import ClassifierTrainer, bert_trainer, weighted_cross_entropy
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import write_csv
@@ -178,6 +179,18 @@ def test_class_weights_balance_the_classes():
     outputs = type("Outputs", (), {"logits": logits})
     actual = loss(outputs, target, weights.sum()).item()
     assert actual == pytest.approx((rows * weights).sum() / weights.sum())
+
+
+def test_a_process_alone_takes_a_batch_without_reading_numbers_off_the_device():
+    arguments = SimpleNamespace(class_weights=torch.tensor([2.0, 1.0], device="meta"))
+    batch = {
+        "input_ids": torch.ones(3, 7, dtype=torch.long, device="meta"),
+        "attention_mask": torch.ones(3, 7, dtype=torch.long, device="meta"),
+        "labels": torch.zeros(3, dtype=torch.long, device="meta"),
+    }
+    rows, own, weight = ClassifierTrainer.own_inputs(arguments, batch)
+    assert rows == slice(None) and weight.shape == ()
+    assert all(own[name].shape == batch[name].shape for name in batch)
 
 
 def test_frozen_word_embeddings_are_those_of_the_encoder(tiny_bert, data):

@@ -79,6 +79,22 @@ def test_a_row_that_does_not_fit_alone_ends_the_run_with_one_line():
         compute_in_batches([[0, 1]], compute)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError(OUT_OF_MEMORY),
+        torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GB)"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+    ],
+)
+def test_a_lack_of_memory_is_known_on_every_device(error):
+    def compute():
+        raise error
+
+    assert unless_out_of_memory(compute) is None
+
+
 def test_another_error_is_no_lack_of_memory():
     def compute(rows):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")

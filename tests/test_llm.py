@@ -342,8 +342,17 @@ def test_a_pack_has_as_many_tokens_as_the_memory_takes(tiny_qwen2, data, monkeyp
         return 600
 
     monkeypatch.setattr(training, "training_pack_tokens", fitting)
+    trainers, adapter_trainer = [], training.adapter_trainer
+
+    def kept(*args):
+        trainers.append(adapter_trainer(*args))
+        return trainers[-1]
+
+    monkeypatch.setattr(training, "adapter_trainer", kept)
     tune(tiny_qwen2, data, "--per-device-train-batch-size", "16", "--num-train-epochs", "1")
     longest = asked.pop("longest_row")
+    least = trainers[0].least_tokens  # what a pack is not halved below
+    assert least == len(trainers[0].prompt.prefix) + longest < 512
     assert asked == {"batch_rows": 16, "gradient_checkpointing": False, "packed": True}
     assert 20 < longest < 512
     assert "training on at most 600 tokens at once" in capsys.readouterr().out

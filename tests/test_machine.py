@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import shutil
 from argparse import Namespace
@@ -24,6 +25,7 @@ from pipeline.common.cgroup import NO_LIMIT, free_in_cgroup
 from pipeline.common.cli import UserError, settings_block
 from pipeline.common.files import write_json
 from pipeline.common.finite import LOGITS, FiniteLogits, StopWhereNotFinite, check_finite
+from pipeline.common.machine import cpu_has_bf16
 from pipeline.evaluation.calibration import fit_temperature
 from pipeline.models import training
 from pipeline.models.training import TrainingOptions, claim_output, trainer_arguments
@@ -149,6 +151,13 @@ def test_more_processes_than_gpus_are_refused(gpu, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(UserError, match="this machine has 2 GPUs.*--nproc-per-node 2"):
         machine.start_run()
+
+
+def test_a_torch_that_does_not_tell_what_the_cpu_can_computes_in_float32(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    assert cpu_has_bf16()
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert not cpu_has_bf16()
 
 
 def test_a_precision_that_is_unknown_or_not_the_device_s_is_refused():
@@ -403,6 +412,17 @@ def test_a_gradient_that_overflows_alone_stops_no_training():
         stop(*where, logs=logs | {"loss": math.inf})
 
 
+def test_a_training_whose_gradients_all_overflow_stops():
+    callback, state = StopWhereNotFinite(), TrainerState(global_step=100)
+    where = (Namespace(output_dir="tuned"), state, None)
+    for state.global_step, norm in ((110, math.inf), (150, 2.0), (200, math.inf), (230, math.nan)):
+        callback.on_log(*where, logs={"loss": 1.5, "grad_norm": norm})
+    callback.on_log(*where, logs={"train_loss": 1.5})
+    state.global_step = 250
+    with pytest.raises(UserError, match="the gradients of steps 200 to 250 are not finite number"):
+        callback.on_log(*where, logs={"loss": 1.5, "grad_norm": math.inf})
+
+
 @pytest.mark.parametrize(("dtype", "told"), [(torch.float16, True), (torch.float32, False)])
 def test_a_training_that_overflows_after_a_checkpoint_says_how_it_goes_on(monkeypatch, dtype, told):
     monkeypatch.setattr(machine, "_asked", [dtype])
@@ -455,6 +475,18 @@ def test_one_process_on_two_gpus_trains_on_as_many_rows_a_step_as_on_one(monkeyp
     arguments = trainer_arguments(OPTIONS)
     assert (arguments.n_gpu, arguments.train_batch_size, arguments.eval_batch_size) == (1, 32, 16)
     assert arguments.dataloader_pin_memory and not arguments.use_cpu
+
+
+@pytest.mark.parametrize("fit", [True, False])
+def test_cards_that_cannot_exchange_directly_are_let_go_without(monkeypatch, fit):
+    names = ("NCCL_P2P_DISABLE", "NCCL_IB_DISABLE")
+    for name in names:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(training, "device", lambda: Namespace(type="cuda"))
+    monkeypatch.setattr(training, "check_cuda_p2p_ib_support", lambda: fit)
+    trainer_arguments(OPTIONS)
+    assert [os.environ.get(name) for name in names] == ([None, None] if fit else ["1", "1"])
 
 
 @pytest.mark.parametrize("kind", ["mps", "xpu"])

@@ -87,3 +87,23 @@ def test_a_row_that_does_not_fit_alone_ends_the_training():
     limit_memory(trainer, 500)
     with pytest.raises(UserError, match="too small for a row of 555 tokens: give --grad"):
         two_batches(trainer)
+
+
+def test_what_an_attempt_has_added_before_it_failed_is_taken_back():
+    whole, trainer = pack_trainer(100_000), pack_trainer(600)
+    _, expected = two_batches(whole)
+    passes = []
+
+    def fail_once(model, args):
+        passes.append(None)
+        if len(passes) == 3:  # the prefix, a pack, and the second one
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    trainer.model.register_forward_pre_hook(fail_once)
+    _, gradients = two_batches(trainer)
+    assert trainer.max_tokens == LONGEST and len(passes) > 5
+    assert max(relative(gradients[name], expected[name]) for name in expected) < 1e-5
+    means, expected_means = (
+        part.compute_loss_func.take_means(part.args.device) for part in (trainer, whole)
+    )
+    assert means == pytest.approx(expected_means, rel=1e-5)

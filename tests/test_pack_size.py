@@ -1,5 +1,7 @@
 """The size of packs follows from the memory: what is predicted of them is what they take."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from test_packing import PROMPT, SHAPES, build, random_rows, with_adapter
@@ -113,6 +115,16 @@ def test_scoring_and_generation_take_what_fits_and_no_more_than_is_of_use(on_a_g
     assert found[0] == (len(rows.prompt.prefix) + 390, 1)
     assert 514 < found[1][0] < 16_384 and 1 < found[1][1] < 256
     assert found[2] == (16_384, 256)
+
+
+def test_a_row_of_generation_counts_the_copies_that_attention_makes_under_a_mask(on_a_gpu):
+    on_a_gpu(4000 * 2**20)
+    prompt = replace(PROMPT, prefix=[0] * 20_000)
+    four, one = (  # of 4 heads
+        pack_size.generation_rows(build(shape), prompt, 10, 1)
+        for shape in ("Llama", "Qwen2 with one key head")
+    )
+    assert four < one < 1.7 * four  # keys once and for 4 heads: 1/4 + 1 to 1 + 1, and not 1 to 4
 
 
 def test_heads_that_vary_by_layer_count_as_the_largest():

@@ -259,6 +259,22 @@ def test_sorted_and_unsorted_rows_score_alike(tiny_qwen2, write_rows):
     assert given[shares].sum(axis=1).to_numpy() == pytest.approx(np.ones(6), abs=1e-5)
 
 
+@pytest.mark.parametrize("packed", [True, False])
+def test_the_size_of_scoring_is_that_of_packs_or_of_padded_batches(monkeypatch, packed):
+    model, comments, asked = build(), random_rows(), []
+    if packed:
+        use_packs(model)
+
+    def fitting(model, prompt, longest_row, packed):
+        asked.append((longest_row, packed))
+        return 700
+
+    monkeypatch.setattr("pipeline.llm.scoring.scoring_pack_tokens", fitting)
+    score_comments(model, PROMPT, comments, 0, packed)
+    longest = max(map(len, comments)) + len(PROMPT.suffix) + PROMPT.shared
+    assert asked == [(longest, packed)]
+
+
 def sliding(window):
     return build(classes=(MistralConfig, MistralForCausalLM), sliding_window=window)
 

@@ -11,6 +11,7 @@ from transformers import DataCollatorWithPadding, EarlyStoppingCallback
 from pipeline.bert.encoder import encode, load_classifier, load_tokenizer
 from pipeline.common.codebook import Codebook
 from pipeline.common.finite import LOGITS, check_finite
+from pipeline.common.processes import num_processes
 from pipeline.evaluation.learned import validation_verdict
 from pipeline.models.shared_batches import SharedBatchTrainer, of_all_rows, own_rows, summed
 from pipeline.models.training import TrainingOptions, class_weights, trainer_arguments
@@ -20,11 +21,12 @@ class ClassifierTrainer(SharedBatchTrainer):
     """A Trainer whose loss is a batch's mean cross-entropy, each row weighted by its class."""
 
     def __init__(self, class_weights: list[float], **kwargs):
-        super().__init__(compute_loss_func=weighted_cross_entropy(class_weights), **kwargs)
-        self.class_weights = torch.tensor(class_weights, device=self.args.device)
+        weights = torch.tensor(class_weights, device=kwargs["args"].device)
+        super().__init__(compute_loss_func=weighted_cross_entropy(weights), **kwargs)
+        self.class_weights = weights
 
     def training_step(self, model, inputs, num_items_in_batch=None):
-        own, total = self.own_inputs(inputs)
+        _, own, total = self.own_inputs(inputs)
         loss = torch.zeros((), device=self.args.device)
         if len(own["labels"]):
             loss = super().training_step(self.model, own, total)
@@ -32,22 +34,26 @@ class ClassifierTrainer(SharedBatchTrainer):
         return summed(loss)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-        own, total = self.own_inputs(inputs)
+        rows, own, total = self.own_inputs(inputs)
         labels, count = inputs["labels"], len(own["labels"])
         loss = torch.zeros((), device=self.args.device)
         logits = torch.zeros(0, len(self.class_weights), device=self.args.device)
         if count:
             mean, logits, _ = super().prediction_step(self.model, own, False, ignore_keys)
             loss += mean * count / total
-        rows = own_rows(inputs["attention_mask"].sum(1).tolist())
         logits = of_all_rows(rows, logits.float(), len(labels))
         return summed(loss).expand(len(labels)), logits, labels
 
-    def own_inputs(self, inputs: dict) -> tuple[dict, torch.Tensor]:
-        """Return the part of a batch that this process computes, and the weight of all its rows."""
-        rows = own_rows(inputs["attention_mask"].sum(1).tolist())
+    def own_inputs(self, inputs: dict) -> tuple[list[int] | slice, dict, torch.Tensor]:
+        """Return which rows of a batch this process computes, their inputs, the weight of all rows.
+
+        A process alone takes all without waiting for the device.
+        """
+        rows = slice(None)
+        if num_processes() > 1:
+            rows = own_rows(inputs["attention_mask"].sum(1).tolist())
         own = {name: values[rows] for name, values in inputs.items()}
-        return own, self.class_weights[inputs["labels"]].sum()
+        return rows, own, self.class_weights[inputs["labels"]].sum()
 
 
 def bert_trainer(
@@ -100,7 +106,7 @@ def tokenize(tokenizer, rows: pd.DataFrame, max_length: int) -> list[dict]:
     ]
 
 
-def weighted_cross_entropy(weights: list[float]):
+def weighted_cross_entropy(weights: list[float] | torch.Tensor):
     """Return a loss for the Trainer: cross-entropy, each row weighted by its class.
 
     Its divisor is `num_items_in_batch`, here the weight of all rows of a batch, of which these
@@ -108,7 +114,7 @@ def weighted_cross_entropy(weights: list[float]):
     """
 
     def loss(outputs, labels, num_items_in_batch):
-        weight = torch.tensor(weights, dtype=torch.float32, device=labels.device)
+        weight = torch.as_tensor(weights, dtype=torch.float32, device=labels.device)
         losses = cross_entropy(outputs.logits.float(), labels, weight, reduction="sum")
         return losses / num_items_in_batch
 

@@ -10,6 +10,7 @@ from pipeline.common.cli import UserError
 from pipeline.common.machine import compute_dtype, dtype_name
 
 LOGITS = "the model's logits"
+SKIPPED_STEPS = 40  # a gradient scaler starts at 2^16 and is halved at each step that it skips
 
 
 def check_finite(values: np.ndarray | torch.Tensor | float, what: str) -> None:
@@ -56,15 +57,26 @@ class FiniteLogits(LogitsProcessor):
 class StopWhereNotFinite(TrainerCallback):
     """Stops a training whose loss is NaN or infinite, where the Trainer reads it anyway.
 
-    That is every `logging_steps` and after each validation, before the checkpoint is written. The
-    gradients' norm is left out: the first steps in float16 may have an infinite one, which the
-    gradient scaler skips. In another precision the training may go on from its last checkpoint.
+    That is every `logging_steps` and after each validation, before the checkpoint is written. In
+    float16 some steps may have infinite gradients, the first ones above all: the gradient scaler
+    skips them. A training that it skips for `SKIPPED_STEPS` learns nothing, and stops too. In
+    another precision the training may go on from its last checkpoint.
     """
+
+    def __init__(self) -> None:
+        self.skipped_since: int | None = None  # the first step that was, of those read
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         losses = [logs.get(name, 0.0) for name in ("loss", "eval_loss")]
+        step = state.global_step
+        if "grad_norm" in logs:
+            is_finite = np.isfinite(logs["grad_norm"])
+            self.skipped_since = None if is_finite else self.skipped_since or step
         try:
-            check_finite(np.array(losses), f"the losses of step {state.global_step}")
+            check_finite(np.array(losses), f"the losses of step {step}")
+            if self.skipped_since is not None and step >= self.skipped_since + SKIPPED_STEPS:
+                what = f"the gradients of steps {self.skipped_since} to {step}"
+                check_finite(np.nan, what)
         except UserError as error:
             saved = any(Path(args.output_dir).glob("checkpoint-*"))
             if compute_dtype() == torch.float32 or not saved:

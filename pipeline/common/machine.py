@@ -149,7 +149,12 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 
 def cpu_has_bf16() -> bool:
-    """Return whether the CPU multiplies bfloat16 matrices: AVX512-BF16 or AMX."""
+    """Return whether the CPU multiplies bfloat16 matrices: AVX512-BF16 or AMX.
+
+    False where torch cannot say, as before 2.11, which `install_env.sh` takes for some GPUs.
+    """
+    if not hasattr(torch.cpu, "get_capabilities"):
+        return False
     found = torch.cpu.get_capabilities()
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 

@@ -40,7 +40,10 @@ class AnswerLoss:
         self.place, self.sums = prompt.shared, torch.zeros(3)
 
     def __call__(self, outputs, labels, num_items_in_batch=None) -> torch.Tensor:
-        targets = self.answers.to(labels.device)[labels]
+        if self.answers.device != labels.device:  # once, as each copy would wait for the device
+            self.answers = self.answers.to(labels.device)
+            self.weights = self.weights.to(labels.device)
+        targets = self.answers[labels]
         logits = outputs.logits.float().view(targets.numel(), -1)
         tokens = cross_entropy(logits, targets.flatten(), reduction="none").view(targets.shape)
         if tokens.requires_grad:
@@ -48,7 +51,7 @@ class AnswerLoss:
             sums = torch.stack([of_class, whole - of_class, torch.full_like(whole, len(labels))])
             self.sums = self.sums.to(sums.device) + sums
         count = len(labels) if num_items_in_batch is None else num_items_in_batch
-        return (tokens.mean(1) * self.weights.to(labels.device)[labels]).sum() / count
+        return (tokens.mean(1) * self.weights[labels]).sum() / count
 
     def take_means(self, device: torch.device) -> dict[str, float]:
         """Return `class_loss` and `other_loss`, a token's mean in training since the last call.

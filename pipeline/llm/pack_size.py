@@ -94,13 +94,15 @@ def scoring_pack_tokens(model: Model, prompt: Prompt, longest_row: int, packed: 
 def generation_rows(model: Model, prompt: Prompt, longest_row: int, max_new_tokens: int) -> int:
     """Return the rows of a batch of generation; `longest_row` is in tokens after the prefix.
 
-    The prefix stands once in the cache; a layer's attention copies it for each row.
+    The prefix stands once in the cache. A layer's attention lays it before each row's keys and
+    values, and under a mask copies these for every head of the queries.
     """
     if on_cpu(model):
         return CPU_GENERATION_ROWS
     needed, shape = scoring_bytes(model, prompt), Shape(model)
     own = longest_row + max_new_tokens
-    cached = (shape.layers + 1) * own + len(prompt.prefix) + own
+    copies = 1 + shape.queries / shape.keys
+    cached = (shape.layers + 1) * own + copies * (len(prompt.prefix) + own)
     row = needed.row + needed.token * longest_row + shape.cache * cached
     return max(1, min(MOST_GENERATION_ROWS, int((available() - needed.fixed) / row)))
 

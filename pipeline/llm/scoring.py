@@ -119,7 +119,7 @@ def score_comments(
     prefix = 0 if packed else len(prompt.prefix)
     limit = max_tokens_per_pack
     if not limit:
-        limit = scoring_pack_tokens(model, prompt, max(map(len, rows)))
+        limit = scoring_pack_tokens(model, prompt, max(map(len, rows)), packed)
         print(f"scoring {limit:,} tokens at once")
     batches = batches_of_tokens(rows, limit, prefix, padded=not packed)
 

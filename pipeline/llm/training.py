@@ -69,7 +69,7 @@ class PackTrainer(SharedBatchTrainer):
 
     Several packs share one pass of the prefix, where they may (`share_prefix`): its gradient is
     what has come back to its keys and values from all of them. Where a pack does not fit into the
-    GPU's memory, packs get half as many tokens, at least `least_tokens`, and the batch is computed
+    memory, packs get half as many tokens, at least `least_tokens`, and the batch is computed
     again. Predictions are class logits (rows, classes), those that scoring compares.
     """
 
@@ -92,7 +92,7 @@ class PackTrainer(SharedBatchTrainer):
         own = own_rows([len(ids) for ids in inputs["rows"].ids])
         loss = self.in_packs_that_fit(
             lambda: self._backward(self.packs_of(inputs, own), num_items_in_batch),
-            restore=gradients_kept(self.model),
+            restore=what_undoes_a_step(self.model, self.compute_loss_func),
         )
         self.sum_gradients()
         return summed(loss)
@@ -168,19 +168,20 @@ class PackTrainer(SharedBatchTrainer):
             restore()
             if self.max_tokens <= self.least_tokens:
                 raise UserError(
-                    f"the GPU's memory is too small for a row of {self.least_tokens} tokens: give "
+                    f"the memory is too small for a row of {self.least_tokens} tokens: give "
                     "--gradient-checkpointing, a smaller --max-length or a smaller model"
                 )
             self.max_tokens = max(self.max_tokens // 2, self.least_tokens)
             tqdm.write(
-                f"the GPU's memory is too small: packs of at most {self.max_tokens:,} tokens from "
+                f"the memory is too small: packs of at most {self.max_tokens:,} tokens from "
                 "now on, and the step is taken again"
             )
         return result
 
 
-def gradients_kept(model: torch.nn.Module) -> Callable[[], None]:
-    """Return what gives a model the gradients again that it has now."""
+def what_undoes_a_step(model: torch.nn.Module, loss: AnswerLoss) -> Callable[[], None]:
+    """Return what gives a model the gradients, and a loss the sums, that they have now."""
+    sums = loss.sums
     kept = [
         (weight, None if weight.grad is None else weight.grad.clone())
         for weight in model.parameters()
@@ -188,6 +189,7 @@ def gradients_kept(model: torch.nn.Module) -> Callable[[], None]:
     ]
 
     def restore() -> None:
+        loss.sums = sums
         for weight, gradient in kept:
             weight.grad = None if gradient is None else gradient.clone()
 
@@ -257,10 +259,11 @@ def adapter_trainer(
         metric_for_best_model="accuracy",
         remove_unused_columns=False,
     )
+    longest = max(len(row["input_ids"]) for row in train_tokens + validation_tokens)
     max_tokens = adapter_options.max_tokens_per_pack or training_pack_tokens(
         model,
         prompt,
-        longest_row=max(len(row["input_ids"]) for row in train_tokens),
+        longest_row=longest,
         batch_rows=options.per_device_train_batch_size,
         gradient_checkpointing=adapter_options.gradient_checkpointing,
         packed=packed,
@@ -274,7 +277,7 @@ def adapter_trainer(
         train_dataset=train_tokens,
         eval_dataset=validation_tokens,
         max_tokens=max_tokens,
-        least_tokens=max_length,
+        least_tokens=len(prompt.prefix) + longest,
         packed=packed,
         share_prefix=not adapter_options.gradient_checkpointing,  # it would drop the states
         processing_class=tokenizer,

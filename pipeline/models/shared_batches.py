@@ -110,7 +110,7 @@ def summed(values: torch.Tensor) -> torch.Tensor:
     return values
 
 
-def of_all_rows(own: list[int], values: torch.Tensor, num_rows: int) -> torch.Tensor:
+def of_all_rows(own: list[int] | slice, values: torch.Tensor, num_rows: int) -> torch.Tensor:
     """Return what the processes computed for their own rows, (num_rows, ...), in the batch's order.
 
     `values` (len(own), ...) are this process's.

@@ -12,6 +12,7 @@ from typing import TypeVar
 import pandas as pd
 import torch
 from accelerate import PartialState
+from accelerate.utils import check_cuda_p2p_ib_support
 from transformers import ProgressCallback, Trainer, TrainingArguments
 
 from pipeline.common.cli import UserError
@@ -123,6 +124,7 @@ def of_main_process(work: Callable[[], Value]) -> Value:
     Raises in all of them the UserError that it raises.
     """
     if num_processes() > 1:
+        let_cards_go_without_transfers()
         # They meet as the Trainer would let them, but for the time that one may wait for another.
         PartialState(cpu=device().type == "cpu", timeout=LONGEST_WAIT)
     outcome: Value | UserError | None = None
@@ -135,6 +137,16 @@ def of_main_process(work: Callable[[], Value]) -> Value:
     if isinstance(outcome, UserError):
         raise outcome
     return outcome
+
+
+def let_cards_go_without_transfers() -> None:
+    """Set what `accelerate launch` sets for several RTX 40 cards under a driver before 550.40.07.
+
+    The cards then exchange nothing directly. Without it accelerate refuses them, one process too.
+    """
+    if device().type == "cuda" and not check_cuda_p2p_ib_support():
+        for name in ("NCCL_P2P_DISABLE", "NCCL_IB_DISABLE"):
+            os.environ.setdefault(name, "1")
 
 
 def claim_output(output_dir: str, record: dict, resume: bool) -> str | None:
@@ -197,6 +209,7 @@ def class_weights(labels: pd.Series, num_labels: int, balanced: bool) -> list[fl
 
 def trainer_arguments(options: TrainingOptions, **more) -> TrainingArguments:
     """Return the Trainer's arguments: the options, what QLoRA and BERT share, and `more`."""
+    let_cards_go_without_transfers()
     dtype = compute_dtype()
     chosen = asdict(options)
     del chosen["early_stopping_patience"]  # a callback's
