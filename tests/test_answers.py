@@ -13,6 +13,7 @@ from transformers import EvalPrediction
 import bert_tune
 import finetune
 from pipeline.common.files import write_csv
+from pipeline.evaluation import plots
 from pipeline.llm.answers import AnswerLoss, class_logits, score_metrics
 from pipeline.llm.prompt import Prompt
 from pipeline.models.epoch_lines import epoch_line
@@ -103,6 +104,14 @@ def test_an_epoch_s_line_begins_with_the_class_token():
     )
 
 
+def test_the_loss_curve_of_a_few_steps_is_that_of_the_class_token_too(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "_save", lambda figure, path: drawn.append(figure))
+    plots.plot_loss([{"step": 4, "eval_loss": 2.1, "eval_class_loss": 1.2}], "a training", "a.png")
+    labels = [text.get_text() for text in drawn[0].axes[0].get_legend().get_texts()]
+    assert labels == ["validation, class token", "validation, whole answer"]
+
+
 @pytest.fixture
 def unlearnable():
     """Write rows whose class has nothing to do with the comment; 74 in 100 have class 1."""
@@ -136,7 +145,8 @@ def test_a_training_that_learns_nothing_says_so_each_epoch_and_at_the_end(
     assert len(epochs) == 2 and all(entry["eval_warning"] for entry in epochs)
     if family == "llm":
         with open("out/final_model/README.md", encoding="utf-8") as file:
-            assert "\nWARNING: All 100 answers are" in file.read()
+            card = file.read()
+        assert card.index("They are agreement with") < card.index("\nWARNING: All 100 answers are")
         steps = [entry for entry in record["log_history"] if "loss" in entry]
         for entry in steps:
             whole = (entry["class_loss"] + 3 * entry["other_loss"]) / 4

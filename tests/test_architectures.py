@@ -87,14 +87,14 @@ def relative(actual, expected):
 
 
 def test_a_reply_is_asked_for_as_in_a_finished_chat_and_without_a_thought(
-    name, family_folder, codebook, capsys
+    name, family_folder, codebook
 ):
     family = FAMILIES[name]
     tokenizer, prompt, comments = asked(name, family_folder(name), codebook)
     assert tokenizer.decode(prompt.suffix).endswith(family.reply)
     assert prompt.suffix_text.endswith(family.reply)
     opens = "its chat template opens a thought in each reply, which is closed, empty"
-    assert (opens in capsys.readouterr().out) == ("R1" in name)
+    assert (opens in prompt.note) == ("R1" in name)
     assert prompt.answers[1][-1] in prompt.stop
     assert tokenizer.convert_ids_to_tokens(prompt.answers[1][-1]) in family.control_tokens
     controls = set(tokenizer.convert_tokens_to_ids(list(family.control_tokens)))
@@ -260,6 +260,19 @@ def test_a_family_goes_through_the_scripts_in_4_bit_and_merged(name, family_fold
     assert [metrics[run]["valid"] for run in metrics] == [6, 6]
     given, same = (pd.read_csv(f"{run}/predictions.csv").filter(like="p_") for run in metrics)
     assert given.to_numpy() == pytest.approx(same.to_numpy(), abs=0.02)
+
+
+def test_a_thought_that_is_closed_is_told_once_a_run_after_the_device(family_folder, data, capsys):
+    [name] = [name for name in FAMILIES if "R1" in name]
+    model = ["--model-path", family_folder(name), "--no-load-in-4bit"]
+    files = ["--train-file", f"{data}/train.csv", "--validation-file", f"{data}/validation.csv"]
+    finetune.main([*model, *files, "--num-train-epochs", "1", "--output-dir", "qlora"])
+    trained = capsys.readouterr().out
+    test = ["--test-file", f"{data}/test.csv", "--decoding", "score", "--output-dir", "scored"]
+    local_inference.main([*model, *test])
+    for said in (trained, capsys.readouterr().out):
+        assert said.count("opens a thought") == 1
+        assert said.index("device: ") < said.index("opens a thought")
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if "images" in name])

@@ -79,11 +79,18 @@ REFUSED = [
     (NO_TOKENIZER | {"tokenizer.model": POINTER}, "m/tokenizer.model is a git-lfs pointer, not"),
     ({WHOLE: POINTER}, f"m/{WHOLE} is a git-lfs pointer, not weights: {PULL}"),
     ({WHOLE: "x" * 2000}, f"delete it, {PULL}"),
+    ({WHOLE: None, INDEX: {}}, f"m/{INDEX} names no weights: clone m again"),
+    ({WHOLE: None, INDEX: []}, f"m/{INDEX} names no weights: clone m again"),
+    ({"tokenizer_config.json": '{"a": '}, "m/tokenizer_config.json, line 1 is not JSON: clone m"),
     ({WHOLE: POINTER, ".git/HEAD": None}, f"pointer, not weights: {PULL}"),
     ({WHOLE: None, "other.safetensors": "x"}, "m has no .safetensors weights: clone a revision"),
     ({WHOLE: None, "pytorch_model.bin": POINTER}, "m/pytorch_model.bin is a git-lfs pointer"),
     ({WHOLE: None, "pytorch_model.bin": "x"}, "only pytorch_model.bin: run python -c "),
     ({"config.json": None}, "m is no model folder, it has no config.json: see README.md"),
+    (
+        {"adapter_config.json": {}},
+        "m holds an adapter beside the model (adapter_config.json), which",
+    ),
     ({"config.json": None, "inner/config.json": QWEN}, "it has no config.json: give m/inner"),
     (
         {"config.json": None, "snapshots/0a/config.json": QWEN},
@@ -212,6 +219,29 @@ def test_weights_that_lack_one_are_not_completed_by_random_numbers(tiny_qwen2):
         load_model(folder, load_in_4bit=False)
 
 
+@pytest.mark.parametrize("size", ["num_hidden_layers", "vocab_size"])
+def test_weights_of_another_size_than_the_config_s_are_not_replaced_by_random_numbers(
+    tiny_qwen2, tiny_bert, codebook, size
+):
+    from pipeline.bert.encoder import load_classifier, load_encoder
+    from pipeline.llm.loading import load_model
+
+    folders = []
+    for model in (tiny_qwen2, tiny_bert):
+        config = json.loads(Path(model, "config.json").read_bytes())
+        larger = config | {size: config[size] + 1, "layer_types": None}
+        folders.append(copied(model, Path(model).name, {"config.json": larger}))
+    causal, encoder = folders
+    for load in (
+        lambda: load_model(causal, load_in_4bit=False),
+        lambda: load_model(causal, load_in_4bit=True),
+        lambda: load_encoder(encoder),
+        lambda: load_classifier(encoder, codebook, seed=1),
+    ):
+        with pytest.raises(UserError, match="or has them in another size: they would be random"):
+            load()
+
+
 def test_the_command_for_pickled_weights_makes_them_readable(tiny_bert):
     import torch
 
@@ -258,6 +288,8 @@ def test_an_old_folder_with_vocab_txt_alone_has_the_same_fast_tokenizer(tiny_ber
     ("content", "message"),
     [
         ("{}", "m/tokenizer.json holds no vocabulary: clone m again"),
+        ('{"model": null}', "m/tokenizer.json holds no vocabulary: clone m again"),
+        ("[]", "m/tokenizer.json holds no vocabulary: clone m again"),
         ('{"model": {"vocab', "m/tokenizer.json, line 1 is not JSON: clone m again"),
     ],
 )
@@ -333,6 +365,19 @@ def test_a_chat_template_in_a_file_of_its_own_is_used_and_kept(tiny_qwen2, codeb
     assert build_prompt(tokenizer, codebook) == build_prompt(load_tokenizer(tiny_qwen2), codebook)
     tokenizer.save_pretrained("saved")
     assert Path("saved/chat_template.jinja").read_text(encoding="utf-8") == template
+
+
+@pytest.mark.parametrize(("template", "why"), [("{% for x in %}", r" \(.+\)"), ("Hello", "")])
+def test_a_chat_template_of_no_use_is_told_with_its_fault(tiny_qwen2, codebook, template, why):
+    from pipeline.llm.loading import load_tokenizer
+    from pipeline.llm.prompt import build_prompt
+
+    tokenizer = load_tokenizer(tiny_qwen2)
+    tokenizer.chat_template = template
+    with pytest.raises(
+        UserError, match=f"codebook and the comment{why}: use .*chat_template.jinja"
+    ):
+        build_prompt(tokenizer, codebook)
 
 
 LLAMA = """\

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.evaluation import plots
 from pipeline.evaluation.comparison_text import comparison_text
 from pipeline.evaluation.learned import validation_verdict, verdict, warning_text
 from pipeline.evaluation.metrics import compute_metrics
@@ -85,7 +86,9 @@ def test_slight_agreement_is_warned_of_only_where_accuracy_is_not_above_the_base
 
 def test_few_rows_are_said_to_be_few_and_not_that_nothing_was_learned():
     result = found({(0, 0): 18, (0, 1): 4, (1, 0): 5, (1, 1): 3})
-    assert "these 30 rows are too few to tell the model from one" in result["warning"]
+    assert result["warning"].endswith(
+        "these 30 rows, 8 of them of another class, are too few to tell what the model knows."
+    )
     assert "more rows" in result["what_to_try"] and "epochs" not in result["what_to_try"]
     result = found({(0, 0): 22, (1, 0): 7})
     assert result["warning"].endswith(
@@ -95,18 +98,36 @@ def test_few_rows_are_said_to_be_few_and_not_that_nothing_was_learned():
     assert "the same answer" in found({(0, 0): 22, (1, 0): 8})["warning"]
 
 
+@pytest.mark.parametrize("rare", [1, 2, 3])
+def test_a_model_that_finds_all_of_very_few_rows_is_not_said_to_have_learned_nothing(rare):
+    result = found({(0, 0): 100 - rare, (1, 1): rare})
+    assert result["warning"].endswith(
+        f"these 100 rows, {rare} of them of another class, are too few to tell what the model "
+        "knows."
+    )
+    assert "more rows" in result["what_to_try"]
+    assert found({(0, 0): 96, (1, 1): 4})["warning"] is None
+
+
 def test_rows_of_one_class_show_nothing():
     result = found({(0, 0): 50})
     assert result["warning"].startswith('All 50 rows have the class "not sexist": they cannot show')
 
 
-def test_nearly_no_valid_answer_is_a_case_of_its_own():
+def test_answers_that_are_mostly_invalid_are_a_case_of_their_own():
     result = found({(0, -1): 560, (1, -1): 186, (0, 0): 30, (1, 1): 24}, stage="before")
     assert result["warning"].startswith("Only 54 of 800 answers are valid")
     assert "--decoding score" in result["what_to_try"]
     assert found({(0, -1): 40, (1, -1): 20})["warning"].startswith("Only 0 of 60 answers are valid")
+    good = {(0, -1): 400, (1, -1): 160, (0, 0): 160, (0, 1): 5, (1, 0): 5, (1, 1): 70}
+    assert found(good)["warning"].startswith("Only 240 of 800 answers are valid")
     half = {(0, -1): 290, (1, -1): 110, (0, 0): 290, (0, 1): 13, (1, 0): 20, (1, 1): 77}
     assert found(half)["warning"] is None
+
+
+def test_one_answer_is_said_of_the_valid_answers_where_some_are_not():
+    warning = found({(0, 0): 400, (1, 0): 150, (0, -1): 60, (1, -1): 20})["warning"]
+    assert warning.startswith('All 550 valid answers are "not sexist", which is the class of 400')
 
 
 def test_before_fine_tuning_the_cure_is_to_train():
@@ -182,6 +203,20 @@ def test_a_run_has_the_warning_in_its_record_its_report_and_the_table_of_all_mod
     comparison = json.loads(Path("results/comparison.json").read_bytes())
     assert comparison_text(comparison) == summary
     assert [run.get("warning") for run in comparison["runs"]] == [metrics["warning"], None]
+
+
+@pytest.mark.parametrize("marked", [{}, {"warning": "It gives one answer."}])
+def test_the_number_above_a_bar_hides_no_end_of_its_interval(marked):
+    figure, axes = plots.plt.subplots()
+    axes.set_ylim(0, 1)
+    run = {"macro_f1": 0.4, "macro_f1_ci95": [0.3, 0.5], **marked}
+    plots._bar(axes, 0, run, "macro_f1", "{:.3f}", "grey")
+    [number] = axes.texts
+    figure.canvas.draw()
+    box = number.get_bbox_patch().get_window_extent()
+    plots.plt.close(figure)
+    assert number.get_text() == ("(!)\n0.400" if marked else "0.400")
+    assert box.y0 > axes.transData.transform((0, 0.5))[1]
 
 
 def test_an_older_run_without_a_verdict_gets_it_from_its_figures(codebook):

@@ -31,6 +31,7 @@ from pipeline.models.folder import check_model_folder
 from pipeline.models.in_batches import compute_in_batches, wait_for_all
 from pipeline.models.text_tokens import as_text
 from pipeline.models.tokenizer import load_fast_tokenizer
+from pipeline.models.weights import check_all_read
 
 READ_FIRST_TOKEN = (  # classifiers of BERT's layers
     BertForSequenceClassification,
@@ -66,18 +67,27 @@ def _positions(folder: Path, unlimited: int) -> int:
 
 def load_encoder(path: str) -> PreTrainedModel:
     """Load an encoder as it was pre-trained, without a head."""
-    return AutoModel.from_pretrained(
+    model, loaded = AutoModel.from_pretrained(
         check_model_folder(path, "encoder"),
         dtype=torch.float32,
+        ignore_mismatched_sizes=True,  # they are refused
         use_safetensors=True,
         local_files_only=True,
+        output_loading_info=True,
     )
+    check_all_read(path, loaded, _is_pooler)
+    return model
+
+
+def _is_pooler(name: str) -> bool:
+    """Return whether an encoder's weight is of its pooler, which masked-word models do without."""
+    return name.startswith("pooler.")
 
 
 def load_classifier(path: str, codebook: Codebook, seed: int) -> PreTrainedModel:
     """Load an encoder with a classification head, a fresh one where the folder has none."""
     set_seed(seed)
-    model = AutoModelForSequenceClassification.from_pretrained(
+    model, loaded = AutoModelForSequenceClassification.from_pretrained(
         check_model_folder(path, "encoder"),
         id2label=dict(enumerate(codebook.names)),
         label2id={name: k for k, name in enumerate(codebook.names)},
@@ -85,6 +95,13 @@ def load_classifier(path: str, codebook: Codebook, seed: int) -> PreTrainedModel
         ignore_mismatched_sizes=True,
         use_safetensors=True,
         local_files_only=True,
+        output_loading_info=True,
+    )
+    inside = f"{model.base_model_prefix}."
+    check_all_read(
+        path,
+        loaded,
+        lambda name: not name.startswith(inside) or _is_pooler(name.removeprefix(inside)),
     )
     return spare_last_layer(model)
 

@@ -8,7 +8,7 @@ import numpy as np
 from pipeline.evaluation.metrics import compute_metrics, wilson_interval
 
 MARK = "(!)"  # beside a model that has a warning, in tables
-FEW_VALID = 0.1  # with a smaller share of valid answers, the scores are those of a rest of the rows
+FEW_VALID = 0.5  # with a smaller share of valid answers, the scores are those of a part of the rows
 SAME_ANSWER = 0.98  # in one answer of 50 or less, the model gives another class than its usual one
 FEW_OTHERS = 0.2  # it gives the other classes less than a fifth as often as people give them
 SLIGHT = 0.2  # agreement up to this kappa is called slight (Landis & Koch 1977)
@@ -21,7 +21,8 @@ JUDGED_BY = {
 TRAIN_AGAIN = (
     "What to try, one thing at a time: more epochs (--num-train-epochs), a learning rate three "
     "times higher or lower (--learning-rate), more training rows of the rarer classes, "
-    "--class-weights, a larger model. Also check some of the labels against the codebook."
+    "--class-weights of finetune.py (bert_tune.py has it on), a larger model. Also check some of "
+    "the labels against the codebook."
 )
 TRY = {
     "before": "A model can be like that before fine-tuning: train it, and evaluate it again.",
@@ -45,7 +46,7 @@ def verdict(
     `metrics` are those of `compute_metrics`, JUDGED_BY among them; `stage` is `before` or `after`
     fine-tuning. There is a warning
 
-    - where nearly all answers are invalid,
+    - where most answers are invalid,
     - where all rows have one class, so that they show nothing,
     - where nearly all answers are one class, though people give the others far more often,
     - where the 95 % interval of Cohen's kappa is not above 0: answers that do not depend on the
@@ -114,8 +115,9 @@ def _one_answer(matrix: np.ndarray, names: list[str]) -> tuple[str, str] | None:
     if given < SAME_ANSWER * valid or valid - given >= FEW_OTHERS * of_others:
         return None
     how_many = f"All {valid:,}" if given == valid else f"{given:,} of {valid:,}"
+    kind = "answers" if valid == matrix.sum() else "valid answers"
     text = (
-        f"{how_many} answers are {names[usual]}, which is the class of {valid - of_others:,} of "
+        f"{how_many} {kind} are {names[usual]}, which is the class of {valid - of_others:,} of "
         "these rows: "
     )
     right = int(np.trace(answered)) - int(answered[usual, usual])
@@ -129,6 +131,7 @@ def _no_better(metrics: dict, names: list[str]) -> tuple[str, str] | None:
     kappa, (low, high) = metrics["cohen_kappa"], metrics["cohen_kappa_ci95"]
     accuracy, interval = metrics["accuracy_all_rows"], metrics["accuracy_all_rows_ci95"]
     majority, share = names[metrics["majority_class"]], metrics["majority_baseline"]
+    others = metrics["total"] - sum(metrics["confusion_matrix"][metrics["majority_class"]])
     always = (
         f"Accuracy is {accuracy:.4f} [{interval[0]:.4f}, {interval[1]:.4f}], that of always "
         f"answering {majority} is {share:.4f}, and Cohen's kappa is {kappa:.3f} [{low:.3f}, "
@@ -138,8 +141,8 @@ def _no_better(metrics: dict, names: list[str]) -> tuple[str, str] | None:
         return f"{always}: these are no numbers that say what the model knows.", ""
     if low <= 0 and high > SLIGHT:
         return (
-            f"{always}: these {metrics['total']:,} rows are too few to tell the model from one "
-            "that answers without reading the comment.",
+            f"{always}: these {metrics['total']:,} rows, {others:,} of them of another class, are "
+            "too few to tell what the model knows.",
             MORE_ROWS,
         )
     if low <= 0:

@@ -108,7 +108,7 @@ def plot_loss(history: list[dict], title: str, path: str | Path) -> None:
     """
     figure, axes = plt.subplots(figsize=(6.4, 4))
     lines = {"": ("loss", AFTER)}
-    if any("class_loss" in entry for entry in history):
+    if any("eval_class_loss" in entry for entry in history):
         lines = {", class token": ("class_loss", AFTER), ", whole answer": ("loss", BEFORE)}
     for what, (key, colour) in lines.items():
         for stage, prefix, style in (("training", "", "-"), ("validation", "eval_", "o--")):
@@ -198,9 +198,10 @@ def _bar(axes: plt.Axes, place: float, run: dict, key: str, style: str, colour: 
     axes.annotate(
         f"{MARK}\n" * ("warning" in run and key != "valid_rate") + style.format(run[key]),
         (place, top),
-        xytext=(0, 3),
+        xytext=(0, 2),
         textcoords="offset points",
         ha="center",
+        va="bottom",
         fontsize=8,
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.9},
         zorder=4,

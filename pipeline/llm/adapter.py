@@ -43,9 +43,9 @@ the class's number in brackets, as its codebook asks:
 | expected calibration error | {ece:.4f} |
 | the same at temperature {temperature:.3f}, which was fitted on these rows | {scaled_ece:.4f} |
 
-{warning}They are agreement with the labels of the validation file, after {epochs:.0f} epochs (the
-best by accuracy), and say nothing about agreement with people.
-
+They are agreement with the labels of the validation file, after epoch {epochs:.0f} (the best by
+accuracy), and say nothing about agreement with people.
+{warning}
 ## Training
 
 {training}
@@ -101,7 +101,7 @@ def finish_adapter(
             temperature=validation["temperature"],
             scaled_ece=validation["ece_with_temperature"],
             epochs=validation["epoch"],
-            warning=f"{warning}\n" if (warning := warning_text(validation)) else "",
+            warning=f"\n{warning}" if (warning := warning_text(validation)) else "",
             training="\n".join(
                 f"- {name}: {settings[name]}"
                 for name in sorted(settings)

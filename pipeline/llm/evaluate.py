@@ -81,6 +81,8 @@ def evaluate_llm(
     start_run(dtype)
     tokenizer = load_tokenizer(model_path)
     prompt = build_prompt(tokenizer, codebook)
+    if prompt.note:
+        print(prompt.note)
     check_prompt(adapter_path or model_path, prompt.sha256)
     comments, shortened = encode_comments(tokenizer, prompt, rows["message"].tolist(), max_length)
     model = load_model(model_path, load_in_4bit, adapter_path)

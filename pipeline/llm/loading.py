@@ -21,6 +21,7 @@ from pipeline.common.cli import UserError
 from pipeline.common.machine import compute_dtype, device
 from pipeline.models.folder import check_model_folder
 from pipeline.models.tokenizer import load_fast_tokenizer
+from pipeline.models.weights import check_all_read
 
 Model = PreTrainedModel | PeftModel
 
@@ -60,13 +61,10 @@ def load_model(
         generation_config=GenerationConfig(),  # a model's own may sample or penalize repetition
         use_safetensors=True,
         local_files_only=True,
+        ignore_mismatched_sizes=True,  # they are refused
         output_loading_info=True,
     )
-    if missing := sorted(loaded["missing_keys"]):
-        raise UserError(
-            f"{path} lacks {len(missing):,} of the model's weights, such as {missing[0]}: they "
-            "would be random numbers; clone it again, or use another model"
-        )
+    check_all_read(path, loaded)
     for module in model.modules():
         # On a CPU with AVX512-BF16, the first evaluation would repack the weights and round them
         # otherwise than in training: a resumed training would differ from an uninterrupted one.

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import jinja2
@@ -22,6 +22,10 @@ COMMENT, ANSWER = "\u2983comment\u2984", "\u2983answer\u2984"
 TODAY = datetime(2024, 7, 26)  # in each prompt that names a date: what Llama 3.2 falls back on
 DATE_CODES = "aAbBdDeFhHIjmMpRSTyY"  # what a template may ask of the date, as strftime spells it
 THOUGHT = re.compile(r"<([\w:]*think[\w:]*)>\s*\Z")  # opened, and not closed
+OPENS_THOUGHT = (
+    "its chat template opens a thought in each reply, which is closed, empty, so that the answer "
+    "comes at once"
+)
 PLAIN = f"{{codebook}}\n\nComment: {COMMENT}\nAnswer: {ANSWER}\n"
 
 
@@ -29,7 +33,8 @@ PLAIN = f"{{codebook}}\n\nComment: {COMMENT}\nAnswer: {ANSWER}\n"
 class Prompt:
     """Token ids around a comment. `answers[k]` is `[k]` and the token that ends the turn.
 
-    `prefix_text` and `suffix_text` are what the ids of `prefix` and `suffix` spell.
+    `prefix_text` and `suffix_text` are what the ids of `prefix` and `suffix` spell. `note` is what
+    the user should know of the chat template, one line, or "".
     """
 
     prefix: list[int]
@@ -38,6 +43,7 @@ class Prompt:
     stop: list[int]
     prefix_text: str = ""
     suffix_text: str = ""
+    note: str = field(default="", compare=False)
 
     @property
     def shared(self) -> int:
@@ -68,7 +74,7 @@ def build_prompt(tokenizer: PreTrainedTokenizerBase, codebook: Codebook) -> Prom
     Where the template knows no system turn the codebook opens the user's; where there is no
     template, the codebook, the comment and the answer follow each other as plain text.
     """
-    text = _render(tokenizer, codebook)
+    text, opens_thought = _render(tokenizer, codebook)
     prefix, rest = text.split(COMMENT)
     suffix, end = rest.split(ANSWER)
 
@@ -94,6 +100,7 @@ def build_prompt(tokenizer: PreTrainedTokenizerBase, codebook: Codebook) -> Prom
         stop=sorted({*ending, tokenizer.eos_token_id} - {None}),
         prefix_text=(tokenizer.bos_token if bos else "") + prefix,
         suffix_text=suffix,
+        note=f"{tokenizer.name_or_path}: {OPENS_THOUGHT}" if opens_thought else "",
     )
 
 
@@ -117,13 +124,16 @@ def _answers(
     )
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, codebook: Codebook) -> str:
-    """Return the prompt as text, with `COMMENT` and `ANSWER` in their places."""
+def _render(tokenizer: PreTrainedTokenizerBase, codebook: Codebook) -> tuple[str, bool]:
+    """Return the prompt as text, with `COMMENT` and `ANSWER` in their places.
+
+    And whether the template opens a thought where a reply begins.
+    """
     if not tokenizer.chat_template:
-        return PLAIN.replace("{codebook}", codebook.text)
+        return PLAIN.replace("{codebook}", codebook.text), False
     system = [{"role": "system", "content": codebook.text}, {"role": "user", "content": COMMENT}]
     merged = [{"role": "user", "content": f"{codebook.text}\n\n{COMMENT}"}]
-    template = with_fixed_date(tokenizer.get_chat_template())
+    template, why = with_fixed_date(tokenizer.get_chat_template()), ""
     for turns in (system, merged):
         try:
             asked = tokenizer.apply_chat_template(
@@ -139,14 +149,17 @@ def _render(tokenizer: PreTrainedTokenizerBase, codebook: Codebook) -> str:
                 tokenize=False,
                 enable_thinking=False,
             )
-        except jinja2.TemplateError:
+        except jinja2.TemplateError as error:
+            why = f" ({error})"
             continue
         if asked.count(COMMENT) == 1 and answered.count(ANSWER) == 1 and codebook.text in asked:
             before, after = answered.split(ANSWER)
-            return _without_thought(tokenizer, asked, before) + ANSWER + after
+            text = _without_thought(asked, before) + ANSWER + after
+            return text, bool(THOUGHT.search(asked))
     raise UserError(
-        f"{tokenizer.name_or_path}: its chat template does not keep the codebook and the comment: "
-        "use another model, or remove chat_template from its tokenizer"
+        f"{tokenizer.name_or_path}: its chat template does not keep the codebook and the comment"
+        f"{why}: use another model, or delete the template (chat_template.jinja, or chat_template "
+        "in tokenizer_config.json)"
     )
 
 
@@ -163,21 +176,16 @@ def with_fixed_date(template: str) -> str:
     return macro + "{% endmacro %}\n" + template  # the line break goes: trim_blocks
 
 
-def _without_thought(tokenizer: PreTrainedTokenizerBase, asked: str, answered: str) -> str:
+def _without_thought(asked: str, answered: str) -> str:
     """Return the prompt up to the answer, where a model that reasons by default is not to.
 
     `asked` is what the template has a model reply to, `answered` what stands before an answer in a
     finished chat. That is taken where it goes on from `asked`: it closes an empty thought, or opens
     the channel of answers (gpt-oss). A thought that is open even so is closed here.
     """
-    opened = THOUGHT.search(asked)
-    if opened:
-        print(
-            f"{tokenizer.name_or_path}: its chat template opens a thought in each reply, which is "
-            "closed, empty, so that the answer comes at once"
-        )
     if answered.startswith(asked):
         return answered
+    opened = THOUGHT.search(asked)
     return f"{asked.rstrip()}\n\n</{opened[1]}>\n\n" if opened else asked
 
 

@@ -235,6 +235,8 @@ def adapter_trainer(
     """Return what trains a fresh adapter of a causal LM on the columns `message` and `class`."""
     tokenizer, max_length = load_tokenizer(model_path), adapter_options.max_length
     prompt = build_prompt(tokenizer, codebook)
+    if prompt.note:
+        print(prompt.note)
     train_tokens = tokenize(tokenizer, prompt, train, max_length)
     validation_tokens = tokenize(tokenizer, prompt, validation, max_length)
     set_seed(options.seed)

@@ -23,6 +23,7 @@ SMALL_FILES = (
     "chat_template.json",
 )
 NF4_AT_LOADING = " (--load-in-4bit quantizes it as it loads)"
+ADAPTER = "adapter_config.json"
 RECORD = "training.json"  # what finetune.py and bert_tune.py write into final_model
 
 
@@ -38,8 +39,15 @@ def check_model_folder(path: str, kind: str) -> Path:
         raise UserError(f"{path} not found: {cure}")
     if not (folder / "config.json").is_file():
         raise UserError(f"{path} is no model folder, it has no config.json{_where_it_is(folder)}")
+    if (folder / ADAPTER).is_file():  # transformers would load it, on the base that it names
+        raise UserError(
+            f"{path} holds an adapter beside the model ({ADAPTER}), which would be loaded in its "
+            f"place: move {ADAPTER} and the adapter's weights into a folder of their own"
+        )
     for file in _read_by_tokenizer(folder):
         refuse_pointer(file)
+        if file.name in SMALL_FILES and file.suffix == ".json":
+            read_json(file, f"clone {path} again")
     config = read_json(folder / "config.json", f"clone {path} again")
     if not isinstance(config, dict) or "model_type" not in config:
         raise UserError(f"{folder / 'config.json'} names no model_type: clone {path} again")
@@ -65,7 +73,7 @@ def check_model_folder(path: str, kind: str) -> Path:
 
 def _where_it_is(folder: Path) -> str:
     """Return the cure for a folder without a config.json."""
-    if (folder / "adapter_config.json").is_file():
+    if (folder / ADAPTER).is_file():
         return " (an adapter: give it as --adapter-path): see README.md"
     inner = [*folder.glob("*/config.json"), *folder.glob("snapshots/*/config.json")]
     if inner:
@@ -124,12 +132,12 @@ def refuse_tuned(folder: Path) -> None:
 def check_adapter(adapter_path: str, model_path: str, codebook: Codebook) -> None:
     """Refuse a folder that is no adapter, or an adapter of another base or another codebook."""
     folder = Path(adapter_path)
-    if not (folder / "adapter_config.json").is_file():
+    if not (folder / ADAPTER).is_file():
         raise UserError(
-            f"{adapter_path} holds no adapter (adapter_config.json): run finetune.py first, or "
+            f"{adapter_path} holds no adapter ({ADAPTER}): run finetune.py first, or "
             "give --adapter-path the final_model folder that it wrote"
         )
-    refuse_pointer(folder / "adapter_config.json")
+    refuse_pointer(folder / ADAPTER)
     check_safetensors(folder / "adapter_model.safetensors")
     if not (folder / RECORD).is_file():
         print(f"{folder / RECORD} not found: cannot check the adapter's base and codebook")
@@ -155,8 +163,9 @@ def check_prompt(path: str, prompt_sha256: str) -> None:
     if record.get("prompt_sha256", prompt_sha256) != prompt_sha256:
         raise UserError(
             f"{path} was trained with other tokens around a comment: the base's tokenizer or chat "
-            f"template has changed since, or the versions in {path}/{RECORD}: copy the tokenizer's "
-            f"files and chat_template.jinja of {path} over the base's, or train again"
+            f"template has changed since, or the packages, whose versions are in {path}/{RECORD}: "
+            f"copy the tokenizer's files and chat_template.jinja of {path} over the base's, or "
+            "train again"
         )
 
 

@@ -15,7 +15,7 @@ SENTENCEPIECE = ("sentencepiece", "google.protobuf")  # what reads a *.model fil
 def load_fast_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a model folder that was checked; code that it may hold is never run.
 
-    Raises UserError where transformers knows the model or the tokenizer not without such code.
+    Raises UserError where transformers does not know the model or the tokenizer without such code.
     """
     _refuse_unknown_model(folder)
     _refuse_unreadable(folder)
@@ -56,7 +56,8 @@ def _refuse_unknown_model(folder: Path) -> None:
 def _refuse_unreadable(folder: Path) -> None:
     """Refuse a vocabulary that is cut short, or needs packages which are not installed."""
     if (folder / "tokenizer.json").is_file():
-        if "model" not in read_json(folder / "tokenizer.json", f"clone {folder} again"):
+        content = read_json(folder / "tokenizer.json", f"clone {folder} again")
+        if not isinstance(content, dict) or not content.get("model"):
             raise UserError(
                 f"{folder / 'tokenizer.json'} holds no vocabulary: clone {folder} again"
             )

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -30,6 +31,8 @@ def weight_files(folder: Path) -> list[Path]:
         return []
     refuse_pointer(folder / INDEX)
     index = read_json(folder / INDEX, f"clone {folder} again")
+    if not isinstance(index, dict) or not index.get("weight_map"):
+        raise UserError(f"{folder / INDEX} names no weights: clone {folder} again")
     return [folder / name for name in sorted({*index["weight_map"].values()})]
 
 
@@ -65,6 +68,22 @@ def check_safetensors(file: Path) -> None:
         raise UserError(
             f"{file} is cut short or broken ({error}): {first}{_fetch(file.parent)}"
         ) from error
+
+
+def check_all_read(
+    path: str, loaded: dict, fresh: Callable[[str], bool] = lambda name: False
+) -> None:
+    """Refuse a model with random weights, for want of files' ones, but for those that are `fresh`.
+
+    `loaded` is what `from_pretrained` says with `output_loading_info`.
+    """
+    others = {name for name, *_ in loaded["mismatched_keys"]}
+    if lacking := sorted(name for name in {*loaded["missing_keys"], *others} if not fresh(name)):
+        raise UserError(
+            f"{path} lacks {len(lacking):,} of the model's weights, such as {lacking[0]}, or has "
+            "them in another size: they would be random numbers; clone it again, or use another "
+            "model"
+        )
 
 
 def is_pointer(file: Path) -> bool:
