@@ -354,7 +354,6 @@ def overflowing(tiny_qwen2, monkeypatch):
     as_float16 = {"_asked": [torch.float16], "start_run": lambda dtype: None}
     for name, value in as_float16.items():
         monkeypatch.setattr(machine, name, value)
-    monkeypatch.setattr("pipeline.llm.training.start_run", lambda dtype: None)
     return "overflowing"
 
 
