@@ -5,6 +5,7 @@ import copy
 import hashlib
 import json
 import re
+import shutil
 from dataclasses import is_dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -47,21 +48,25 @@ def run_report(folder):
     return tuple((results / name).read_text("utf-8") for name in ("methods.md", "report.html"))
 
 
-def test_a_model_that_gives_one_answer_is_marked_on_the_page_in_the_methods_and_in_print(
-    tmp_path, capsys
-):
-    results = write_study(tmp_path)
-    file = results / "bert-after/metrics.json"
+def give_one_answer(results, run):
+    """Let a run predict class 1 alone; return the beginning of the warning that it gets."""
+    file = results / run / "metrics.json"
     metrics = json.loads(file.read_bytes())
     matrix = [[0, sum(row), 0, 0, 0] for row in metrics["confusion_matrix"]]
     true = report_fixture.np.repeat(range(4), [sum(row) for row in matrix])
     write_json(metrics | compute_metrics(true, 0 * true + 1, 4, 0), file)
-    predictions = results / "bert-after/predictions.csv"
+    predictions = results / run / "predictions.csv"
     table = report_fixture.pd.read_csv(predictions, dtype=str, keep_default_na=False)
     report_fixture.write_csv(table.assign(predicted="1"), predictions)
+    return f'All 260 answers are "Mild", which is the class of {matrix[1][1]} of these rows'
+
+
+def test_a_model_that_gives_one_answer_is_marked_on_the_page_in_the_methods_and_in_print(
+    tmp_path, capsys
+):
+    warning = give_one_answer(write_study(tmp_path), "bert-after")
     capsys.readouterr()
     methods, page = run_report(tmp_path)
-    warning = f'All 260 answers are "Mild", which is the class of {matrix[1][1]} of these rows'
     assert f"(!) bert_base after fine-tuning\nWARNING: {warning}" in capsys.readouterr().out
     assert f"with a valid answer. (!) {warning}" in methods
     assert methods.count("(!)") == 1
@@ -71,6 +76,20 @@ def test_a_model_that_gives_one_answer_is_marked_on_the_page_in_the_methods_and_
     assert summary.count("<strong>(!)</strong>") == 1
     assert "--num-train-epochs" in summary
     assert f'<h3>bert_base after fine-tuning (!)</h3>\n<div class="doubts"><p>{escaped}' in models
+
+
+def test_a_warning_before_fine_tuning_heads_the_page_only_until_the_model_is_tuned(tmp_path):
+    results = write_study(tmp_path)
+    give_one_answer(results, "bert-before")
+    _, page = run_report(tmp_path)
+    summary, _, models = page.partition('<section id="figure1">')
+    assert summary.count("<strong>(!)</strong>") == 1
+    assert "(!) bert_base before fine-tuning</strong>" not in summary
+    assert "<h3>bert_base before fine-tuning (!)</h3>" in models
+    for run in ("bert-after", "bert-human"):
+        shutil.rmtree(results / run)
+    _, page = run_report(tmp_path)
+    assert "(!) bert_base before fine-tuning</strong>" in page
 
 
 @pytest.fixture
