@@ -119,7 +119,7 @@ def test_what_an_attempt_held_is_free_when_the_next_one_begins():
 def test_halved_packs_give_the_scores_of_whole_ones(asked, packed, capsys):
     model, _, prompt, comments = asked
     if packed:
-        assert choose_packing(model, prompt, comments, 512)
+        assert choose_packing(model, prompt, comments)
     whole, halved = whole_and_halved(
         model, lambda: score_comments(model, prompt, comments, 4000, packed)
     )
@@ -132,7 +132,7 @@ def test_halved_packs_give_the_scores_of_whole_ones(asked, packed, capsys):
 def test_halved_batches_give_the_replies_of_whole_ones(asked, packed, capsys):
     model, tokenizer, prompt, comments = asked
     if packed:
-        assert choose_packing(model, prompt, comments, 512)
+        assert choose_packing(model, prompt, comments, 6)
     whole, halved = whole_and_halved(
         model, lambda: generate_replies(model, tokenizer, prompt, comments, 16, 6, packed)
     )
