@@ -16,9 +16,10 @@ import pandas as pd
 from pipeline.bert.evaluate import predict_after, predict_before
 from pipeline.common.cli import UserError, at_least_one, parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
-from pipeline.common.files import write_csv, write_json, write_text
+from pipeline.common.files import write_json, write_text
 from pipeline.common.processes import is_main_process
 from pipeline.common.rows import COLUMNS, read_test_rows
+from pipeline.common.tables import write_csv
 from pipeline.evaluation.comparison import compare_pairs, summary_row, with_holm
 from pipeline.evaluation.comparison_text import both_as_text
 from pipeline.evaluation.folder import PlannedRun, plan_run

@@ -13,8 +13,9 @@ import pandas as pd
 
 from pipeline.common.cli import parse_settings, run
 from pipeline.common.codebook import read_codebook
-from pipeline.common.files import write_csv, write_json, write_text
+from pipeline.common.files import write_json, write_text
 from pipeline.common.rows import read_messages
+from pipeline.common.tables import write_csv
 from pipeline.evaluation.baselines import baselines
 from pipeline.evaluation.comparison import compare_runs, summary_row
 from pipeline.evaluation.comparison_text import comparison_text, error_table

@@ -12,8 +12,9 @@ import pandas as pd
 
 from pipeline.common.cli import UserError, parse_settings, run
 from pipeline.common.codebook import read_codebook
-from pipeline.common.files import check_outputs, write_csv
+from pipeline.common.files import check_outputs
 from pipeline.common.rows import row_numbers
+from pipeline.common.tables import write_csv
 from pipeline.sheets.comments import CommentSheet, build_messages, read_comment_sheet, read_labels
 
 # ---------------------------------------------------------------------------------------------

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from pipeline.common.cli import parse_settings, run
 from pipeline.common.codebook import read_codebook
-from pipeline.common.files import check_outputs, write_csv, write_text
+from pipeline.common.files import check_outputs, write_text
+from pipeline.common.tables import write_csv
 from pipeline.people.codes import adjudicate, print_open_disputes, read_codes
 from pipeline.people.record import HUMAN_LABELS_FILE
 from pipeline.people.sample import read_sample, sample_folder

@@ -17,9 +17,10 @@ import pandas as pd
 
 from pipeline.common.cli import UserError, parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
-from pipeline.common.files import JsonObject, check_outputs, write_csv, write_json
+from pipeline.common.files import JsonObject, check_outputs, write_json
 from pipeline.common.rows import read_labelled, set_examples_apart
 from pipeline.common.splits import RECORD, SPLITS, add_new_rows, draw_splits, kept_splits
+from pipeline.common.tables import write_csv
 from pipeline.people.held_out import keep_samples
 
 # ---------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ import pandas as pd
 import pytest
 
 from pipeline.common.codebook import read_codebook
-from pipeline.common.files import write_csv
+from pipeline.common.tables import write_csv
 from pipeline.labelling.requests import read_requests
 from pipeline.labelling.shards import request_files
 from pre_process.sample.comments import generate_comments

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from pipeline.common.codebook import read_codebook
-from pipeline.common.files import write_csv, write_json
+from pipeline.common.files import write_json
+from pipeline.common.tables import write_csv
 from pipeline.evaluation.metrics import compute_metrics
 from pre_process.sample.comments import generate_comments
 

@@ -12,7 +12,7 @@ from transformers import EvalPrediction
 
 import bert_tune
 import finetune
-from pipeline.common.files import write_csv
+from pipeline.common.tables import write_csv
 from pipeline.evaluation import plots
 from pipeline.llm.answers import AnswerLoss, class_logits, score_metrics
 from pipeline.llm.prompt import Prompt

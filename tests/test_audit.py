@@ -19,7 +19,7 @@ import split_dataset
 from pipeline.audit.near_duplicates import near_duplicates, plain
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
-from pipeline.common.files import write_csv
+from pipeline.common.tables import write_csv
 from pipeline.labelling.corrections import read_corrections, write_corrections
 from pipeline.sheets.coding import write_sheet
 from pre_process.sample.coders import fill_in

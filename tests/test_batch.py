@@ -14,7 +14,7 @@ import batch_infer_gen
 import jsonl_to_csv
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
-from pipeline.common.files import read_csv
+from pipeline.common.tables import read_csv
 from pipeline.labelling import label_files
 from pipeline.labelling.outcomes import read_answers
 from pipeline.labelling.shards import answer_files, request_files, write_shards

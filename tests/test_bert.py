@@ -22,8 +22,8 @@ from pipeline.bert import encoder as bert
 from pipeline.bert.training import ClassifierTrainer, bert_trainer, weighted_cross_entropy
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
-from pipeline.common.files import write_csv
 from pipeline.common.rows import read_training_rows
+from pipeline.common.tables import write_csv
 from pipeline.models.training import (
     TrainingOptions,
     class_weights,

@@ -16,7 +16,8 @@ from scipy.stats import binomtest
 
 import compare_labels
 from pipeline.common.cli import UserError
-from pipeline.common.files import write_csv, write_json
+from pipeline.common.files import write_json
+from pipeline.common.tables import write_csv
 from pipeline.report.set_page import codebook_diff
 from pipeline.report.set_people import could_find, detectable_difference
 

@@ -11,7 +11,7 @@ import xlwt
 
 import excel_2_csv
 from pipeline.common.cli import UserError
-from pipeline.common.files import read_csv
+from pipeline.common.tables import read_csv
 from pipeline.sheets.reading import column_letter
 
 HEADER = ["user", "comment", "likes"]

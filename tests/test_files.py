@@ -6,15 +6,9 @@ import pandas as pd
 import pytest
 
 from pipeline.common.cli import UserError
-from pipeline.common.files import (
-    check_outputs,
-    clean_text,
-    read_csv,
-    replacing,
-    write_csv,
-    write_text,
-)
+from pipeline.common.files import check_outputs, clean_text, replacing, write_text
 from pipeline.common.rows import read_messages
+from pipeline.common.tables import read_csv, write_csv
 
 AWKWARD = [
     "NA",

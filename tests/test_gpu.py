@@ -32,7 +32,7 @@ import pipeline.models.training  # noqa: F401
 from benchmarks import common, pack_memory
 from pipeline.common import machine
 from pipeline.common.cli import UserError
-from pipeline.common.files import write_csv
+from pipeline.common.tables import write_csv
 from pipeline.llm import pack_size
 from pipeline.llm.answers import AnswerLoss
 from pipeline.llm.loading import load_model

@@ -14,7 +14,7 @@ import human_sample
 import split_dataset
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
-from pipeline.common.files import write_csv
+from pipeline.common.tables import write_csv
 from pipeline.people.sample import allocate
 from pipeline.sheets.coding import read_filled_in, update_sheet, write_sheet
 from pre_process.sample import coders

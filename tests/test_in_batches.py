@@ -9,7 +9,7 @@ from conftest import write_splits
 
 from pipeline.bert import encoder
 from pipeline.common.cli import UserError
-from pipeline.common.files import read_csv
+from pipeline.common.tables import read_csv
 from pipeline.llm.generating import AfterPrefix, generate_replies
 from pipeline.llm.loading import load_model, load_tokenizer
 from pipeline.llm.packing import prefix_states

@@ -16,7 +16,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 import write_report
-from pipeline.common.files import write_csv, write_json
+from pipeline.common.files import write_json
+from pipeline.common.tables import write_csv
 
 SECTIONS = (
     *("summary", "figure1", "models", "comparison", "human-check", "audit", "predictions"),

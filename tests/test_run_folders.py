@@ -11,7 +11,8 @@ from safetensors.numpy import save_file
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
-from pipeline.common.files import write_csv, write_json
+from pipeline.common.files import write_json
+from pipeline.common.tables import write_csv
 from pipeline.evaluation.folder import check_results, plan_run, results_folder
 from pipeline.evaluation.run import save_results
 from pipeline.models.folder import fingerprint

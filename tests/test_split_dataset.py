@@ -6,8 +6,8 @@ import pytest
 import split_dataset
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
-from pipeline.common.files import write_csv
 from pipeline.common.rows import read_messages
+from pipeline.common.tables import write_csv
 
 SHARES = (0.131, 0.43, 0.088, 0.351)
 

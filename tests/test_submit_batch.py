@@ -19,7 +19,7 @@ import batch_infer_gen
 import jsonl_to_csv
 import submit_batch
 from pipeline.common.cli import UserError
-from pipeline.common.files import read_csv
+from pipeline.common.tables import read_csv
 from pipeline.labelling.ids import label_set_of, plain_id, request_ids
 from pipeline.labelling.ledger import Ledger
 from pipeline.labelling.shards import write_shards

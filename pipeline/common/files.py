@@ -1,17 +1,13 @@
 """Reading and writing the files between the steps: checked on the way in, atomic on the way out."""
 
-import csv
-import io
 import json
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from pipeline.common.cli import UserError
 
@@ -100,17 +96,8 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_csv(frame: pd.DataFrame, path: str | Path) -> None:
-    """Write a CSV file: UTF-8 with a byte order mark, every field quoted, `\\n` line ends."""
-    with replacing(path) as scratch:
-        frame.to_csv(
-            scratch, index=False, quoting=csv.QUOTE_ALL, lineterminator="\n", encoding="utf-8-sig"
-        )
-    print(f"wrote {path}: {len(frame):,} rows")
-
-
 @contextmanager
-def _readable(path: str | Path, cure: str) -> Iterator[None]:
+def readable(path: str | Path, cure: str) -> Iterator[None]:
     """Turn what can be wrong with a text file into one line."""
     if not Path(path).is_file():
         raise UserError(f"{path} not found: {cure}")
@@ -118,15 +105,29 @@ def _readable(path: str | Path, cure: str) -> Iterator[None]:
         yield
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{path} is not UTF-8 (byte {error.start}): save it as 'CSV UTF-8' or UTF-8 text"
+            f"{path} is not UTF-8 (byte {_first_broken_byte(path)}): save it as 'CSV UTF-8' or "
+            "UTF-8 text"
         ) from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
 
 
+def _first_broken_byte(path: str | Path) -> int:
+    """Return the place of the first byte that is not UTF-8; the error tells its place in a part."""
+    before = 0
+    with Path(path).open("rb") as lines:
+        for line in lines:
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                return before + error.start
+            before += len(line)
+    return before
+
+
 def read_text(path: str | Path, cure: str) -> str:
     """Read a UTF-8 text file, with or without a byte order mark."""
-    with _readable(path, cure):
+    with readable(path, cure):
         return Path(path).read_text(encoding="utf-8-sig")
 
 
@@ -136,65 +137,3 @@ def read_json(path: str | Path, cure: str) -> Any:
         return json.loads(read_text(path, cure))
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {error.lineno} is not JSON: {cure}") from error
-
-
-def parse_csv(path: str | Path, text: str, delimiter: str, cure: str) -> dict[int, list[str]]:
-    """Return row number -> cells of a CSV text, as a spreadsheet numbers rows; blank rows are [].
-
-    The first row that holds anything names the columns; no row may have more cells than it.
-    """
-    csv.field_size_limit(2**31 - 1)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows: dict[int, list[str]] = {}
-    header: list[str] = []
-    try:
-        for number, cells in enumerate(reader, start=1):
-            rows[number] = cells if any(cells) else []
-            header = header or rows[number]
-            if any(cells[len(header) :]):
-                raise UserError(
-                    f"{path}, row {number}: {len(cells)} cells under {len(header)} column names: "
-                    f"some text stands outside its quotes, or the first row is a title; {cure}"
-                )
-    except csv.Error as error:
-        raise UserError(f"{path}, row {len(rows) + 1}: {error}; {cure}") from error
-    return rows
-
-
-def read_csv(path: str | Path, columns: Sequence[str], made_by: str) -> pd.DataFrame:
-    """Read a CSV file as text, and check that it has rows and `columns`, no column twice.
-
-    Every cell is text as it stands: "NA" and "001" stay so. The index holds the rows' numbers in a
-    spreadsheet. `made_by` is the script that writes the file, for the error messages.
-    """
-    rows = parse_csv(path, read_text(path, f"run {made_by} first"), ",", f"run {made_by} again")
-    table = {number: cells for number, cells in rows.items() if cells}
-    if not table:
-        raise UserError(f"{path} is empty: run {made_by} first")
-    header = table.pop(next(iter(table)))
-    missing = [column for column in columns if column not in header]
-    if missing:
-        raise UserError(
-            f"{path} has no column {missing[0]!r} (it has {', '.join(map(repr, header))}): "
-            f"give a file such as {made_by} writes"
-        )
-    twice = [name for name in header if name and header.count(name) > 1]
-    if twice:
-        raise UserError(f"{path} has two columns {twice[0]!r}: remove one, or give it another name")
-    if not table:
-        raise UserError(f"{path} has no rows: run {made_by} first")
-    for number, cells in table.items():
-        if len(cells) < len(header):
-            raise UserError(
-                f"{path}, row {number}: {len(cells)} cells under {len(header)} column names: "
-                f"complete the row, or run {made_by} again"
-            )
-    frame = pd.DataFrame(
-        [cells[: len(header)] for cells in table.values()],
-        index=list(table),
-        columns=header,
-        dtype=str,
-    )
-    blank = len(rows) - 1 - len(frame)
-    print(f"read {path}: {len(frame):,} rows{f', and {blank:,} blank ones' if blank else ''}")
-    return frame

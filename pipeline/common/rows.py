@@ -1,6 +1,7 @@
 """The rows between the steps: custom_id, message, class."""
 
 from collections import defaultdict, deque
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import pandas as pd
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook, parse_label
 from pipeline.common.examples import example_key
-from pipeline.common.files import clean_text, read_csv, read_json
+from pipeline.common.files import clean_text, read_json
+from pipeline.common.tables import END_BYTE, FIRST_BYTE, read_csv_parts
 
 HUMAN = "human"  # who coded a row, in `coded_by`
 LABELS_RECORD = "silver_labels.json"  # of jsonl_to_csv.py, beside the labels
@@ -28,55 +30,108 @@ def read_messages(
     rows of the data set that a row of a sample stands for). Raises UserError for a class that the
     codebook does not define, and where a row's class is not the one that `coded_as` names.
     """
+    return pd.concat(message_parts(path, made_by, codebook, labelled), ignore_index=True)
+
+
+def message_parts(
+    path: str | Path,
+    made_by: str,
+    codebook: Codebook,
+    labelled: bool = False,
+    with_bytes: bool = False,
+) -> Iterator[pd.DataFrame]:
+    """Yield the table of `read_messages` in parts; the index counts from 0 in each of them.
+
+    `with_bytes` is that of `read_csv_parts`.
+    """
     required = ["custom_id", "message", "class"] if labelled else ["message"]
-    frame = read_csv(path, required, made_by)
-    if "custom_id" not in frame:
-        frame["custom_id"] = [f"row-{number}" for number in frame.index]
-    if "class" not in frame:
-        frame["class"] = ""
-    cells, frame = frame, frame[[name for name in COLUMNS if name in frame]]
-    if "weight" in frame:
-        frame["weight"] = read_weights(path, frame["weight"])
-    frame["custom_id"] = frame["custom_id"].map(clean_text)
-    messages = frame["message"].map(clean_text)
-    nameless = (frame["custom_id"] == "") & (messages != "")
-    if nameless.any():
-        raise UserError(
-            f"{path}, row {nameless.idxmax()} has no custom_id: give each row its own, or run "
-            f"{made_by} again"
-        )
-    repeated = frame["custom_id"].duplicated() & (frame["custom_id"] != "")
-    if repeated.any():
-        raise UserError(
-            f"{path}, row {repeated.idxmax()}: custom_id {frame['custom_id'][repeated].iloc[0]!r} "
-            f"stands there twice; give each row its own, or run {made_by} again"
-        )
-    if "coded_as" in cells:
-        _refuse_other_classes(path, frame, cells["coded_as"], codebook)
-    labels = []
-    for row, cell in frame["class"].items():
-        label = parse_label(cell, codebook)
-        if label is None:
-            raise UserError(
-                f"{path}, row {row}: class {cell!r}: the codebook's classes are "
-                f"{codebook.choices}; correct the cell"
-            )
-        if labelled and label < 0:
-            raise UserError(
-                f"{path}, row {row}: class {cell!r}: it has no label; leave such rows out, as "
-                "purged_labeled_v2.csv does"
-            )
-        labels.append(label)
-    empty, cleaned = (messages == ""), (messages != frame["message"].str.strip())
-    if (cleaned & ~empty).any():
-        print(f"  cleaned {(cleaned & ~empty).sum():,} messages of line breaks or controls")
-    if empty.any():
-        where = row_numbers(frame.index[empty].tolist())
-        print(f"  left out {empty.sum():,} empty messages{where}")
-    rows = frame.assign(**{"message": messages, "class": labels})[~empty].reset_index(drop=True)
-    if rows.empty:
+    ids, empty, cleaned, count = UniqueIds(path, made_by), [], 0, 0
+    for cells in read_csv_parts(path, required, made_by, with_bytes):
+        if "custom_id" not in cells:
+            cells["custom_id"] = [f"row-{number}" for number in cells.index]
+        if "class" not in cells:
+            cells["class"] = ""
+        frame = cells[[name for name in (*COLUMNS, FIRST_BYTE, END_BYTE) if name in cells]]
+        if "weight" in frame:
+            frame = frame.assign(weight=read_weights(path, frame["weight"]))
+        messages = frame["message"].map(clean_text)
+        frame = frame.assign(custom_id=frame["custom_id"].map(clean_text))
+        ids.add(frame["custom_id"], messages)
+        if "coded_as" in cells:
+            _refuse_other_classes(path, frame, cells["coded_as"], codebook)
+        frame = frame.assign(**{"class": _read_classes(path, frame["class"], codebook, labelled)})
+        blank, changed = messages == "", messages != frame["message"].str.strip()
+        cleaned += int((changed & ~blank).sum())
+        empty += frame.index[blank].tolist()
+        part = frame.assign(message=messages)[~blank].reset_index(drop=True)
+        count += len(part)
+        yield part
+    ids.check()
+    if cleaned:
+        print(f"  cleaned {cleaned:,} messages of line breaks or controls")
+    if empty:
+        print(f"  left out {len(empty):,} empty messages{row_numbers(empty)}")
+    if not count:
         raise UserError(f"{path} holds no message: run {made_by} first")
-    return rows
+
+
+class UniqueIds:
+    """Sees to it that each row of a file has an id of its own; keeps 8 bytes a row."""
+
+    def __init__(self, path: str | Path, made_by: str) -> None:
+        self._path, self._made_by = path, made_by
+        self._hashes: list[np.ndarray] = []
+        self._rows: list[np.ndarray] = []
+
+    def add(self, ids: pd.Series, messages: pd.Series) -> None:
+        """Take the ids of some rows, the index being their numbers; refuse a message without one.
+
+        A row without a message may be without an id.
+        """
+        nameless = (ids == "") & (messages != "")
+        if nameless.any():
+            raise UserError(
+                f"{self._path}, row {nameless.idxmax()} has no custom_id: give each row its own, "
+                f"or run {self._made_by} again"
+            )
+        named = ids[ids != ""]
+        self._hashes.append(pd.util.hash_array(named.to_numpy(dtype=object)))
+        self._rows.append(named.index.to_numpy())
+
+    def check(self) -> None:
+        """Raise UserError where two rows have the same id."""
+        hashes, rows = np.concatenate(self._hashes), np.concatenate(self._rows)
+        order = np.argsort(hashes, kind="stable")
+        repeats = order[1:][hashes[order][1:] == hashes[order][:-1]]
+        if len(repeats):
+            row = rows[repeats].min()
+            parts = read_csv_parts(self._path, ["custom_id"], self._made_by)
+            repeated = next(part["custom_id"][row] for part in parts if row in part.index)
+            raise UserError(
+                f"{self._path}, row {row}: custom_id {clean_text(repeated)!r} stands there twice; "
+                f"give each row its own, or run {self._made_by} again"
+            )
+
+
+def _read_classes(
+    path: str | Path, cells: pd.Series, codebook: Codebook, labelled: bool
+) -> pd.Series:
+    """Return the class of each cell, an int; with `labelled`, a cell without one is refused."""
+    known = {cell: parse_label(cell, codebook) for cell in cells.unique()}
+    labels = cells.map(known)
+    if None in known.values():
+        row = labels.isna().idxmax()
+        raise UserError(
+            f"{path}, row {row}: class {cells[row]!r}: the codebook's classes are "
+            f"{codebook.choices}; correct the cell"
+        )
+    if labelled and (labels < 0).any():
+        row = (labels < 0).idxmax()
+        raise UserError(
+            f"{path}, row {row}: class {cells[row]!r}: it has no label; leave such rows out, as "
+            "purged_labeled_v2.csv does"
+        )
+    return labels.astype(int)
 
 
 def _refuse_other_classes(

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
-from pipeline.common.files import JsonObject, read_csv, read_json
+from pipeline.common.files import JsonObject, read_json
 from pipeline.common.rows import find_rows
+from pipeline.common.tables import read_csv
 
 SPLITS = ("train", "validation", "test")
 RECORD = "splits.json"

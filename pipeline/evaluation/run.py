@@ -12,9 +12,10 @@ import pandas as pd
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
-from pipeline.common.files import clean_text, write_csv, write_json, write_text
+from pipeline.common.files import clean_text, write_json, write_text
 from pipeline.common.processes import is_main_process, num_processes
 from pipeline.common.rows import coded_by_people
+from pipeline.common.tables import write_csv
 from pipeline.evaluation.calibration import expected_calibration_error
 from pipeline.evaluation.learned import verdict
 from pipeline.evaluation.metrics import compute_metrics, wilson_interval

@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.common.cli import UserError
-from pipeline.common.files import read_csv, read_json
+from pipeline.common.files import read_json
 from pipeline.common.rows import read_weights
+from pipeline.common.tables import read_csv
 from pipeline.evaluation.learned import JUDGED_BY, verdict
 from pipeline.evaluation.metrics import confusion
 

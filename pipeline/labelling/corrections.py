@@ -8,8 +8,8 @@ import pandas as pd
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook, parse_label
-from pipeline.common.files import read_csv, write_csv
 from pipeline.common.rows import HUMAN, find_rows
+from pipeline.common.tables import read_csv, write_csv
 from pipeline.labelling.outcomes import Outcome
 from pipeline.sheets.coding import read_filled_in
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.common.codebook import Codebook
-from pipeline.common.files import JsonObject, clean_text, write_csv, write_json, write_text
+from pipeline.common.files import JsonObject, clean_text, write_json, write_text
 from pipeline.common.rows import coded_by_people
+from pipeline.common.tables import write_csv
 from pipeline.labelling.ids import plain_id, try_of
 from pipeline.labelling.label_sets import folder_of
 from pipeline.labelling.labels import Answers

@@ -8,7 +8,8 @@ import pandas as pd
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook, parse_label, read_codebook
-from pipeline.common.files import clean_text, read_csv, read_json
+from pipeline.common.files import clean_text, read_json
+from pipeline.common.tables import read_csv
 
 LABELS_FILE, CODEBOOK_FILE, RECORD_FILE = "labels.csv", "prompt.txt", "silver_labels.json"
 MADE_BY = "jsonl_to_csv.py"

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from pipeline.common.cli import UserError
-from pipeline.common.files import read_csv
 from pipeline.common.rows import find_rows, without_space
+from pipeline.common.tables import read_csv
 from pipeline.people.record import PILOTS, SAMPLE_FILE
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
-from pipeline.common.files import check_outputs, write_csv
+from pipeline.common.files import check_outputs
 from pipeline.common.records import read_record, write_record
 from pipeline.common.rows import (
     are_examples,
@@ -21,6 +21,7 @@ from pipeline.common.rows import (
     read_labelled,
     read_messages,
 )
+from pipeline.common.tables import write_csv
 from pipeline.people.held_out import in_samples
 from pipeline.people.intervals import FEWEST
 from pipeline.people.record import (

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.common.cli import UserError
-from pipeline.common.files import parse_csv
+from pipeline.common.tables import parse_csv
 from pipeline.sheets.encoding import decode
 
 SAVE_AGAIN = "open it in a spreadsheet program and save it as .xlsx"

@@ -21,7 +21,8 @@ from openpyxl.cell import WriteOnlyCell
 
 from pipeline.common.cli import UserError, parse_settings, run
 from pipeline.common.codebook import read_codebook
-from pipeline.common.files import clean_text, replacing, write_csv
+from pipeline.common.files import clean_text, replacing
+from pipeline.common.tables import write_csv
 from pre_process.sample import grammar
 from pre_process.sample.comments import IRRELEVANT, MILD, POSITIVE, SHARES, generate_comments
 
