@@ -4,16 +4,15 @@ import errno
 import importlib
 import os
 import re
-import resource
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import openpyxl
 import pytest
-from conftest import ROOT, answer_line, request_ids_of
+from conftest import ROOT, answer_line, file_size_limit, request_ids_of
 from filelock import FileLock
 from test_compare import write_run
 from test_human_check import fill
@@ -122,14 +121,9 @@ def no_room_for(name, monkeypatch):
 
     @contextmanager
     def beside(path):
-        limit, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-        with real(path) as place:
-            if Path(path).name == name:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (10, most))
-            try:
-                yield place
-            finally:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
+        here = file_size_limit(10) if Path(path).name == name else nullcontext()
+        with real(path) as place, here:
+            yield place
 
     with monkeypatch.context() as patch:
         for module in (files, shards):
