@@ -52,6 +52,15 @@ newer = $(shell [ $(call quoted,$(1)) -nt $(call quoted,$(2)) ] && echo newer)
 DATA := $(P)pre_process
 SPREADSHEET := $(call path,$(wildcard $(call path,$(SHEET))))
 SIMPLE := $(DATA)/datas/simple.csv
+# A file that is newer than now would make all that follows it out of date, at each make.
+ahead = import os, sys, time; \
+	files = (os.path.join(d, f) for top in sys.argv[1:] for d, _, fs in os.walk(top) for f in fs); \
+	print(*(f for f in files if os.path.isfile(f) and os.path.getmtime(f) > time.time() + 60), sep="\n")
+AHEAD := $(if $(filter status,$(MAKECMDGOALS)),,$(shell $(PYTHON) -c '$(ahead)' $(DATA) $(P)results | head -3))
+ifneq ($(AHEAD),)
+$(error times ahead of the clock (see `date`): $(AHEAD): set the clock, or give the files a time of \
+	now by: find $(P). -type f -newermt now -exec touch {} +)
+endif
 # What `make prepare` writes into settings.mk, and which of it is given otherwise now.
 PREPARED := SHEET TEXT EXCEL_OPTIONS
 kept = $(shell sed -n 's/^$(1) *[:?]*= *//p' $(P)settings.mk)

@@ -16,11 +16,13 @@ from conftest import ROOT, answer_line, file_size_limit, request_ids_of
 from filelock import FileLock
 from test_compare import write_run
 from test_human_check import fill
+from test_run_folders import save_run
 
 from pipeline.common import files, scratch
 from pipeline.common.cli import UserError, run
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import replacing, write_text, written_together
+from pipeline.evaluation.runs import read_runs
 from pipeline.labelling import shards
 
 PRE, DATAS, SPLIT = Path("pre_process"), Path("pre_process/datas"), Path("pre_process/evaluation")
@@ -150,6 +152,21 @@ def test_a_file_without_room_is_one_line_and_the_same_command_completes_the_step
     assert path in completed and set(OUTPUTS[script]) <= completed.keys()
     assert all(completed[file] == data for file, data in left.items())
     assert unfinished() == []
+
+
+@pytest.mark.parametrize(
+    "name", ["confusion_matrix.png", "predictions.csv", "report.txt", "metrics.json"]
+)
+def test_results_without_room_are_one_line_and_no_run_until_they_are_complete(name, monkeypatch):
+    path = RESULTS / "m" / name
+    with (
+        no_room_for(name, monkeypatch),
+        pytest.raises(UserError, match=rf"cannot write {path} \(File too large\): it is larger"),
+    ):
+        save_run(RESULTS / "m", model="m", stage="before")
+    assert not (RESULTS / "m/metrics.json").exists() and unfinished() == []
+    save_run(RESULTS / "m", model="m", stage="before")
+    assert [run.name for run in read_runs(RESULTS)] == ["m"]
 
 
 def test_a_full_disk_is_told_with_the_space_that_it_has():

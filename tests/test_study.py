@@ -461,3 +461,24 @@ def test_the_provider_of_the_demo_ends_with_what_started_it(write_rows):
         time.sleep(0.05)
     shell.kill()
     shell.communicate(timeout=20)  # its output ends with the last process that holds it
+
+
+def test_a_file_with_a_time_ahead_of_the_clock_stops_make_until_it_is_mended(project):
+    def make(target):
+        command = ["make", "-n", "-f", "study.mk", target, "STUDY=studies/a"]
+        return subprocess.run(command, cwd=project, capture_output=True, text=True)
+
+    split = project / "studies/a/pre_process/evaluation/splits.json"
+    split.parent.mkdir(parents=True)
+    split.write_text("{}", encoding="utf-8")
+    os.utime(split, (time.time() + 86_400,) * 2)
+    done = make("sample")
+    assert done.returncode == 2 and "human_sample.py" not in done.stdout
+    assert (
+        "times ahead of the clock (see `date`): studies/a/pre_process/evaluation/splits.json"
+        in (done.stderr)
+    )
+    assert make("status").returncode == 0
+    cure = done.stderr.partition("by: ")[2].removesuffix(".  Stop.\n").replace("{}", "'{}'")
+    subprocess.run(cure, shell=True, cwd=project, check=True)
+    assert "human_sample.py" in make("sample").stdout

@@ -60,6 +60,6 @@ def _more_space(path: Path, scratch: Path) -> str:
     there = next(folder for folder in path.absolute().parents if folder.is_dir())
     free = shutil.disk_usage(there).free + (scratch.stat().st_size if scratch.is_file() else 0)
     return (
-        f"the disk of {there} has {free / 1e6:,.1f} MB free, and it needs more: delete files there "
+        f"the disk of {there} has {free / 1e6:,.2f} MB free, and it needs more: delete files there "
         "or have the quota raised, and run the same command again"
     )
