@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import write_splits
+from transformers import AutoModel
 
 import bert_eval
 import bert_tune
@@ -92,6 +93,16 @@ def interrupted(folder):
 def test_the_pickles_of_these_tests_would_run():
     plant(".", "x.bin")
     torch.load("x.bin", weights_only=False)
+    assert ran()
+
+
+def test_the_code_of_these_tests_would_run(tiny_bert, monkeypatch):
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(Path.cwd()))
+    monkeypatch.syspath_prepend(".")
+    shutil.copytree(tiny_bert, "m")
+    plant_code("m")
+    with pytest.raises(AttributeError):  # the code has no class of that name
+        AutoModel.from_pretrained("m", trust_remote_code=True)
     assert ran()
 
 
