@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from pipeline.common.files import JsonObject, replacing
-from pipeline.labelling.outcomes import failure_of
+from pipeline.labelling.outcomes import failure_of, record_of
+from pipeline.labelling.requests import BROKEN
 
 LONGEST_LINE = 2**22  # bytes of an answer
 
@@ -15,8 +16,8 @@ LONGEST_LINE = 2**22  # bytes of an answer
 def id_of(line: bytes) -> str:
     """Return an answer's custom_id, "" where the line is broken."""
     try:
-        return str(json.loads(line)["custom_id"])
-    except (ValueError, KeyError, TypeError):
+        return str(record_of(line)["custom_id"])
+    except BROKEN:
         return ""
 
 
@@ -28,11 +29,11 @@ def distinct_lines(content: bytes) -> list[bytes]:
     lines: dict[tuple[str, str], bytes] = {}
     for line in sorted(line for line in content.splitlines() if line.strip()):
         try:
-            record = json.loads(line)
+            record = record_of(line)
             body = (record.get("response") or {}).get("body") or {}
             said = json.dumps([body.get("choices", body), record.get("error")], sort_keys=True)
             lines.setdefault((str(record["custom_id"]), said), line)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except BROKEN:
             lines.setdefault(("", repr(line)), line)
     return list(lines.values())
 
@@ -106,7 +107,7 @@ def count_answers(lines: Iterable[bytes], ids: set[str]) -> JsonObject:
             counts["unknown"] += 1
             continue
         try:
-            record = json.loads(line)
+            record = record_of(line)
             if failure := failure_of(record):
                 failed[custom_id] = failure.form
                 messages.setdefault(failure.form, failure.reply)
@@ -115,7 +116,7 @@ def count_answers(lines: Iterable[bytes], ids: set[str]) -> JsonObject:
             for kind in ("prompt_tokens", "completion_tokens"):
                 counts[kind] += int(usage.get(kind) or 0)
             cost += float(usage.get("cost") or 0)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except BROKEN:
             failed[custom_id] = "malformed"
             continue
         answered.add(custom_id)

@@ -17,9 +17,9 @@ from pipeline.common.rows import coded_by_people
 
 REPEAT = "--repeat-"  # in the id of a request that is sent again to see whether answers agree
 TRY = "--try-"  # in the id of a request that is sent again because no answer was a label
-MARK = re.compile(rf"({REPEAT}|{TRY})(\d+)$")
+MARK = re.compile(rf"({REPEAT}|{TRY})([0-9]{{1,9}})$")
 SET_DIGITS, MESSAGE_DIGITS = 8, 16
-OWN = re.compile(rf"([0-9a-f]{{{SET_DIGITS}}})-[0-9a-f]{{{MESSAGE_DIGITS}}}-\d+")
+OWN = re.compile(rf"([0-9a-f]{{{SET_DIGITS}}})-[0-9a-f]{{{MESSAGE_DIGITS}}}-[0-9]{{1,9}}")
 
 
 @cache
@@ -78,6 +78,11 @@ def set_of(custom_id: str) -> str:
     """Return the label set of an id, "" where it is none of ours."""
     found = OWN.match(custom_id)
     return found[1] if found else ""
+
+
+def is_plain(custom_id: str) -> bool:
+    """Return whether an id is one of ours, without a mark."""
+    return OWN.fullmatch(custom_id) is not None
 
 
 def equal_messages(custom_id: str) -> str:

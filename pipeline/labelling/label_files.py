@@ -57,7 +57,7 @@ def _write_errors(
         if outcome.label < 0
     ]
     table = pd.DataFrame(failed + unmatched, columns=["custom_id", "reason", "reply"])
-    write_csv(table.assign(reply=table["reply"].map(clean_text)), path)
+    write_csv(table.map(clean_text), path)
 
 
 def retry_lines(

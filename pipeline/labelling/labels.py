@@ -10,7 +10,15 @@ import pandas as pd
 
 from pipeline.common.codebook import parse_codebook
 from pipeline.common.rows import HUMAN, coded_by_people
-from pipeline.labelling.ids import REPEAT, equal_messages, plain_id, repeat_of, set_of, try_of
+from pipeline.labelling.ids import (
+    REPEAT,
+    equal_messages,
+    is_plain,
+    plain_id,
+    repeat_of,
+    set_of,
+    try_of,
+)
 from pipeline.labelling.label_sets import answers_elsewhere
 from pipeline.labelling.ledger import Ledger
 from pipeline.labelling.outcomes import CONFLICT, MISSING, NOT_ASKED, TIE, Outcome, read_answers
@@ -68,7 +76,7 @@ def match_answers(
         if row not in asked and set_of(custom_id) not in ("", label_set):
             matched.others += 1
             continue
-        if row not in asked and equal_messages(row) not in messages:
+        if row not in asked and not (is_plain(row) and equal_messages(row) in messages):
             broken = outcome.form.startswith("malformed")
             gone = "no such row" if set_of(custom_id) else "unknown id"
             reason = outcome.form if broken else gone

@@ -34,7 +34,7 @@ def class_probabilities(
         likely = {
             option["token"]: math.exp(option["logprob"])
             for option in [token, *(token.get("top_logprobs") or [])]
-            if option.get("logprob") is not None
+            if option.get("logprob") is not None and option["logprob"] <= 0
         }
         for other, probability in likely.items():
             if not begun and "[" in plain_brackets(other):

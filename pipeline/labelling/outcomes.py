@@ -9,16 +9,19 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.common.codebook import Codebook
-from pipeline.common.files import JsonObject
+from pipeline.common.files import JsonObject, clean_text
 from pipeline.common.replies import parse_cut_reply, parse_reply
 from pipeline.labelling.logprobs import class_probabilities
-from pipeline.labelling.requests import read_lines
+from pipeline.labelling.requests import BROKEN, read_lines
 
 TOO_LONG = "context_length_exceeded"  # OpenAI's code; other servers say it in a code of their own
 SAYS_TOO_LONG = re.compile(r"context[ _](?:length|size|window)", re.IGNORECASE)
 CUSTOM_ID = re.compile(r'"custom_id"\s*:\s*"([^"\\]*)"')
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+LATEST = 2**34  # seconds since 1970, in the year 2514: no answer is younger
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,21 @@ def read_answers(files: Iterable[Path], codebook: Codebook) -> Iterator[tuple[st
     """Yield custom_id ("" where a broken line hides it) and outcome of each answer line."""
     for file, number, line in read_lines(files):
         try:
-            record = json.loads(line)
+            record = record_of(line)
             yield str(record["custom_id"]), outcome_of(record, codebook)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except BROKEN:
             text = line.decode(errors="replace")
             named = CUSTOM_ID.search(text)
             custom_id = named[1] if named else ""
             yield custom_id, Outcome(-1, f"malformed line {number}", f"{file.name}: {text}")
+
+
+def record_of(line: bytes) -> Any:
+    """Return what a line of JSON holds; half a pair of surrogates, which is no text, is "?"."""
+    record = json.loads(line)
+    if SURROGATE.search(line):
+        return json.loads(json.dumps(record, ensure_ascii=False).encode(errors="replace"))
+    return record
 
 
 def failure_of(record: JsonObject) -> Outcome | None:
@@ -65,11 +76,12 @@ def failure_of(record: JsonObject) -> Outcome | None:
     if not error and status < 400:
         return None
     error = error if isinstance(error, dict) else {"code": "error", "message": error or body}
-    code = str(error.get("code") or error.get("type") or "error")
+    code = clean_text(str(error.get("code") or error.get("type") or "error"))
     if is_too_long(error):
         code = TOO_LONG
     code_says_more = status < 400 or code in ("content_filter", TOO_LONG)
-    return Outcome(-1, code if code_says_more else f"http {status}", str(error.get("message", "")))
+    said = clean_text(str(error.get("message", "")))
+    return Outcome(-1, code if code_says_more else f"http {status}", said)
 
 
 def is_too_long(error: JsonObject) -> bool:
@@ -99,7 +111,7 @@ def outcome_of(record: JsonObject, codebook: Codebook) -> Outcome:
         parsed.form,
         reply,
         probabilities,
-        created if isinstance(created, int | float) else 0,
+        created if isinstance(created, int | float) and 0 < created < LATEST else 0,
         sys.intern(str(body.get("model") or "")),
     )
 

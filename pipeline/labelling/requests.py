@@ -16,6 +16,9 @@ from pipeline.common.files import JsonObject
 from pipeline.labelling.ids import REPEAT, TRY, is_made_for, label_set_of, plain_id, rank
 from pipeline.labelling.shards import SHARD, write_shards
 
+# What reading a line raises that is broken or has another form.
+BROKEN = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
+
 
 @dataclass(frozen=True)
 class Request:
@@ -69,7 +72,7 @@ def read_requests(files: Iterable[Path]) -> Iterator[Request]:
             request = _request_of(line)
             label_set = label_set_of(request.prompt, request.model)
             own = is_made_for(request.custom_id, label_set, request.message)
-        except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
+        except BROKEN as error:
             raise UserError(f"{file}, line {number} is no batch request: {again}") from error
         if not own:
             raise UserError(

@@ -141,7 +141,7 @@ def _send(client: OpenAI, request: Request) -> Sent:
             answer = response.json()
             line = _line(request, response.status_code, answer, answer.get("id"))
             return Sent(line, attempt)
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             return Sent(
                 b"", attempt, stop=f"{client.base_url} answers, but no JSON: check --base-url"
             )
@@ -160,7 +160,8 @@ def _failure(client: OpenAI, request: Request, error: APIError) -> bytes:
 def _line(request: Request, status: int, body: JsonObject, answer_id: str | None = None) -> bytes:
     response = {"status_code": status, "request_id": None, "body": body}
     record = {"id": answer_id, "custom_id": request.custom_id, "response": response, "error": None}
-    return json.dumps(record, ensure_ascii=False).encode()
+    # Half a pair of surrogates, which is no text, is written as JSON escapes it.
+    return json.dumps(record, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 def _why_stop(client: OpenAI, sent: Sent, answered_before: bool, failures: int) -> str:
