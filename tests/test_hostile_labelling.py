@@ -1,6 +1,7 @@
 """Replies, codebooks, requests and answers of any text: one row never changes another's label."""
 
 import json
+from codecs import BOM_UTF8
 from pathlib import Path
 
 import pandas as pd
@@ -110,7 +111,7 @@ def test_an_example_comes_out_of_its_line_as_it_was_put_in(text, label):
         for answered, example in read_examples(line):
             assert -1 <= answered <= 9
             assert example == clean_text(example) != ""
-    if comment and label >= 0 and not any(c in comment for c in QUOTES + "[]"):
+    if bare_words(comment) and label >= 0 and not any(c in comment for c in QUOTES + "[]"):
         for answered, example in read_examples(f"“{comment}” [{label}]"):
             assert answered == label
             assert example_key(example) == example_key(comment)
@@ -259,7 +260,7 @@ def test_any_answer_is_read_or_counted_and_changes_no_other_row(data):
     path = Path("pre_process/datas/silver_label_v2.jsonl")
     path.write_bytes(b"\n".join(lines) + b"\n")
     outcomes = list(read_answers([path], codebook_of_four()))
-    assert len(outcomes) == sum(bool(line.strip()) for line in lines)
+    assert len(outcomes) == sum(bool(line.removeprefix(BOM_UTF8).strip()) for line in lines)
     for _, outcome in outcomes:
         assert -1 <= outcome.label <= 3
         assert all(p is None or 0 <= p <= 1 for p in outcome.probabilities)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pipeline.common.cli import UserError
 
-MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
+MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}  # the former begin so too
 # What Excel's "CSV" is in, by the language of Windows and on a Mac. gb18030 holds Windows' 936.
 SEVERAL_BYTES = ("gb18030", "cp950", "cp932", "cp949")
 ONE_BYTE = ("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "mac_roman")

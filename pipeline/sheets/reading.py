@@ -3,6 +3,7 @@
 import datetime
 import re
 import zipfile
+import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +60,10 @@ def _read_cells(path: Path, sheet: str) -> list[list[Any]]:
         raise UserError(
             f"{path} cannot be read as a spreadsheet ({error}): {SAVE_AGAIN}"
         ) from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # Rust's, which has no class to be caught by
+            raise
+        raise UserError(f"{path} is broken ({error}): {SAVE_AGAIN}") from error
 
 
 def _read_with_openpyxl(path: Path, sheet: str) -> list[list[Any]]:
@@ -76,17 +81,26 @@ def _read_with_openpyxl(path: Path, sheet: str) -> list[list[Any]]:
 @contextmanager
 def _worksheet(path: Path, sheet: str, data_only: bool) -> Iterator[Any]:
     """Yield an openpyxl worksheet; `data_only` shows values in place of formulas."""
-    from xml.etree.ElementTree import ParseError
-
     import openpyxl
-    from openpyxl.utils.exceptions import InvalidFileException
 
-    try:
+    with _broken_refused(path):
         workbook = openpyxl.load_workbook(path, read_only=True, data_only=data_only)
         shown = [s.title for s in workbook.worksheets if s.sheet_state == "visible"]
         name = _choose_sheet(path, shown, [s.title for s in workbook.worksheets], sheet)
         yield workbook[name]
-    except (InvalidFileException, zipfile.BadZipFile, ParseError, KeyError, ValueError) as error:
+
+
+@contextmanager
+def _broken_refused(path: Path) -> Iterator[None]:
+    """Turn what zipfile and openpyxl raise of a broken .xlsx into one line."""
+    from xml.etree.ElementTree import ParseError
+
+    from openpyxl.utils.exceptions import InvalidFileException
+
+    broken = (InvalidFileException, zipfile.BadZipFile, zlib.error, ParseError, EOFError)
+    try:
+        yield
+    except (*broken, LookupError, RuntimeError, ValueError) as error:
         raise UserError(
             f"{path} cannot be read as a spreadsheet ({error}): {SAVE_AGAIN}"
         ) from error
@@ -121,7 +135,7 @@ def _holds_formulas(path: Path) -> bool:
     """Return whether any sheet of an .xlsx has a formula or an error: far quicker than a parser."""
     if not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as book:
+    with _broken_refused(path), zipfile.ZipFile(path) as book:
         sheets = [name for name in book.namelist() if name.startswith("xl/worksheets/")]
         return any(re.search(rb'<f[ />]|t="e"', book.read(name)) for name in sheets)
 
