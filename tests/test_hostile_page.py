@@ -64,7 +64,7 @@ def page_of(messages, reply, name):
     write_json(read_json(labels, "") | {"teachers": [name]}, labels)
     for path in results.glob("*/metrics.json"):
         write_json(read_json(path, "") | {"model": name}, path)
-    write_report.main([*arguments(STUDY), "--title", name])
+    write_report.main([*arguments(STUDY), f"--title={name}"])
     return (results / "report.html").read_text(encoding="utf-8")
 
 
@@ -89,7 +89,7 @@ def test_no_text_ends_the_element_that_holds_the_data(value):
     element = f'<script id="data" type="application/json">{embedded(value)}</script><p>'
     tree = Tree(element)
     assert tree.parts == [("script", "id", "type"), ("/", "script"), ("p",)]
-    assert json.loads(tree.data) == json.loads(json.dumps(value))
+    assert json.loads(tree.data) == value
 
 
 def set_page_of(messages, names, text):

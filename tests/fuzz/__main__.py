@@ -13,6 +13,7 @@ from pathlib import Path
 import atheris
 
 os.environ["TQDM_DISABLE"] = "1"
+atheris.enabled_hooks.add("str")  # so that it learns what texts are compared with
 with atheris.instrument_imports(include=["pipeline", "excel_2_csv"]):
     from tests.fuzz.targets import SEEDS, TARGETS, run_target
 
@@ -31,8 +32,6 @@ def main() -> None:
         (kept / f"seed-{number}").write_bytes(seed)
     limits = [f"-max_total_time={round(60 * args.minutes)}", f"-timeout={HANG}"]
     limits += [f"-max_len={LONGEST}", "-rss_limit_mb=4096", "-print_final_stats=1"]
-    atheris.enabled_hooks.add("RegEx")
-    atheris.enabled_hooks.add("str")
     target = TARGETS[args.target]
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
