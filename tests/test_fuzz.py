@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.fuzz.targets import SEEDS, TARGETS, run_target
+from tests.fuzz.targets import SEEDS, TARGETS, WORDS, run_target
 
 CHANGES = 40  # of each seed
 
@@ -29,5 +29,5 @@ def test_a_target_holds_on_its_seeds_and_on_changed_ones(name):
             run_target(TARGETS[name], changed(seed, rng))
 
 
-def test_each_target_has_seeds():
-    assert SEEDS.keys() == TARGETS.keys()
+def test_each_target_has_seeds_and_words():
+    assert SEEDS.keys() == WORDS.keys() == TARGETS.keys()

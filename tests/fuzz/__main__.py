@@ -15,7 +15,7 @@ import atheris
 os.environ["TQDM_DISABLE"] = "1"
 atheris.enabled_hooks.add("str")  # so that it learns what texts are compared with
 with atheris.instrument_imports(include=["pipeline", "excel_2_csv"]):
-    from tests.fuzz.targets import SEEDS, TARGETS, run_target
+    from tests.fuzz.targets import SEEDS, TARGETS, WORDS, run_target
 
 LONGEST = 4_096  # bytes of an input
 HANG = 10  # seconds
@@ -31,6 +31,7 @@ def main() -> None:
     for number, seed in enumerate(SEEDS[args.target]):
         (kept / f"seed-{number}").write_bytes(seed)
     limits = [f"-max_total_time={round(60 * args.minutes)}", f"-timeout={HANG}"]
+    limits += [f"-dict={dictionary(args.target, kept.with_suffix('.dict'))}"]
     limits += [f"-max_len={LONGEST}", "-rss_limit_mb=4096", "-print_final_stats=1"]
     target = TARGETS[args.target]
     with tempfile.TemporaryDirectory() as folder:
@@ -38,6 +39,13 @@ def main() -> None:
         places = [str(kept), f"-artifact_prefix={kept}-"]
         atheris.Setup([sys.argv[0], *places, *limits], lambda data: run_target(target, data))
         atheris.Fuzz()
+
+
+def dictionary(target: str, path: Path) -> Path:
+    """Write the words of a target as libFuzzer reads them."""
+    words = ("".join(f"\\x{byte:02x}" for byte in word.encode()) for word in WORDS[target])
+    path.write_text("".join(f'"{word}"\n' for word in words), encoding="ascii")
+    return path
 
 
 if __name__ == "__main__":

@@ -196,6 +196,35 @@ def request_lines() -> bytes:
     return "".join(request_line(*pair, PROMPT, body) + "\n" for pair in pairs).encode()
 
 
+NUMBERED = ("[0] ", "[1]: ", "[2]：", "\n", "\t", "“", "”", "'", "Example: ", "例：", "e.g. ", "- ")
+JSON = ("{", "}", "[", "]", ", ", ": ", "null", "true", "1e999", "-1", "NaN", "\\ud83d", *IDS)
+ANSWER = ("error", "code", "message", "response", "status_code", "body", "choices", "content")
+ANSWER += ("finish_reason", "length", "logprobs", "top_logprobs", "token", "usage", "created")
+CSV = ('"', '""', ",", ";", "\t", "\r", "\n", "\r\n", "custom_id", "message", "class", "comment")
+WORDS: dict[str, tuple[str, ...]] = {  # for a fuzzer to put in
+    "replies": (
+        *(
+            *NUMBERED,
+            "class ",
+            "label: ",
+            "类别",
+            "第",
+            "类",
+            "is ",
+            " or ",
+            "不是",
+            "not ",
+            "（1）",
+        ),
+        *("<think>", "</think>", "<|channel|>final<|message|>", "Positive", "Mild", "１", "kind c"),
+    ),
+    "codebook": NUMBERED,
+    "requests": (*JSON, "custom_id", "model", "messages", "content", "max_tokens", "body", PROMPT),
+    "answers": (*JSON, *ANSWER, "custom_id", "--repeat-1", "--try-2"),
+    "messages": (*CSV, "coded_by", "coded_as", "weight", "human"),
+    "comments": CSV,
+    "ledger": (*JSON, *Job.__dataclass_fields__, "jobs", "answers_file", "collected", "sending"),
+}
 SEEDS: dict[str, list[bytes]] = {
     "replies": [
         text.encode()
