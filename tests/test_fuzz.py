@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.fuzz.targets import SEEDS, TARGETS, WORDS, run_target
+from tests.fuzz_targets import SEEDS, TARGETS, WORDS, run_target
 
 CHANGES = 40  # of each seed
 

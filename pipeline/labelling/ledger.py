@@ -9,9 +9,10 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_origin
 
 from pipeline.common.cli import UserError
 from pipeline.common.files import JsonObject, read_json, read_text, write_json, write_text
@@ -175,9 +176,21 @@ def read_jobs(path: Path, cure: str) -> tuple[str, list[Job]]:
     record = read_json(path, cure)
     try:
         into = Path(os.path.normpath(path.parent / record["answers_file"])).as_posix()
-        return into, [Job(**job) for job in record["jobs"]]
-    except (KeyError, TypeError) as error:
+        if b"\0" in os.fsencode(into):
+            raise ValueError
+        return into, [_job_of(job) for job in record["jobs"]]
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is no state of this submit_batch.py: {cure}") from error
+
+
+def _job_of(record: JsonObject) -> Job:
+    """Return a job as it was saved; raises TypeError where it lacks a field or has another type."""
+    job = Job(**record)
+    for part in fields(Job):
+        kind = (int, float) if part.type is float else get_origin(part.type) or part.type
+        if not isinstance(getattr(job, part.name), kind):
+            raise TypeError(part.name)
+    return job
 
 
 def _beside(path: Path, file: str) -> str:

@@ -21,7 +21,7 @@ from pipeline.common.rows import read_messages
 from pipeline.common.stored_rows import store_rows
 from pipeline.labelling.answer_file import count_answers
 from pipeline.labelling.ids import label_set_of, request_ids
-from pipeline.labelling.ledger import Job, answers_to_read, open_ledger, what_was_sent
+from pipeline.labelling.ledger import Job, answers_to_read, open_ledger
 from pipeline.labelling.outcomes import read_answers
 from pipeline.labelling.requests import Requests, read_requests, request_line
 
@@ -123,14 +123,13 @@ def comments(data: bytes) -> None:
 
 
 def ledger(data: bytes) -> None:
-    """A ledger is read with its jobs and saved as it was; what was sent has ids."""
+    """A ledger is read with its jobs, and saved as it was."""
     state, ids, lines = [*data.split(PART), b"", b""][:3]
     state_file, ids_file = Path("submit_batch.json"), Path(f"jobs/{TOKEN}.txt")
     ids_file.parent.mkdir(exist_ok=True)
     state_file.write_bytes(state)
     ids_file.write_bytes(ids)
     Path("answers.jsonl").write_bytes(lines)
-    what_was_sent(state_file, LABEL_SET, {})
     answers_to_read("answers.jsonl", state_file, "label_sets", LABEL_SET)
     place = state_file, BASE_URL, "answers.jsonl", "label_sets", LABEL_SET
     with open_ledger(*place) as found:
