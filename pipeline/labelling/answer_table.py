@@ -91,16 +91,17 @@ class AnswerTable:
         """When each was answered, in seconds since 1970, float (places,), 0 if unknown."""
         return np.array(self._created)
 
-    def probabilities(self, places: np.ndarray) -> np.ndarray | None:
-        """Return the probabilities of the classes at some places, float (places, classes).
+    def know_probabilities(self, places: np.ndarray) -> bool:
+        """Return whether any of some places has the probabilities of the classes."""
+        return bool((np.array(self._sure)[places] >= 0).any())
 
-        NaN stands for none; without any it is None.
-        """
-        at = np.array(self._sure)[places]
-        if not (at >= 0).any():
-            return None
-        known = np.array(self._probabilities).reshape(-1, self._num_labels)
-        return np.where(at[:, None] >= 0, known[at], np.nan)
+    def probabilities(self, places: np.ndarray) -> np.ndarray:
+        """Return the probabilities at some places, float (places, classes), NaN for none."""
+        rows = np.full((len(places), self._num_labels), np.nan)
+        for row, place in enumerate(places.tolist()):
+            if (at := self._sure[place]) >= 0:
+                rows[row] = self._probabilities[at * self._num_labels : (at + 1) * self._num_labels]
+        return rows
 
     def read_again(self, places: Iterable[int]) -> Iterator[tuple[str, Outcome]]:
         """Yield custom_id and outcome of the answers at some places, from their files."""

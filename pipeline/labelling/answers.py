@@ -3,10 +3,12 @@
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from pipeline.common.cli import UserError
 from pipeline.labelling.answer_table import WITHOUT_ANSWER, AnswerTable
 from pipeline.labelling.id_columns import IdColumns, IdsRead
 from pipeline.labelling.ids import read_id
@@ -22,7 +24,8 @@ class Answers:
     its other tries come to, -1 for none, and `tries` how often it was sent, as its answers tell,
     both (ids,). `told` are the places of these answers one by one, by row. Requests that were
     repeated on purpose have an entry each in `again_row`, `again_number` and `again`, what the
-    answers to it come to. `unmatched` are the places of answers that belong to no row, `others`
+    answers to it come to; `repeated` are the rows of these, in the order of their first answers.
+    `unmatched` are the places of answers that belong to no row, `others`
     counts those of other label sets, and `duplicates` those beside another to the same request, of
     `total`.
     """
@@ -36,6 +39,7 @@ class Answers:
     again_row: np.ndarray
     again_number: np.ndarray
     again: np.ndarray
+    repeated: np.ndarray
     unmatched: np.ndarray
     others: int
     duplicates: int
@@ -60,13 +64,8 @@ class Answers:
     def labels_again(self) -> Iterator[list[int]]:
         """Yield the labels of all answers about each row that was repeated."""
         label = self.table.label.tolist()
-        for places in self.of(np.unique(self.again_row)):
+        for places in self.of(self.repeated):
             yield [label[place] for place in places]
-
-
-def no_answers(ids: IdColumns, source: AnswerFiles) -> Answers:
-    """Return the answers where nothing was asked."""
-    return _match(AnswerTable(source), ids, IdsRead().columns(), np.zeros(0, np.int64), 0)
 
 
 def match_answers(source: AnswerFiles, ids: IdColumns, label_set: str) -> Answers:
@@ -85,6 +84,21 @@ def match_answers(source: AnswerFiles, ids: IdColumns, label_set: str) -> Answer
         said.append(hash((outcome.label, outcome.reply)))
         table.add(outcome, line)
     return _match(table, ids, taken.columns(), np.array(said), others)
+
+
+def refuse_strangers(answers: Answers, file: Path) -> None:
+    """Stop where none of the answers, of which `file` is the first file, belongs to a row."""
+    belongs = bool((answers.first >= 0).any())
+    if answers.others and not belongs:
+        raise UserError(
+            f"{file}: all of its {answers.others:,} answers are by another codebook or model "
+            "than the requests ask: run submit_batch.py, which keeps them and sends the requests"
+        )
+    if not belongs:
+        raise UserError(
+            f"{file}: none of its {answers.total:,} answers belongs to a row of the "
+            "spreadsheet: check that they are the answers to these requests"
+        )
 
 
 def _match(
@@ -113,6 +127,7 @@ def _match(
     first[row[told][begins]] = _come_to(table, told + shift, begins)
 
     again = kept[asked.mark[kept] < 0]
+    repeated, first_answer = np.unique(row[again], return_index=True)
     again = again[np.lexsort((asked.mark[again], row[again]))]
     begins = ~(_equals_last(row[again]) & _equals_last(asked.mark[again]))
     comes_to = _come_to(table, again + shift, begins)
@@ -128,6 +143,7 @@ def _match(
         again_row=row[again][by_row],
         again_number=-asked.mark[again][by_row],
         again=comes_to[by_row],
+        repeated=repeated[np.argsort(first_answer)],
         unmatched=np.flatnonzero(row < 0) + shift,
         others=others,
         duplicates=int(same_request.sum()),

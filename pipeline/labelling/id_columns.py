@@ -29,6 +29,10 @@ class IdColumns:
         """Where ids stand among these, whatever their marks."""
         return Places(self)
 
+    def only(self, these: np.ndarray) -> "IdColumns":
+        """Return some of the ids."""
+        return IdColumns(self.message[these], self.number[these], self.mark[these])
+
     def followed_by(self, more: Iterable[tuple[int, int]]) -> "IdColumns":
         """Return these ids and more, of which each is a message's hash and a number."""
         columns = np.array(list(more), np.uint64).reshape(-1, 2)

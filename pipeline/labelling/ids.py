@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.common.stored_rows import message_hash
+from pipeline.common.rows import text_hash
 
 REPEAT = "--repeat-"  # in the id of a request that is sent again to see whether answers agree
 TRY = "--try-"  # in the id of a request that is sent again because no answer was a label
@@ -26,7 +26,7 @@ OWN = re.compile(
 
 
 class RequestId(NamedTuple):
-    """The parts of an id: `message` is `message_hash`, `number` that among equal messages.
+    """The parts of an id: `message` is its `text_hash`, `number` that among equal messages.
 
     `mark` is 0 in the id of a first request, the number of another try, or minus that of a repeat.
     """
@@ -77,7 +77,7 @@ def request_ids(
     label_set: str, messages: Iterable[str], coded: Sequence[bool] | None = None
 ) -> list[str]:
     """Return the id of each message's request in a label set, see `numbers_among_equals`."""
-    hashes = np.array([message_hash(message) for message in messages], np.uint64)
+    hashes = np.array([text_hash(message) for message in messages], np.uint64)
     people = np.zeros(len(hashes), bool) if coded is None else np.asarray(coded, bool)
     numbers = numbers_among_equals(hashes, people)
     return [

@@ -5,19 +5,19 @@ An answer in a format of another kind is read here, by `outcome_of`.
 
 import json
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.common.codebook import Codebook
-from pipeline.common.files import JsonObject
+from pipeline.common.files import JsonObject, clean_text
 from pipeline.common.replies import parse_cut_reply, parse_reply
 from pipeline.labelling.logprobs import class_probabilities
 from pipeline.labelling.requests import Line, read_lines
 
 TOO_LONG = "context_length_exceeded"  # OpenAI's code; other servers say it in a code of their own
 SAYS_TOO_LONG = re.compile(r"context[ _](?:length|size|window)", re.IGNORECASE)
+END_OF_TIME = 253_402_300_800  # seconds from 1970 to the year 10000
 MALFORMED = "malformed line "
 CUSTOM_ID = re.compile(r'"custom_id"\s*:\s*"([^"\\]*)"')
 
@@ -41,7 +41,15 @@ class Outcome:
 
 MISSING, NOT_ASKED = "missing", "not asked yet"  # forms of rows without an answer
 CONFLICT, TIE = "conflicting answers", "tie"  # forms of rows that one more answer cannot decide
-BROKEN = (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError)
+BROKEN = (
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 
 
 @dataclass(frozen=True)
@@ -93,7 +101,7 @@ def failure_of(record: JsonObject) -> Outcome | None:
     if not error and status < 400:
         return None
     error = error if isinstance(error, dict) else {"code": "error", "message": error or body}
-    code = str(error.get("code") or error.get("type") or "error")
+    code = clean_text(str(error.get("code") or error.get("type") or "error"))
     if is_too_long(error):
         code = TOO_LONG
     code_says_more = status < 400 or code in ("content_filter", TOO_LONG)
@@ -121,14 +129,14 @@ def outcome_of(record: JsonObject, codebook: Codebook) -> Outcome:
     tokens = (choice.get("logprobs") or {}).get("content") or []
     probabilities = class_probabilities(tokens, parsed.label, len(codebook.names))
     body = record["response"]["body"]
-    created = body.get("created")
+    created, model = body.get("created"), str(body.get("model") or "")
     return Outcome(
         parsed.label,
         parsed.form,
         reply,
         probabilities,
-        created if isinstance(created, int | float) else 0,
-        sys.intern(str(body.get("model") or "")),
+        created if isinstance(created, int | float) and 0 < created < END_OF_TIME else 0,
+        clean_text(model),
     )
 
 

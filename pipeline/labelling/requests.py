@@ -19,7 +19,7 @@ import numpy as np
 
 from pipeline.common.cli import UserError
 from pipeline.common.files import JsonObject
-from pipeline.common.stored_rows import message_hash
+from pipeline.common.rows import text_hash
 from pipeline.labelling.id_columns import IdColumns, IdsRead, Places, read_columns
 from pipeline.labelling.ids import REPEAT, TRY, RequestId, label_set_of, plain_id, rank, read_id
 from pipeline.labelling.shards import SHARD, write_shards
@@ -125,7 +125,7 @@ def _checked_requests(files: Sequence[Path]) -> Iterator[tuple[Line, Request, Re
             request = _request_of(line.text)
             label_set = label_set_of(request.prompt, request.model)
             own = read_id(request.custom_id)
-            made_for = label_set, message_hash(request.message)
+            made_for = label_set, text_hash(request.message)
         except (ValueError, KeyError, IndexError, TypeError, OverflowError, RecursionError) as why:
             raise UserError(f"{where} is no batch request: {AGAIN}") from why
         if not own or own[:2] != made_for:
@@ -205,17 +205,21 @@ class Requests:
         """Return the ids as they are sent, in their order."""
         return self.ids.texts(self.label_set)
 
-    def places(self, ids: Iterable[str]) -> np.ndarray:
+    def places(self, ids: IdColumns) -> np.ndarray:
         """Return the place of each of some ids among the requests, -1 where it is none of them."""
-        return self._places.find(read_columns(ids, self.label_set))
+        return self._places.find(ids)
+
+    def places_of(self, ids: Iterable[str]) -> np.ndarray:
+        """Return the place of each of some ids among the requests, -1 where it is none of them."""
+        return self.places(read_columns(ids, self.label_set))
 
     def have(self, ids: Iterable[str]) -> bool:
         """Return whether all of some ids are those of requests here."""
-        return bool((self.places(ids) >= 0).all())
+        return bool((self.places_of(ids) >= 0).all())
 
-    def size_of(self, place: int) -> int:
-        """Return how many bytes a request has, with its line end."""
-        return int(self._length[place]) + 1
+    def sizes(self, places: np.ndarray) -> np.ndarray:
+        """Return how many bytes the requests at some places have, with their line ends."""
+        return self._length[places] + 1
 
     def lines_at(self, places: Iterable[int]) -> Iterator[bytes]:
         """Yield the lines at some places, without line ends."""
@@ -235,7 +239,10 @@ class Requests:
 
     def lines(self, ids: Iterable[str]) -> Iterator[bytes]:
         """Yield the lines of some requests, without line ends."""
-        return self.lines_at(self.places(ids))
+        places = self.places_of(ids)
+        if (places < 0).any():
+            raise KeyError("an id that no request here has")
+        return self.lines_at(places.tolist())
 
     def read(self, ids: Iterable[str]) -> Iterator[Request]:
         """Yield some requests."""
