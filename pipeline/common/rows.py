@@ -11,12 +11,13 @@ from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook, parse_label
 from pipeline.common.examples import example_key
 from pipeline.common.files import clean_text, read_json
-from pipeline.common.tables import END_BYTE, FIRST_BYTE, read_csv_parts
+from pipeline.common.tables import END_BYTE, FIRST_BYTE, PART, read_csv_parts
 
 HUMAN = "human"  # who coded a row, in `coded_by`
 LABELS_RECORD = "silver_labels.json"  # of jsonl_to_csv.py, beside the labels
 COLUMNS = ("custom_id", "message", "class", "coded_by", "weight")
 MESSAGE_KEY = "message_key"  # in place of a message, see `message_keys`
+FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd: two 64-bit numbers become one
 TEXT_COLUMNS = ("custom_id", "message", "coded_by")
 
 
@@ -242,35 +243,44 @@ def find_rows(wanted: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
     that is no other's. An id alone says nothing: it may have another message by now. No place is
     given twice.
     """
-    sought, there = (
-        pd.DataFrame(
-            {
-                "id": pd.util.hash_array(table["custom_id"].to_numpy(dtype=object)),
-                "key": message_keys(table),
-            }
-        )
-        for table in (wanted, rows)
+    sought, there = message_keys(wanted), message_keys(rows)
+    places, free = np.full(len(sought), -1), np.ones(len(there), bool)
+
+    def give(numbers: np.ndarray, of_wanted: np.ndarray, left: np.ndarray, of_rows: np.ndarray):
+        """Give the places in `left` to the wanted rows whose value is the same, each once."""
+        _, one, other = np.intersect1d(of_wanted, of_rows, assume_unique=True, return_indices=True)
+        places[numbers[one]] = left[other]
+        free[left[other]] = False
+
+    of_wanted, of_rows = (
+        keys + FACTOR * _id_hashes(table) for keys, table in ((sought, wanted), (there, rows))
     )
-    places = np.full(len(sought), -1)
-    free = np.ones(len(there), bool)
-    exact = there.reset_index(names="place").drop_duplicates(["id", "key"], keep="last")
-    first = sought.reset_index(names="number").drop_duplicates(["id", "key"])
-    _give(places, free, first.merge(exact, on=["id", "key"]))
-    moved, left = (
-        table.assign(turn=table.groupby("key").cumcount())
-        for table in (
-            sought[places < 0].reset_index(names="number"),
-            there[free].reset_index(names="place"),
-        )
+    first = np.flatnonzero(_turns(of_wanted) == 0)
+    last = np.flatnonzero(_turns(of_rows[::-1])[::-1] == 0)
+    give(first, of_wanted[first], last, of_rows[last])
+    moved, left = np.flatnonzero(places < 0), np.flatnonzero(free)
+    of_wanted, of_rows = (
+        keys + FACTOR * _turns(keys).astype(np.uint64) for keys in (sought[moved], there[left])
     )
-    _give(places, free, moved.merge(left, on=["key", "turn"]))
+    give(moved, of_wanted, left, of_rows)
     return places
 
 
-def _give(places: np.ndarray, free: np.ndarray, pairs: pd.DataFrame) -> None:
-    """Note the place that each wanted row has, and that it is no longer free."""
-    places[pairs["number"]] = pairs["place"]
-    free[pairs["place"]] = False
+def _id_hashes(rows: pd.DataFrame) -> np.ndarray:
+    """Return a 64-bit number for each id, uint64 (rows,)."""
+    parts = [rows["custom_id"].iloc[start : start + PART] for start in range(0, len(rows), PART)]
+    hashes = [pd.util.hash_array(part.to_numpy(dtype=object)) for part in parts]
+    return np.concatenate([np.array([], np.uint64), *hashes])
+
+
+def _turns(keys: np.ndarray) -> np.ndarray:
+    """Return how many equal keys stand before each, int (rows,)."""
+    order = np.argsort(keys, kind="stable")
+    begins = np.diff(keys[order], prepend=~keys[order[:1]]) != 0
+    count = np.arange(len(keys))
+    turns = np.empty(len(keys), int)
+    turns[order] = count - np.maximum.accumulate(np.where(begins, count, 0))
+    return turns
 
 
 def message_keys(rows: pd.DataFrame) -> np.ndarray:

@@ -67,7 +67,7 @@ def read_splits(folder: str | Path) -> pd.DataFrame | None:
                 "custom_id": part["custom_id"].astype("str"),
                 MESSAGE_HASH: [text_hash(clean_text(text)) for text in part["message"]],
                 MESSAGE_KEY: message_keys(part),
-                "split": name,
+                "split": pd.Categorical([name] * len(part), SPLITS),
             }
         )
         for name, file in files.items()
