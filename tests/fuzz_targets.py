@@ -22,7 +22,7 @@ from pipeline.common.stored_rows import store_rows
 from pipeline.labelling.answer_file import count_answers
 from pipeline.labelling.ids import label_set_of, request_ids
 from pipeline.labelling.ledger import Job, answers_to_read, open_ledger
-from pipeline.labelling.outcomes import read_answers
+from pipeline.labelling.outcomes import AnswerFiles
 from pipeline.labelling.requests import Requests, read_requests, request_line
 
 PROMPT = "Which?\n[0] Positive: a\n[1] Mild: b\n[2] Negative: c\n[3] Irrelevant: d"
@@ -88,7 +88,7 @@ def answers(data: bytes) -> None:
     """Each line of answers is one outcome, and none hides those behind it."""
     path, good = Path("answers.jsonl"), answer(IDS[0], "[2]")
     path.write_bytes(data + b"\n" + good)
-    found = list(read_answers([path], FOUR))
+    found = [pair[:2] for pair in AnswerFiles([path], FOUR)]
     lines = [line.removeprefix(b"\xef\xbb\xbf").strip() for line in data.split(b"\n")]
     assert len(found) == sum(map(bool, lines)) + 1
     assert (found[-1][0], found[-1][1].label) == (IDS[0], 2)
@@ -96,7 +96,7 @@ def answers(data: bytes) -> None:
         assert -1 <= outcome.label < 4
         assert all(p is None or 0 <= p <= 1 for p in outcome.probabilities)
         assert outcome.created >= 0
-        json.dumps([outcome.form, outcome.reply, outcome.model], ensure_ascii=False).encode()
+        (outcome.form + outcome.model).encode()
     counts = count_answers([*filter(None, lines), good], set(IDS))
     assert counts["answered"] + sum(counts["failed"].values()) + counts["missing"] == len(IDS)
 

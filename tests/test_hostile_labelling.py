@@ -18,8 +18,8 @@ from pipeline.common.examples import QUOTES, example_key, read_examples
 from pipeline.common.files import clean_text
 from pipeline.common.replies import parse_cut_reply, parse_reply
 from pipeline.common.tables import read_csv, write_csv
-from pipeline.labelling.ids import ids_of_rows, label_set_of, request_ids
-from pipeline.labelling.outcomes import read_answers
+from pipeline.labelling.ids import label_set_of, request_ids
+from pipeline.labelling.outcomes import AnswerFiles
 from pipeline.labelling.price import estimate_tokens
 from pipeline.labelling.requests import Requests, read_requests, request_line
 from pipeline.labelling.shards import request_files, write_shards
@@ -238,7 +238,7 @@ def study(messages):
     Path("pre_process/datas").mkdir(parents=True, exist_ok=True)
     write_csv(rows, "pre_process/datas/simple.csv")
     codebook = codebook_of_four()
-    ids = list(ids_of_rows(label_set_of(codebook.text, "m"), rows))
+    ids = request_ids(label_set_of(codebook.text, "m"), messages)
     lines = [request_line(*pair, codebook.text, BODY) for pair in zip(ids, messages, strict=True)]
     write_shards(lines, "pre_process/datas/inf_batch_v2.jsonl", 100, 10**9)
     return ids
@@ -259,9 +259,9 @@ def test_any_answer_is_read_or_counted_and_changes_no_other_row(data):
     lines = data.draw(st.permutations([*good, *hostile]))
     path = Path("pre_process/datas/silver_label_v2.jsonl")
     path.write_bytes(b"\n".join(lines) + b"\n")
-    outcomes = list(read_answers([path], codebook_of_four()))
+    outcomes = list(AnswerFiles([path], codebook_of_four()))
     assert len(outcomes) == sum(bool(line.removeprefix(BOM_UTF8).strip()) for line in lines)
-    for _, outcome in outcomes:
+    for _, outcome, _ in outcomes:
         assert -1 <= outcome.label <= 3
         assert all(p is None or 0 <= p <= 1 for p in outcome.probabilities)
     jsonl_to_csv.main([])

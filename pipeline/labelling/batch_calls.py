@@ -4,6 +4,7 @@ They are OpenAI's batch interface with what SiliconFlow does otherwise. A provid
 differ needs its calls here; `send_batches.py` says when they are made.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPException
@@ -17,9 +18,9 @@ from openai import APIError, NotFoundError, OpenAI
 from pipeline.common.cli import UserError
 from pipeline.common.files import JsonObject
 from pipeline.labelling.ledger import CREATING, OUTDATED, REPLACED, UPLOADING, Job, Ledger
-from pipeline.labelling.outcomes import record_of
+from pipeline.labelling.outcomes import BROKEN
 from pipeline.labelling.provider import doubled_wait, hide_key, is_temporary, seconds_to_wait
-from pipeline.labelling.requests import BROKEN, Requests
+from pipeline.labelling.requests import Requests
 
 SEARCHES = 3  # for what a broken call may have made
 DOWNLOADS = 3  # of a batch's files until the program gives up
@@ -182,7 +183,7 @@ def fetch(client: OpenAI, job: Job, batch: JsonObject) -> bytes:
 def is_whole_answer(line: bytes) -> bool:
     """Return whether a line is a whole answer."""
     try:
-        return bool(record_of(line)["custom_id"])
+        return bool(json.loads(line)["custom_id"])
     except BROKEN:
         return False
 

@@ -1,6 +1,5 @@
 """Spreadsheets for people to code in, and what they coded read back."""
 
-import hashlib
 import re
 import zipfile
 from pathlib import Path
@@ -11,7 +10,7 @@ import pandas as pd
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook, parse_label
 from pipeline.common.files import clean_text, replacing
-from pipeline.common.rows import find_rows, without_space
+from pipeline.common.rows import find_rows, message_keys, text_hash, without_space
 from pipeline.sheets.reading import cell_text, find_column, read_sheet
 
 WRITTEN = "as written"  # a hidden page: the codebook's hash, and each row's id and message's hash
@@ -104,7 +103,12 @@ def _write_ties(sheet: Any, frame: pd.DataFrame, codebook: Codebook) -> None:
 
 def _tie(message: str) -> str:
     """Return what ties a row to its comment: a hash, white space aside."""
-    return hashlib.sha256(without_space(message).encode()).hexdigest()[:16]
+    return _digits(text_hash(without_space(message)))
+
+
+def _digits(key: int) -> str:
+    """Return one of `message_keys` as a sheet holds it."""
+    return f"{key:016x}"
 
 
 def update_sheet(frame: pd.DataFrame, codebook: Codebook, fill_in: str, path: Path) -> None:
@@ -201,10 +205,10 @@ def read_filled_in(
     """Return what people filled in: `custom_id`, `message`, `label`, `place` of each of its rows.
 
     A label is given by number or name, and -1 for a blank; `place` is the row's place among `rows`
-    (custom_id, message) as they are now, -1 where it is gone. The index holds the sheet's row
-    numbers. Raises UserError for a sheet of another codebook, a cell that is no class, an id that
-    stands there twice or is another's, and a comment beside the id of another one, as sorting a
-    single column leaves it; with `cure` where there is no file or an empty one.
+    (custom_id, and what `message_keys` takes) as they are now, -1 where it is gone. The index holds
+    the sheet's row numbers. Raises UserError for a sheet of another codebook, a cell that is no
+    class, an id that stands there twice or is another's, and a comment beside the id of another
+    one, as sorting a single column leaves it; with `cure` where there is no file or an empty one.
     """
     if not Path(path).is_file():
         raise UserError(f"{path} not found: {cure}")
@@ -217,7 +221,7 @@ def read_filled_in(
     columns = [find_column(path, header, name) for name in ("custom_id", "message", column)]
     ties = _read_ties(path, codebook)
     if not ties:
-        ties = dict(zip(rows["custom_id"], map(_tie, rows["message"]), strict=True))
+        ties = dict(zip(rows["custom_id"], map(_digits, message_keys(rows).tolist()), strict=True))
     table: dict[int, tuple[str, str, int]] = {}
     for number, cells in cells_of.items():
         custom_id, message, text = (cells[place] for place in columns)
