@@ -1,7 +1,6 @@
 """CSV files: read as text and checked, whole or in parts; written as every step writes them."""
 
 import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,11 +75,6 @@ def csv_rows(
             yield number, cells
     except csv.Error as error:
         raise UserError(f"{path}, row {number + 1}: {error}; {cure}") from error
-
-
-def parse_csv(path: str | Path, text: str, delimiter: str, cure: str) -> dict[int, list[str]]:
-    """Return the rows of a CSV text, see `csv_rows`."""
-    return dict(csv_rows(path, io.StringIO(text, newline=""), delimiter, cure))
 
 
 class CountedLines:
