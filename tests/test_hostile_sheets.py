@@ -24,6 +24,7 @@ from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import clean_text
 from pipeline.common.tables import read_csv
+from pipeline.sheets import reading
 from pipeline.sheets.coding import read_filled_in, update_sheet, write_sheet
 from pipeline.sheets.reading import read_sheet
 
@@ -100,9 +101,12 @@ COMMENTS = st.lists(CELLS, min_size=1, max_size=5)
 
 @given(COMMENTS)
 @example(["=1+1", '=HYPERLINK("http://x")', "x"])
-def test_a_comment_of_an_xlsx_is_the_text_of_its_cell(comments):
+def test_a_comment_of_an_xlsx_is_the_text_of_its_cell_however_large_the_sheet_is(comments):
     write_xlsx("comments.xlsx", comments)
     assert messages_of("comments.xlsx") == expected(comments)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "LARGE", 0)
+        assert messages_of("comments.xlsx") == expected(comments)
 
 
 @given(st.lists(CELLS.map(lambda text: NOT_IN_ODS.sub("", text)), min_size=1, max_size=5))
@@ -209,10 +213,13 @@ def broken(draw, content):
 def test_a_broken_spreadsheet_is_read_or_refused_in_a_line(data):
     suffix = data.draw(st.sampled_from([".xlsx", ".ods", ".xls", ".xls"]))
     Path(f"broken{suffix}").write_bytes(data.draw(broken(sample_of(suffix))))
-    try:
-        excel_2_csv.main(["--excel-file", f"broken{suffix}"])
-    except UserError as error:
-        assert str(error).startswith(f"broken{suffix}")
+    for large in (reading.LARGE, 0):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(reading, "LARGE", large)
+            try:
+                excel_2_csv.main(["--excel-file", f"broken{suffix}"])
+            except UserError as error:
+                assert str(error).startswith(f"broken{suffix}")
 
 
 @tries(2)
