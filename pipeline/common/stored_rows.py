@@ -40,7 +40,7 @@ class StoredRows:
         with self.path.open("rb", buffering=0) as file:
             for start, size in zip(first, sizes, strict=True):
                 file.seek(start)
-                records.append(file.read(size).strip())
+                records.append(file.read(size).rstrip(b"\r\n"))
         text = io.StringIO(b"\n".join(records).decode(), newline="")
         return [clean_text(cells[self.column]) for cells in csv.reader(text)]
 

@@ -18,6 +18,7 @@ from openai import APIError, NotFoundError, OpenAI
 from pipeline.common.cli import UserError
 from pipeline.common.files import JsonObject
 from pipeline.labelling.ledger import CREATING, OUTDATED, REPLACED, UPLOADING, Job, Ledger
+from pipeline.labelling.outcomes import BROKEN
 from pipeline.labelling.provider import (
     doubled_wait,
     hide_key,
@@ -189,7 +190,7 @@ def is_whole_answer(line: bytes) -> bool:
     """Return whether a line is a whole answer."""
     try:
         return bool(json.loads(line)["custom_id"])
-    except (ValueError, KeyError, TypeError):
+    except BROKEN:
         return False
 
 

@@ -142,7 +142,7 @@ def _send(client: OpenAI, request: Request) -> Sent:
             answer = response.json()
             line = _line(client, request, response.status_code, answer, answer.get("id"))
             return Sent(line, attempt)
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             return Sent(
                 b"", attempt, stop=f"{client.base_url} answers, but no JSON: check --base-url"
             )
@@ -163,7 +163,9 @@ def _line(
 ) -> bytes:
     response = {"status_code": status, "request_id": None, "body": body}
     record = {"id": answer_id, "custom_id": request.custom_id, "response": response, "error": None}
-    return hide_key_in_answers(client, json.dumps(record, ensure_ascii=False).encode())
+    # Half a pair of surrogates, which is no text, is written as JSON escapes it.
+    line = json.dumps(record, ensure_ascii=False).encode(errors="backslashreplace")
+    return hide_key_in_answers(client, line)
 
 
 def _why_stop(client: OpenAI, sent: Sent, answered_before: bool, failures: int) -> str:
