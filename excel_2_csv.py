@@ -10,7 +10,7 @@ Run     python excel_2_csv.py --text-column comment
 
 from pipeline.common.cli import parse_settings, run
 from pipeline.common.codebook import read_codebook
-from pipeline.common.files import check_outputs
+from pipeline.common.files import check_outputs, written_together
 from pipeline.common.tables import csv_writer
 from pipeline.sheets.comments import open_comment_sheet
 from pipeline.sheets.messages import Messages
@@ -32,6 +32,7 @@ SIMPLE_FILE = "./pre_process/datas/simple.csv"  # what the next steps read
 # ---------------------------------------------------------------------------------------------
 
 
+@written_together()
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
     check_outputs([args.csv_file, args.simple_file], inputs=[args.excel_file])

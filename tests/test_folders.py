@@ -518,6 +518,22 @@ def test_an_adapter_is_not_asked_with_another_prompt_than_it_was_trained_with(da
     evaluate(dated, other)
 
 
+def test_an_adapter_is_not_asked_by_another_vocabulary_than_it_was_trained_with(dated):
+    other = Path(shutil.copytree(dated / "base", "other"))
+    content = json.loads((other / "tokenizer.json").read_bytes())
+    words = content["model"]["vocab"]
+    first, second = sorted(words, key=words.get)[-2:]  # words that the prompt does not have
+    words[first], words[second] = words[second], words[first]
+    (other / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(UserError, match="final_model was trained with another tokenizer than the"):
+        evaluate(dated, other)
+
+
+def test_an_adapter_is_not_scored_on_the_rows_that_it_learned(dated):
+    with pytest.raises(UserError, match="100% of its rows are rows that .*final_model learned"):
+        evaluate(dated, dated / "base", "--test-file", f"{dated}/data/train.csv")
+
+
 def test_an_older_record_without_the_hash_is_taken_as_it_is(dated):
     shutil.copytree(dated / "qlora", "older/qlora")
     shutil.copytree(dated / "data", "older/data")

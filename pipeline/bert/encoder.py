@@ -27,12 +27,12 @@ from pipeline.common.codebook import Codebook
 from pipeline.common.finite import check_finite
 from pipeline.common.machine import compute_dtype, device
 from pipeline.models.by_length import batches_of_rows
-from pipeline.models.folder import check_model_folder
+from pipeline.models.folder import check_model_folder, check_tokenizer
 from pipeline.models.in_batches import compute_in_batches, wait_for_all
 from pipeline.models.kept_lines import tokens_sha256
 from pipeline.models.kept_rows import KeptPart, KeptRows
 from pipeline.models.text_tokens import as_text
-from pipeline.models.tokenizer import load_fast_tokenizer
+from pipeline.models.tokenizer import load_fast_tokenizer, vocabulary_sha256
 from pipeline.models.weights import check_all_read, content_sha256
 
 READ_FIRST_TOKEN = (  # classifiers of BERT's layers
@@ -241,6 +241,7 @@ def predict_with_classifier(
     `what` is their name among the `kept` rows, which are not computed again; their seconds count.
     """
     tokenizer = load_tokenizer(path, max_length)
+    check_tokenizer(path, vocabulary_sha256(tokenizer))
     model = load_classifier(path, codebook, seed)
     wait_for_all()
     start = time.perf_counter()

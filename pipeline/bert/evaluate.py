@@ -6,12 +6,19 @@ import pandas as pd
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import JsonObject, read_json
+from pipeline.common.fitting_rows import (
+    check_codebook_of,
+    refuse_learned_rows,
+    sample_of,
+    say_missing_classes,
+)
 from pipeline.common.rows import coded_by_people, read_messages
 from pipeline.evaluation.folder import PlannedRun, check_results
 from pipeline.evaluation.run import predictions_from, run_record
 from pipeline.models.folder import (
     RECORD,
     check_codebook,
+    check_learned_rows,
     check_model_folder,
     fingerprint,
     refuse_tuned,
@@ -63,6 +70,10 @@ def predict_before(
         train = train.head(max_train_samples or len(train))
         if train["class"].nunique() < 2:
             raise UserError(f"{train_file} holds one class: a probe needs two")
+        check_codebook_of(train_file, codebook)
+        say_missing_classes(train_file, train, codebook)
+        probe = f"the probe on {train_file}"
+        refuse_learned_rows(planned.test_file, rows, sample_of(train), probe)
 
         from pipeline.bert.encoder import predict_with_probe
 
@@ -105,6 +116,7 @@ def predict_after(
             "--model-path that one"
         )
     check_results(planned, rows)
+    check_learned_rows(tuned_path, planned.test_file, rows)
     kept.claim()
 
     from pipeline.bert.encoder import predict_with_classifier

@@ -96,8 +96,11 @@ def _number(digits: str) -> int:
 
 
 def parse_label(text: str, codebook: Codebook) -> int | None:
-    """Return the class that a cell numbers or names, -1 for a blank or -1, None for others."""
-    text = text.strip()
+    """Return the class that a cell numbers or names, -1 for a blank or -1, None for others.
+
+    Digits and letters may be of full width.
+    """
+    text = unicodedata.normalize("NFKC", text).strip()
     number = text.removesuffix(".0")
     if number in ("", "-1"):
         return -1

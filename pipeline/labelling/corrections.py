@@ -55,6 +55,13 @@ def read_kept(path: str, rows: pd.DataFrame, codebook: Codebook) -> pd.DataFrame
     codebook, and `label` is to be filled in.
     """
     table = read_csv(path, COLUMNS, "jsonl_to_csv.py")[COLUMNS]
+    twice = table.duplicated(["custom_id", "message", "codebook_sha256"])
+    if twice.any():
+        row = twice.idxmax()
+        raise UserError(
+            f"{path}, row {row}: custom_id {table['custom_id'][row]!r} stands there twice with the "
+            "same comment: remove the line that is wrong"
+        )
     same = table["codebook_sha256"] == codebook.sha256
     table = table.assign(same=same, label=-1, place=-1)
     table.loc[same, "place"] = find_rows(table[same], rows)

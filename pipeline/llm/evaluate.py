@@ -23,8 +23,10 @@ from pipeline.models.folder import (
     RECORD,
     check_adapter,
     check_codebook,
+    check_learned_rows,
     check_model_folder,
     check_prompt,
+    check_tokenizer,
     is_tuned,
     temperature_of,
 )
@@ -74,6 +76,7 @@ def evaluate_llm(
         codebook_sha256=codebook.sha256,
     )
     check_results(planned, rows)
+    check_learned_rows(adapter_path or model_path, test_file, rows)
 
     from pipeline.common.machine import start_run
     from pipeline.llm.generating import generate_replies
@@ -81,6 +84,7 @@ def evaluate_llm(
     from pipeline.llm.scoring import choose_packing, score_comments
     from pipeline.models.in_batches import wait_for_all
     from pipeline.models.text_tokens import tokenizer_sha256
+    from pipeline.models.tokenizer import vocabulary_sha256
 
     with keeping_rows(planned.folder) as kept:
         kept.claim()
@@ -90,6 +94,7 @@ def evaluate_llm(
         if prompt.note:
             print(prompt.note)
         check_prompt(adapter_path or model_path, prompt.sha256)
+        check_tokenizer(adapter_path or model_path, vocabulary_sha256(tokenizer))
         messages = rows["message"].tolist()
         comments, shortened = encode_comments(tokenizer, prompt, messages, max_length)
         model = load_model(model_path, load_in_4bit, adapter_path)

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pandas as pd
+
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import read_json
+from pipeline.common.fitting_rows import refuse_learned_rows, say_validation_file
 from pipeline.models.weights import check_safetensors, check_weights, fingerprint, refuse_pointer
 
 CLONE = "git clone https://huggingface.co/{}"
@@ -179,6 +182,31 @@ def check_prompt(path: str, prompt_sha256: str) -> None:
             f"copy the tokenizer's files and chat_template.jinja of {path} over the base's, or "
             "train again"
         )
+
+
+def check_tokenizer(path: str, vocabulary_sha256: str) -> None:
+    """Refuse a tuned model whose tokenizer is another one by now.
+
+    A record without its hash, of an older training, is taken as it is.
+    """
+    record = read_json(Path(path) / RECORD, "train it again") if is_tuned(path) else {}
+    if record.get("tokenizer_sha256", vocabulary_sha256) != vocabulary_sha256:
+        raise UserError(
+            f"{path} was trained with another tokenizer than the one that is read now, so that its "
+            "words have other numbers: put back the tokenizer's files of the training (those of an "
+            "adapter lie beside it and belong to the base), or train again"
+        )
+
+
+def check_learned_rows(path: str, test_file: str, rows: pd.DataFrame) -> None:
+    """Refuse a tuned model that learned from rows that it is to be scored on.
+
+    A record without a sample of them, of an older training, is taken as it is.
+    """
+    if is_tuned(path):
+        record = read_json(Path(path) / RECORD, "train it again")
+        refuse_learned_rows(test_file, rows, record.get("train_sample", ""), path)
+        say_validation_file(test_file, record)
 
 
 def check_codebook(path: str, record: dict, codebook: Codebook) -> None:
