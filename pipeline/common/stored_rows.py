@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,16 @@ def message_hash(message: str) -> int:
     return int.from_bytes(hashlib.sha256(message.encode()).digest()[:8])
 
 
+def read_cells(path: Path, first: np.ndarray, end: np.ndarray) -> Iterator[list[str]]:
+    """Return the cells of the rows of a CSV file that stand between some bytes, in that order."""
+    records = []
+    with path.open("rb") as file:
+        for start, stop in zip(first.tolist(), end.tolist(), strict=True):
+            file.seek(start)
+            records.append(file.read(stop - start).strip() + b"\n")
+    return csv.reader(io.StringIO(b"".join(records).decode(), ""))
+
+
 @dataclass(frozen=True)
 class StoredRows:
     """The rows of a CSV file but for their messages, of which it has the hashes and the places.
@@ -39,13 +49,8 @@ class StoredRows:
 
     def messages(self, places: Iterable[int]) -> list[str]:
         """Return the messages of some rows, by their places in `frame`, in that order."""
-        with self.path.open("rb") as file:
-            records = []
-            for place in places:
-                file.seek(self.first[place])
-                records.append(file.read(self.end[place] - self.first[place]))
-        text = io.StringIO(b"".join(record.strip() + b"\n" for record in records).decode(), "")
-        return [clean_text(cells[self.column]) for cells in csv.reader(text)]
+        rows = read_cells(self.path, self.first[list(places)], self.end[list(places)])
+        return [clean_text(cells[self.column]) for cells in rows]
 
     def with_messages(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return some rows of `frame` as `read_messages` has them."""
