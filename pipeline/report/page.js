@@ -181,7 +181,7 @@ function showCount() {
   const unknown = controls.q.value.trim() || controls.part.value;
   const inAll = unknown
     ? `These are not counted among all ${number(rows)} rows.`
-    : `Among all ${number(rows)} rows: ${number(countInAll())}.`;
+    : `Among all ${number(rows)} rows there are ${number(countInAll())} such.`;
   count.textContent = `${number(found.length)} of the ${number(total)} rows on this page${part}. ${inAll}`;
 }
 

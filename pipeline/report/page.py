@@ -99,7 +99,7 @@ def because(reason: Reason, seed: int) -> str:
         "differ": f"{many} on which models differ, at random",
         "wrong": f"{many} that a model has wrong, at random, each kind of error in turn",
         "unsure": f"{as_text(reason.shown, 'row|rows')} that a model is least sure of",
-        "random": f"{part} drawn at random from all (seed {seed})",
+        "random": f"{as_text(reason.shown, 'row|rows')} drawn at random from all (seed {seed})",
     }[reason.key]
 
 

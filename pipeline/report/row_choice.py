@@ -77,6 +77,7 @@ def all_rows(predictions: Sequence[Predictions]) -> AllRows:
         frame = one.frame
         comments.append(frame.index.to_numpy() * np.uint64(3) + frame["message_hash"].to_numpy())
         keys.append(comments[-1] * np.uint64(31) + frame["class"].to_numpy().astype(np.uint64))
+    number = len(pd.unique(np.concatenate(comments))) if comments else 0
     codes, found = pd.factorize(np.concatenate(keys)) if keys else (np.zeros(0, int), [])
     at = np.full((len(predictions), len(found)), -1, np.int32)
     labels = np.full(len(found), -1, np.int8)
@@ -86,7 +87,6 @@ def all_rows(predictions: Sequence[Predictions]) -> AllRows:
         at[run, places] = np.arange(len(one))
         labels[places] = one.frame["class"]
         start += len(one)
-    number = len(pd.unique(np.concatenate(comments))) if comments else 0
     return AllRows(predictions, at, labels, number)
 
 
