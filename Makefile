@@ -63,7 +63,7 @@ lint: install  ## check the code's style
 
 bench: install  ## measure speed and memory side by side, into benchmarks/README.md (three quarters of an hour)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements.txt -r benchmarks/requirements.txt
-	@for name in report_decoder bert_speed frozen_embeddings row_growth prompt_growth score_speed train_speed train_profile pack_memory; do \
+	@for name in report_decoder bert_speed frozen_embeddings row_growth prompt_growth score_speed train_speed train_profile pack_memory data_growth; do \
 		$(PYTHON) -m benchmarks.$$name || exit 1; done
 	$(PYTHON) -m benchmarks.bert_speed --mean-characters 48
 
