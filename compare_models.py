@@ -14,19 +14,20 @@ import pandas as pd
 from pipeline.common.cli import parse_settings, run
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import check_outputs, write_json, write_text, written_together
-from pipeline.common.rows import read_messages
+from pipeline.common.rows import message_parts
 from pipeline.common.tables import write_csv
-from pipeline.evaluation.baselines import baselines
-from pipeline.evaluation.comparison import compare_runs, summary_row
+from pipeline.evaluation.baselines import Trained, baselines, train_baselines
+from pipeline.evaluation.comparison import compare_runs, confusions, summary_row
 from pipeline.evaluation.comparison_text import comparison_text, error_table
-from pipeline.evaluation.runs import Run, on_same_rows, read_predictions, read_runs, scored_rows
+from pipeline.evaluation.predictions import read_predictions
+from pipeline.evaluation.runs import Run, on_same_rows, read_runs
 
 # ---------------------------------------------------------------------------------------------
 STUDY = "."  # the folder of a study: all default paths but those of models lie in it
 RESULTS_DIR = "./results"  # a folder per run
 TRAIN_FILE = "./pre_process/evaluation/train.csv"  # for the keyword baseline; absent = without it
 PROMPT_FILE = "./prompt.txt"  # the codebook, to read TRAIN_FILE
-SEED = 42  # of the bootstrap intervals
+SEED = 42  # of the bootstrap intervals, and of the rows that keywords are looked for in
 # ---------------------------------------------------------------------------------------------
 
 
@@ -38,11 +39,13 @@ def main(argv: list[str] | None = None) -> None:
     check_outputs([folder / "comparison.json"])
     groups = on_same_rows(runs)
     print_groups(groups)
-    predictions = {run.name: scored_rows(read_predictions(run)) for run in runs}
-    train = read_training(args.train_file, args.prompt_file, runs)
+    train = read_training(args.train_file, args.prompt_file, runs, args.seed)
+    predictions = {run.name: read_predictions(run).scored for run in runs}
     comparison = {"runs": [summary_row(run) for run in runs]}
     by_name = [[run.name for run in group] for group in groups]
-    comparison |= compare_runs(by_name, predictions, args.seed)
+    tables = {name: found.frame for name, found in predictions.items()}
+    comparison |= compare_runs(by_name, tables, args.seed)
+    comparison["errors"] = {name: confusions(found) for name, found in predictions.items()}
     comparison |= baselines(groups, predictions, train, args.seed)
 
     classes = {run.name: run.class_names for run in runs}
@@ -63,8 +66,8 @@ def print_groups(groups: list[list[Run]]) -> None:
             print(f"  {run.name}: {run.metrics['total']:,} rows of {run.metrics['test_file']}")
 
 
-def read_training(path: str, prompt_file: str, runs: list[Run]) -> pd.DataFrame | None:
-    """Return the training rows, or None, and say why, where the keyword baseline is left out."""
+def read_training(path: str, prompt_file: str, runs: list[Run], seed: int) -> Trained | None:
+    """Return what the baselines take from the training rows; None, and say why, without them."""
     if not Path(path).is_file():
         print(f"no keyword baseline: {path} not found (split_dataset.py writes it)")
         return None
@@ -72,7 +75,8 @@ def read_training(path: str, prompt_file: str, runs: list[Run]) -> pd.DataFrame 
     if any(run.class_names != codebook.names for run in runs):
         print(f"no keyword baseline: {prompt_file} names other classes than the runs")
         return None
-    return read_messages(path, "split_dataset.py", codebook, labelled=True)
+    parts = message_parts(path, "split_dataset.py", codebook, labelled=True)
+    return train_baselines(parts, len(codebook.names), seed)
 
 
 def flat(row: dict) -> dict:

@@ -21,16 +21,16 @@ from pathlib import Path
 from pipeline.common.cli import at_least_one, parse_settings, run
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import written_together
+from pipeline.people.population import read_population, rows_to_draw_from
 from pipeline.people.record import PILOTS, SAMPLE_FILE
 from pipeline.people.sample import (
     coder_names,
     draw_sample,
-    read_population,
     refuse_drawn,
-    rows_to_draw_from,
     sample_folder,
     sample_record,
     say_drawn_again,
+    with_messages,
     write_sample,
 )
 
@@ -57,11 +57,13 @@ def main(argv: list[str] | None = None) -> None:
     coders = coder_names(args.coders)
     folder = sample_folder(args.sheets_dir, args.pilot, codebook)
     refuse_drawn(folder, coders)
-    rows, held_out = read_population(args.labeled_file, args.test_file, codebook, args.pilot)
+    stored, held_out = read_population(args.labeled_file, args.test_file, codebook, args.pilot)
+    rows = stored.frame
     earlier = earlier_samples(args.exclude, args.sheets_dir)
     floor = args.min_per_class
     pool, before = rows_to_draw_from(rows, held_out, args.pilot, earlier, codebook, floor)
     drawn = draw_sample(pool, codebook, args.sample_size, floor, args.seed)
+    drawn = with_messages(drawn, stored)
     say_drawn_again(drawn, before)
     record = sample_record(drawn, rows, held_out, coders, codebook, vars(args))
     write_sample(drawn, record, codebook, folder)

@@ -14,7 +14,8 @@ from pipeline.common.cli import parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import check_outputs, read_json, write_text
 from pipeline.evaluation.learned import MARK, warning_text
-from pipeline.evaluation.runs import read_predictions, read_runs
+from pipeline.evaluation.predictions import read_predictions
+from pipeline.evaluation.runs import read_runs
 from pipeline.people.record import HumanCheck
 from pipeline.report.methods import methods_markdown
 from pipeline.report.page import render_page
@@ -27,6 +28,7 @@ PROMPT_FILE = "./prompt.txt"  # the codebook
 LABELS_RECORD = "./pre_process/silver_labels.json"  # from jsonl_to_csv.py
 SPLITS_RECORD = "./pre_process/evaluation/splits.json"  # from split_dataset.py
 TITLE = "Comments coded by models"  # the page's heading
+SEED = 42  # of the rows that are drawn where the page has no room for all
 # ---------------------------------------------------------------------------------------------
 
 PICTURES = ("figure1.png", "calibration.png", "coverage.png")
@@ -41,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     there = [run for run in study.runs if run.predictions_file.is_file()]
     predictions = {run.name: read_predictions(run) for run in there}
     pictures = {name: folder / name for name in PICTURES if (folder / name).is_file()}
-    page = render_page(study, predictions, pictures, args.title)
+    page = render_page(study, predictions, pictures, args.title, args.seed)
     write_text(page, folder / "report.html")
     write_text(methods_markdown(study), folder / "methods.md")
     print_outcome(study, folder)

@@ -5,6 +5,7 @@ from itertools import permutations
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.feature_extraction.text import CountVectorizer
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
@@ -20,6 +21,7 @@ from pipeline.evaluation.comparison import (
     holm,
     mcnemar_exact,
 )
+from pre_process.sample.comments import generate_comments
 
 GROUPS = {"silver a": 0.5, "silver b": 0.7, "human a": 0.6, "human b": 0.7, "human c": 0.9}
 
@@ -235,9 +237,10 @@ def test_keywords_tell_classes_apart_and_hold_no_part_of_one_another():
     )
     test = messages(("要男女平等", 0), ("什么天气", 1), ("平等", 0))
     names = ["支持", "无关", "空"]
-    found = baselines.fit_keywords(train, 3)
-    scores = baselines.baseline_scores(test, train, found, names, seed=0)
-    keywords = found.by_name(names)
+    found = baselines.train_baselines([train], 3, seed=0)
+    parts = [test["message"][:1], test["message"][1:]]
+    scores = baselines.baseline_scores(test, parts, found, names, seed=0)
+    keywords = found.keywords.by_name(names)
     assert [one["name"] for one in scores] == ["Always 支持", "Keywords"]
     assert scores[1]["accuracy"] == 1.0
     assert scores[0]["accuracy"] == pytest.approx(2 / 3)
@@ -250,6 +253,33 @@ def test_keywords_tell_classes_apart_and_hold_no_part_of_one_another():
         assert not any(a != b and a in b for a in found for b in found)
 
 
+def test_keywords_of_many_training_rows_are_looked_for_in_some_drawn_at_random(monkeypatch):
+    monkeypatch.setattr(baselines, "MAX_ROWS", 50)
+    rows = [("男女平等", 0), ("天气预报", 1), ("天气很好", 1)] * 100
+    whole, parts = messages(*rows), [messages(*rows[:7]), messages(*rows[7:])]
+    found = baselines.train_baselines(parts, 2, seed=3)
+    assert found.counts.tolist() == [100, 200]
+    assert "in 50 training rows drawn at random from 300." in found.keywords.method
+    again, other = (baselines.train_baselines([whole], 2, seed=n) for n in (3, 4))
+    drawn = [one.keywords.model.class_count_.tolist() for one in (found, again, other)]
+    assert drawn[0] == drawn[1] != drawn[2] and sum(drawn[2]) == 50
+
+
+def test_words_counted_by_hash_first_are_those_of_a_vocabulary_of_all(monkeypatch):
+    monkeypatch.setattr(baselines, "MAX_WORDS", 300)
+    rows = pd.Series([message for message, _ in generate_comments(2000, seed=5)])
+    of_all = CountVectorizer(analyzer=baselines.words, binary=True).fit(rows)
+    holds = of_all.transform(rows)
+    often = np.sort(holds.sum(0).A1)[::-1]
+    for hashes in (2**22, 2**10):  # hardly any word shares its hash; all do
+        monkeypatch.setattr(baselines, "NUM_HASHES", hashes)
+        found, vocabulary = baselines.count_words(rows)
+        counts = found.sum(0).A1
+        assert np.sort(counts)[::-1].tolist() == often[:300].tolist()
+        places = [of_all.vocabulary_[word] for word in vocabulary]
+        assert (holds[:, places] != found).nnz == 0
+
+
 @pytest.mark.parametrize(
     "train",
     [
@@ -260,17 +290,17 @@ def test_keywords_tell_classes_apart_and_hold_no_part_of_one_another():
     ids=["one class", "the same words", "no word"],
 )
 def test_no_keyword_baseline_where_no_word_tells_a_class(train):
-    keywords = baselines.fit_keywords(train, 2)
-    assert keywords is None
-    scores = baselines.baseline_scores(messages(("平等", 0)), train, keywords, ["a", "b"], seed=0)
+    found = baselines.train_baselines([train], 2, seed=0)
+    assert found.keywords is None
+    scores = baselines.baseline_scores(messages(("平等", 0)), [["平等"]], found, ["a", "b"], seed=0)
     assert [one["name"] for one in scores] == ["Always a"]
 
 
 def test_the_majority_class_is_that_of_the_training_rows_where_there_are_some():
     test = messages(("a", 1), ("b", 1), ("c", 0))
-    train = messages(("d", 0))
-    scores = baselines.baseline_scores(test, train, None, ["x", "y"], seed=0)
+    train = baselines.train_baselines([messages(("!", 0))], 2, seed=0)
+    scores = baselines.baseline_scores(test, [], train, ["x", "y"], seed=0)
     assert (scores[0]["name"], scores[0]["accuracy"]) == ("Always x", pytest.approx(1 / 3))
-    scores = baselines.baseline_scores(test, None, None, ["x", "y"], seed=0)
+    scores = baselines.baseline_scores(test, [], None, ["x", "y"], seed=0)
     assert (scores[0]["name"], scores[0]["accuracy"]) == ("Always y", pytest.approx(2 / 3))
     assert scores[0]["method"] == "The most frequent class of the test rows, for every row."

@@ -111,6 +111,14 @@ REFUSED = [
         {"config.json": QWEN | {"text_config": {"quantization_config": {"quant_method": "awq"}}}},
         "m holds weights quantized by awq",
     ),
+    *(
+        ({"config.json": QWEN | layers}, "m/config.json asks for code of")
+        for layers in (
+            {"attn_implementation": "a/kernel"},
+            {"_attn_implementation": "paged|a/kernel"},
+            {"text_config": {"experts_implementation": "a/kernel"}},
+        )
+    ),
 ]
 
 

@@ -10,8 +10,9 @@ import pytest
 import bert_inference_compare
 from pipeline.common.cli import UserError
 from pipeline.evaluation.comparison import summary_row
+from pipeline.evaluation.predictions import read_predictions
 from pipeline.evaluation.run import score_run
-from pipeline.evaluation.runs import on_same_rows, read_predictions, read_runs, run_of
+from pipeline.evaluation.runs import on_same_rows, read_runs, run_of
 
 NAMES = ("Positive", "Mild", "Negative", "Irrelevant")
 METRICS = {
@@ -112,13 +113,14 @@ def test_metrics_of_no_step_are_refused(change, message):
 def test_predictions_are_read_as_they_stand_with_those_that_are_not_scored():
     write("x", "llm", "m", "before")
     [run] = read_runs("results")
-    table = read_predictions(run)
-    assert table.index.tolist() == ["row-2", "row-3", "row-4"]
-    assert table["message"].tolist() == ["NA", "评论", "new"]
+    predictions = read_predictions(run)
+    table, texts = predictions.frame, predictions.texts([0, 1, 2])
+    assert table.index.is_unique and texts["custom_id"].tolist() == ["row-2", "row-3", "row-4"]
+    assert texts["message"].tolist() == ["NA", "评论", "new"]
     assert table[["class", "predicted"]].to_numpy().tolist() == [[0, 0], [1, 0], [-1, -1]]
     assert table["confidence"].isna().tolist() == [False, True, True]
     assert table["weight"].tolist() == [1.0] * 3
-    assert table.loc["row-4", "reply"] == "I cannot say"
+    assert predictions.texts([2])["reply"].tolist() == ["I cannot say"]
 
 
 def test_two_berts_are_compared_as_all_models_are(codebook):
@@ -190,7 +192,7 @@ def test_a_comparison_of_two_berts_says_which_of_them_gives_one_answer_only(code
     )
 
 
-@pytest.mark.parametrize(("source", "mark"), [("human coders", "human"), (None, "")])
-def test_predictions_of_an_older_run_are_people_s_where_all_its_labels_are(source, mark):
+@pytest.mark.parametrize(("source", "human"), [("human coders", True), (None, False)])
+def test_predictions_of_an_older_run_are_people_s_where_all_its_labels_are(source, human):
     write("x", "llm", "m", "after", label_source=source)
-    assert set(read_predictions(read_runs("results")[0])["coded_by"]) == {mark}
+    assert set(read_predictions(read_runs("results")[0]).frame["human"]) == {human}

@@ -31,9 +31,11 @@ from pipeline.common.codebook import read_codebook
 from pipeline.common.files import write_json
 from pipeline.common.records import to_record
 from pipeline.evaluation.metrics import compute_metrics
+from pipeline.evaluation.predictions import read_predictions
 from pipeline.evaluation.run_text import class_scores, report_table
-from pipeline.evaluation.runs import read_predictions, read_runs, run_of
+from pipeline.evaluation.runs import read_runs, run_of
 from pipeline.people.record import HumanCheck
+from pipeline.report import page_rows
 from pipeline.report.methods import methods_markdown
 from pipeline.report.page import embedded, prediction_data, render_page
 from pipeline.report.references import REFERENCES
@@ -122,7 +124,7 @@ def study():
 
 
 def page_of(study):
-    return render_page(study, {}, {}, "A study")
+    return render_page(study, {}, {}, "A study", 42)
 
 
 def parts_of(record):
@@ -613,13 +615,22 @@ def test_the_policy_names_the_one_script_by_its_hash(tmp_path):
     assert policy.startswith("default-src 'none'; img-src data:;")
 
 
+def frame_of(predictions):
+    """Return the table of some predictions with their texts, by custom_id."""
+    texts = predictions.texts(range(len(predictions)))
+    columns = predictions.frame.reset_index(drop=True)
+    return report_fixture.pd.concat([texts, columns], axis=1).set_index("custom_id")
+
+
 def test_the_runs_share_their_rows(tmp_path):
     results = write_study(tmp_path)
     codebook = read_codebook("prompt.txt")
     runs = [run for run in read_runs(results) if run.scored]
-    frames = {run.name: read_predictions(run) for run in runs}
+    found = {run.name: read_predictions(run) for run in runs}
+    frames = {name: frame_of(predictions) for name, predictions in found.items()}
     empty = Study(codebook, runs, [], {}, {}, None, {}, {}, {})
-    data = prediction_data(empty, frames)
+    data = prediction_data(empty, page_rows.rows_on_page(runs, found, seed=1))
+    assert not data["sampled"] and not data["sample"] and not data["lengths"]
     assert len(data["rows"]) < report_fixture.NUM_ROWS + 60  # four runs on the same, one on some
     assert len({tuple(row) for row in data["rows"]}) == len(data["rows"])
     for run in data["runs"]:

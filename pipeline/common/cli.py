@@ -21,6 +21,7 @@ from pipeline.common.processes import (
     unsupported_launch,
 )
 
+LONGEST_ERROR = 1_000  # characters; a cell or a header that it quotes may have millions
 FULL = ": a disk is full, perhaps that of the log or of the folder for temporary files"
 FULL += ": free some space, and run the same command again"
 UNFORESEEN = {  # faults of the machine, and the cure
@@ -32,7 +33,15 @@ UNFORESEEN = {  # faults of the machine, and the cure
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: shown as one line, exit status 1."""
+    """A mistake that the user can mend: shown as one line, exit status 1.
+
+    What cannot be printed is spelled out, and a long text loses its middle.
+    """
+
+    def __init__(self, message: str) -> None:
+        if len(message) > LONGEST_ERROR:
+            message = f"{message[: LONGEST_ERROR // 2]} [...] {message[-LONGEST_ERROR // 2 :]}"
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in message))
 
 
 def parse_settings(script: dict[str, Any], argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -139,9 +139,9 @@ def write_text(text: str, path: str | Path) -> None:
 
 def write_json(value: Any, path: str | Path) -> None:
     """Write a JSON file that people can read; NaN and infinity, which JSON has not, are null."""
-    write_text(
-        json.dumps(_finite(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n", path
-    )
+    text = json.dumps(_finite(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    # Half a pair of surrogates is written as JSON escapes it.
+    write_text(text.encode(errors="backslashreplace").decode(), path)
 
 
 def _finite(value: Any) -> Any:
@@ -192,5 +192,6 @@ def read_json(path: str | Path, cure: str) -> Any:
     """Read a JSON file."""
     try:
         return json.loads(read_text(path, cure))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {error.lineno} is not JSON: {cure}") from error
+    except (ValueError, RecursionError) as error:  # also of numbers too long, lists too deep
+        place = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise UserError(f"{path}{place} is not JSON: {cure}") from error

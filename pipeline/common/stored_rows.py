@@ -17,6 +17,16 @@ from pipeline.common.tables import END_BYTE, FIRST_BYTE, PART
 MESSAGE_HASH = "message_hash"
 
 
+def read_cells(path: Path, first: np.ndarray, end: np.ndarray) -> Iterator[list[str]]:
+    """Return the cells of those rows of a CSV file that stand between some bytes, in that order."""
+    records = []
+    with path.open("rb", buffering=0) as file:
+        for start, size in zip(first.tolist(), (end - first).tolist(), strict=True):
+            file.seek(start)
+            records.append(file.read(size).rstrip(b"\r\n"))
+    return csv.reader(io.StringIO(b"\n".join(records).decode(), newline=""))
+
+
 @dataclass(frozen=True)
 class StoredRows:
     """The rows of a CSV file but for their messages, of which it has the hashes and the places.
@@ -34,15 +44,8 @@ class StoredRows:
 
     def messages(self, places: Sequence[int]) -> list[str]:
         """Return the messages of some rows, by their places in `frame`, in that order."""
-        first = self.first[places].tolist()
-        sizes = (self.end[places] - self.first[places]).tolist()
-        records = []
-        with self.path.open("rb", buffering=0) as file:
-            for start, size in zip(first, sizes, strict=True):
-                file.seek(start)
-                records.append(file.read(size).strip())
-        text = io.StringIO(b"\n".join(records).decode(), newline="")
-        return [clean_text(cells[self.column]) for cells in csv.reader(text)]
+        rows = read_cells(self.path, self.first[places], self.end[places])
+        return [clean_text(cells[self.column]) for cells in rows]
 
     def parts(self, rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
         """Yield some rows of `frame` with `message` in place of its hash, in parts."""

@@ -1,8 +1,9 @@
 """What a model must beat: always the most frequent class, and a list of keywords."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,12 +13,15 @@ from sklearn.feature_selection import chi2
 from sklearn.naive_bayes import BernoulliNB
 
 from pipeline.evaluation.metrics import compute_metrics
+from pipeline.evaluation.predictions import Predictions
 from pipeline.evaluation.runs import Run
 
 # Scripts without spaces between words: kana and Chinese characters.
 UNSPACED = "\u3040-\u30ff\u3400-\u9fff"
 STRETCH = re.compile(rf"([^\W{UNSPACED}]+)|([{UNSPACED}]+)")
 MAX_WORDS = 100_000  # the most frequent; a rarer one is in too few messages to tell a class
+MAX_ROWS = 60_000  # training rows that keywords are looked for in; more change hardly any
+NUM_HASHES = 2**22  # by which words are counted before they are chosen
 NUM_KEYWORDS = 200  # in all, the same number for each class
 NUM_CANDIDATES = 1000  # per class, of which overlapping ones are left out
 NUM_LISTED = 10
@@ -28,27 +32,64 @@ class Keywords:
     """Words that are typical of a class, and a model of which messages hold which of them.
 
     `by_class[k]` are the words of class k, strongest first by chi-squared; naive Bayes is fitted
-    on `num_rows` training rows.
+    on `num_rows` training rows, drawn at random where there are more, `total` in all.
     """
 
     by_class: list[list[str]]
     vectorizer: CountVectorizer
     model: BernoulliNB
     num_rows: int
+    total: int
 
-    def predict(self, messages: pd.Series) -> np.ndarray:
-        """Return the classes (rows,) of messages."""
-        return self.model.predict(self.vectorizer.transform(messages))
+    @property
+    def method(self) -> str:
+        """What the baseline does, in a sentence."""
+        return (
+            "Naive Bayes (Bernoulli) on whether a message holds each of "
+            f"{len(set().union(*self.by_class))} keywords, found by chi-squared in "
+            f"{self.num_rows:,} training rows"
+            f"{f' drawn at random from {self.total:,}' * (self.num_rows < self.total)}."
+        )
+
+    def predict(self, parts: Iterable[Sequence[str]]) -> np.ndarray:
+        """Return the classes (rows,) of messages, which come in parts."""
+        return np.concatenate(
+            [self.model.predict(self.vectorizer.transform(messages)) for messages in parts]
+        )
 
     def by_name(self, names: Sequence[str]) -> dict[str, list[str]]:
         """Return the ten strongest words of each class."""
         return {name: self.by_class[k][:NUM_LISTED] for k, name in enumerate(names)}
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What the baselines take from the training rows: `counts` (classes,) of all, and keywords.
+
+    Keywords are None where no word tells a class.
+    """
+
+    counts: np.ndarray
+    keywords: Keywords | None
+
+
+def train_baselines(parts: Iterable[pd.DataFrame], num_labels: int, seed: int) -> Trained:
+    """Return what the baselines take from the training rows, whose tables come in parts."""
+    rng = np.random.default_rng(seed)
+    counts, kept = np.zeros(num_labels, int), pd.DataFrame()
+    for part in parts:
+        counts += np.bincount(part["class"], minlength=num_labels)
+        drawn = part[["message", "class"]].assign(draw=rng.random(len(part)))
+        kept = pd.concat([kept, drawn], ignore_index=True)
+        if len(kept) > MAX_ROWS:
+            kept = kept.nsmallest(MAX_ROWS, "draw").sort_index()
+    return Trained(counts, fit_keywords(kept.reset_index(), num_labels, int(counts.sum())))
+
+
 def baselines(
     groups: list[list[Run]],
-    predictions: dict[str, pd.DataFrame],
-    train: pd.DataFrame | None,
+    predictions: dict[str, Predictions],
+    train: Trained | None,
     seed: int,
 ) -> dict[str, list | dict]:
     """Return `baselines`, both on each group's rows, and `keywords`, the ten strongest by class.
@@ -57,40 +98,42 @@ def baselines(
     `train`, rows of the runs' classes, the most frequent class is that of a group's rows, and there
     are no keywords; nor are there where no word of `train` tells a class.
     """
-    names = groups[0][0].class_names
-    keywords = None if train is None else fit_keywords(train, len(names))
+    keywords = train.keywords if train else None
     scores = [
         score | {"runs": [run.name for run in group]}
         for group in groups
         for score in baseline_scores(
-            predictions[group[0].name], train, keywords, group[0].class_names, seed
+            predictions[group[0].name].frame,
+            predictions[group[0].name].message_parts(),
+            train,
+            group[0].class_names,
+            seed,
         )
     ]
+    names = groups[0][0].class_names
     return {"baselines": scores, "keywords": keywords.by_name(names) if keywords else {}}
 
 
 def baseline_scores(
     test: pd.DataFrame,
-    train: pd.DataFrame | None,
-    keywords: Keywords | None,
+    messages: Iterable[Sequence[str]],
+    train: Trained | None,
     names: Sequence[str],
     seed: int,
 ) -> list[dict]:
-    """Return the scores of both baselines on `test`: `message`, `class` and perhaps `weight`."""
-    source = "test" if train is None else "training"
-    counts = np.bincount((test if train is None else train)["class"], minlength=len(names))
+    """Return the scores of both baselines on `test`: `class` and perhaps `weight`.
+
+    `messages` are those of `test`, in parts.
+    """
+    source = "training" if train else "test"
+    counts = train.counts if train else np.bincount(test["class"], minlength=len(names))
     majority = int(counts.argmax())
     method = f"The most frequent class of the {source} rows, for every row."
     always = np.full(len(test), majority)
     scores = [score(f"Always {names[majority]}", method, test, always, len(names), seed)]
-    if keywords:
-        method = (
-            "Naive Bayes (Bernoulli) on whether a message holds each of "
-            f"{len(set().union(*keywords.by_class))} keywords, found by chi-squared in "
-            f"{keywords.num_rows:,} training rows."
-        )
-        predicted = keywords.predict(test["message"])
-        scores.append(score("Keywords", method, test, predicted, len(names), seed))
+    if train and train.keywords:
+        predicted = train.keywords.predict(messages)
+        scores.append(score("Keywords", train.keywords.method, test, predicted, len(names), seed))
     return scores
 
 
@@ -122,22 +165,69 @@ def words(message: str) -> Iterator[str]:
                 yield unspaced[start : start + size]
 
 
-def fit_keywords(train: pd.DataFrame, num_labels: int) -> Keywords | None:
-    """Return the keywords of the classes of `train`, None where no word tells a class."""
-    if not train["message"].str.contains(r"\w").any():
+def fit_keywords(train: pd.DataFrame, num_labels: int, total: int) -> Keywords | None:
+    """Return the keywords of the classes of `train`, None where no word tells a class.
+
+    `train` has `message` and `class`; `total` is the number of rows that it was drawn from.
+    """
+    messages, labels = train["message"], train["class"]
+    if not messages.str.contains(r"\w").any():
         return None
-    vectorizer = CountVectorizer(analyzer=words, binary=True, max_features=MAX_WORDS)
-    holds = vectorizer.fit_transform(train["message"])
-    vocabulary = vectorizer.get_feature_names_out()
+    holds, vocabulary = count_words(messages)
     each = NUM_KEYWORDS // num_labels
-    columns = [strongest(each, holds, train["class"] == k, vocabulary) for k in range(num_labels)]
+    columns = [strongest(each, holds, labels == k, vocabulary) for k in range(num_labels)]
     used = sorted(set().union(*columns))
     if not used:
         return None
-    model = BernoulliNB().fit(holds[:, used], train["class"])
-    vectorizer = CountVectorizer(analyzer=words, binary=True, vocabulary=vocabulary[used])
+    model = BernoulliNB().fit(holds[:, used], labels)
+    known = frozenset(vocabulary[used])
+    only_these = partial(words_of, known=known)
+    vectorizer = CountVectorizer(analyzer=only_these, binary=True, vocabulary=vocabulary[used])
     found = [vocabulary[best].tolist() for best in columns]
-    return Keywords(found, vectorizer, model, len(train))
+    return Keywords(found, vectorizer, model, len(train), total)
+
+
+def count_words(messages: pd.Series) -> tuple[csr_matrix, np.ndarray]:
+    """Return which messages hold which of the MAX_WORDS most frequent words, and these words.
+
+    Most words are in one message alone, and a vocabulary of all would take gigabytes. So words are
+    first counted by their hashes, which never count one too low, and only those are looked at whose
+    hash is frequent. If the rarest word that is left is rarer than these, that was too strict.
+    """
+    counts = hash_counts(messages)
+    candidates = MAX_WORDS + MAX_WORDS // 2  # some hashes are frequent by rare words alone
+    least = int(np.partition(counts, -candidates)[-candidates])
+    while True:
+        frequent = (counts >= least).tobytes()
+        vectorizer = CountVectorizer(
+            analyzer=partial(words_among, frequent=frequent),
+            binary=True,
+            max_features=MAX_WORDS,
+            dtype=np.int8,
+        )
+        holds = vectorizer.fit_transform(messages)
+        if least <= 1 or (holds.shape[1] == MAX_WORDS and holds.sum(0).min() >= least):
+            return holds.astype(np.float64), vectorizer.get_feature_names_out()
+        least //= 2
+
+
+def words_of(message: str, known: frozenset[str]) -> frozenset[str]:
+    """Return those words of a message that are known."""
+    return known.intersection(words(message))
+
+
+def words_among(message: str, frequent: bytes) -> Iterator[str]:
+    """Yield those words of a message whose hash is marked in `frequent`, (NUM_HASHES,)."""
+    return (word for word in words(message) if frequent[hash(word) % NUM_HASHES])
+
+
+def hash_counts(messages: pd.Series) -> np.ndarray:
+    """Return how many messages hold a word of each hash, (NUM_HASHES,)."""
+    counts = np.zeros(NUM_HASHES, np.int32)
+    for message in messages:
+        found = [hash(word) % NUM_HASHES for word in set(words(message))]
+        np.add.at(counts, np.array(found, int), 1)
+    return counts
 
 
 def strongest(

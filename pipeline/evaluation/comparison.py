@@ -9,6 +9,7 @@ from scipy.stats import binomtest
 from pipeline.common.cli import UserError
 from pipeline.evaluation.calibration import reliability_bins
 from pipeline.evaluation.metrics import NUM_DRAWS
+from pipeline.evaluation.predictions import Predictions
 from pipeline.evaluation.runs import Run
 
 MEASURES = (
@@ -46,10 +47,10 @@ def summary_row(run: Run) -> dict:
 def compare_runs(
     groups: list[list[str]], predictions: dict[str, pd.DataFrame], seed: int
 ) -> dict[str, list | dict]:
-    """Return `pairs`, and by run `coverage`, `by_hand`, `calibration` and `errors`.
+    """Return `pairs`, and by run `coverage`, `by_hand` and `calibration`.
 
-    `groups` holds the names of runs on the same rows, `predictions` their scored rows. A run
-    without confidence (generated text) is in `pairs` and `errors` only.
+    `groups` holds the names of runs on the same rows, `predictions` the `frame` of their scored
+    rows. A run without confidence (generated text) is in `pairs` only.
     """
     pairs = []
     for group in groups:
@@ -67,7 +68,6 @@ def compare_runs(
             ).to_dict("records")
             for name, rows in with_confidence.items()
         },
-        "errors": {name: confusions(rows) for name, rows in predictions.items()},
     }
 
 
@@ -125,18 +125,19 @@ def compare_pairs(predictions: dict[str, pd.DataFrame], seed: int) -> list[dict]
 
     `difference`, the second's accuracy minus the first's over all rows, counts rows, as the test
     does. Where rows have different weights, `difference_weighted` counts each for those of the data
-    set that it stands for. Rows are joined by custom_id. Raises UserError where two runs do not
+    set that it stands for. Rows are joined by the index. Raises UserError where two runs do not
     hold the same ones.
     """
     pairs = []
     for first, second in combinations(predictions, 2):
         a, b = is_right(predictions[first]), is_right(predictions[second])
-        if set(a.index) != set(b.index):
+        same_order = a.index.equals(b.index)
+        if not same_order and (len(a) != len(b) or not a.index.isin(b.index).all()):
             raise UserError(
                 f"the predictions.csv of {first} and {second} hold different custom_ids, which "
                 "their metrics.json do not: run the evaluation step of both again"
             )
-        b = b.reindex(a.index)
+        b = b if same_order else b.reindex(a.index)
         only_first, only_second = (a & ~b).to_numpy(), (b & ~a).to_numpy()
         weights = predictions[first]["weight"].to_numpy()
         counts = int(only_first.sum()), int(only_second.sum())
@@ -221,25 +222,32 @@ def by_hand(rows: pd.DataFrame) -> list[dict]:
     return shares
 
 
-def confusions(rows: pd.DataFrame) -> list[dict]:
+def confusions(predictions: Predictions) -> list[dict]:
     """Return the errors by true and predicted class, the most frequent first, with examples.
 
     The examples are the most confident ones; the first of the file where there is no confidence.
     """
-    wrong = rows[~is_right(rows)].sort_values("confidence", ascending=False, kind="stable")
+    rows = predictions.frame
+    table = rows[["class", "predicted", "confidence"]].assign(place=np.arange(len(rows)))
+    wrong = table[~is_right(rows)].sort_values("confidence", ascending=False, kind="stable")
     cells = []
     for (true, predicted), errors in wrong.groupby(["class", "predicted"]):
-        examples = [example(*row) for row in errors.head(NUM_EXAMPLES).iterrows()]
+        shown = examples(predictions, errors["place"].head(NUM_EXAMPLES).tolist())
         cell = {"true": int(true), "predicted": int(predicted), "rows": len(errors)}
-        cells.append(cell | {"examples": examples})
+        cells.append(cell | {"examples": shown})
     return sorted(cells, key=lambda cell: -cell["rows"])
 
 
-def example(custom_id: str, row: pd.Series) -> dict:
-    """Return a row as an example; one whose class people gave says so."""
-    found = {
-        "custom_id": custom_id,
-        "message": row["message"],
-        "confidence": None if pd.isna(row["confidence"]) else row["confidence"],
-    }
-    return found | ({"coded_by": "human"} if row.get("coded_by") == "human" else {})
+def examples(predictions: Predictions, places: list[int]) -> list[dict]:
+    """Return rows as examples; one whose class people gave says so."""
+    rows, found = predictions.frame.iloc[places], []
+    for text, sure, human in zip(
+        predictions.texts(places).itertuples(), rows["confidence"], rows["human"], strict=True
+    ):
+        shown = {
+            "custom_id": text.custom_id,
+            "message": text.message,
+            "confidence": None if np.isnan(sure) else sure,
+        }
+        found.append(shown | ({"coded_by": "human"} if human else {}))
+    return found

@@ -13,7 +13,9 @@ def confusion(true: np.ndarray, predicted: np.ndarray, num_labels: int) -> np.nd
     `true` holds 0..k-1, `predicted` holds -1 for an invalid answer.
     """
     columns = np.where(predicted < 0, num_labels, predicted)
-    flat = np.bincount(true * (num_labels + 1) + columns, minlength=num_labels * (num_labels + 1))
+    flat = np.bincount(
+        true.astype(int) * (num_labels + 1) + columns, minlength=num_labels * (num_labels + 1)
+    )
     return flat.reshape(num_labels, num_labels + 1)
 
 

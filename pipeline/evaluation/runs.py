@@ -1,17 +1,12 @@
-"""The runs: the reader of the metrics.json and predictions.csv that evaluation steps leave."""
+"""The runs: the reader of the metrics.json that evaluation steps leave."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pandas as pd
-
 from pipeline.common.cli import UserError
 from pipeline.common.files import read_json
-from pipeline.common.rows import read_weights
-from pipeline.common.tables import read_csv
 from pipeline.evaluation.learned import JUDGED_BY, verdict
-from pipeline.evaluation.metrics import confusion
 
 EVALUATED_BY = {  # (family, stage) -> the step that makes such a run
     ("llm", "before"): "local_inference.py",
@@ -35,7 +30,6 @@ OPTIONAL = (  # what an older version did not write, or not every run has: None
     *("human_rows", "accuracy_human_rows", "accuracy_human_rows_ci95"),
     *("warning", "what_to_try"),
 )
-PREDICTION_COLUMNS = ["custom_id", "message", "class", "predicted", "reply", "confidence"]
 
 
 @dataclass(frozen=True)
@@ -182,53 +176,3 @@ def on_same_rows(runs: Iterable[Run]) -> list[list[Run]]:
     for run in runs:
         groups.setdefault(run.metrics["scored_rows_sha256"] or run.name, []).append(run)
     return list(groups.values())
-
-
-def read_predictions(run: Run) -> pd.DataFrame:
-    """Return a run's predictions, a row per custom_id, which is the index.
-
-    The columns are `message`, `class` and `predicted` (ints, -1 for no class and for an invalid
-    answer), `reply`, `confidence` (NaN where the run generated text), `coded_by` (human, or blank
-    for a silver label) and `weight` (1 where the file has none). Raises
-    UserError where a cell is none of these, or metrics.json is of other rows.
-    """
-    path = run.predictions_file
-    frame = read_csv(path, PREDICTION_COLUMNS, run.made_by)
-    labels = range(-1, len(run.class_names))
-    numbers = {
-        name: pd.to_numeric(frame[name], errors="coerce")
-        for name in ("class", "predicted", "confidence")
-    }
-    blank = frame["confidence"] == ""
-    for name, fits, meaning in (
-        ("class", numbers["class"].isin(labels), "none of the classes"),
-        ("predicted", numbers["predicted"].isin(labels), "none of the classes"),
-        ("confidence", numbers["confidence"].between(0, 1) | blank, "no share from 0 to 1"),
-    ):
-        if not fits.all():
-            row = (~fits).idxmax()
-            raise UserError(
-                f"{path}, row {row}: {name} {frame[name][row]!r} is {meaning}: run {run.made_by} "
-                "again"
-            )
-    weights = read_weights(path, frame["weight"]) if "weight" in frame else 1.0
-    by_default = "human" if run.label_source == HUMAN else ""
-    coded_by = frame.get("coded_by", by_default)
-    frame = frame[PREDICTION_COLUMNS].assign(**numbers, coded_by=coded_by, weight=weights)
-    frame = frame.set_index("custom_id")
-    frame = frame.astype({"class": int, "predicted": int})
-    if frame.index.has_duplicates or (run.scored and not fits_metrics(frame, run)):
-        raise UserError(f"{path} does not fit the metrics.json beside it: run {run.made_by} again")
-    return frame
-
-
-def fits_metrics(predictions: pd.DataFrame, run: Run) -> bool:
-    """Return whether the confusion matrix of some predictions is that of the run's metrics."""
-    rows = scored_rows(predictions)
-    counts = confusion(rows["class"].to_numpy(), rows["predicted"].to_numpy(), len(run.class_names))
-    return counts.tolist() == run.metrics["confusion_matrix"]
-
-
-def scored_rows(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that have a class to score the prediction by."""
-    return predictions[predictions["class"] >= 0]

@@ -204,7 +204,7 @@ def _refuse(
 ) -> None:
     """Note that the provider refused a batch; where for a limit, plan its requests again."""
     job.message, ids = hide_key(client, reason_of_failure(batch)), ledger.ids_of(job)
-    wanted = progress.may_plan and requests.position.keys() >= set(ids)
+    wanted = progress.may_plan and requests.have(ids)
     if wanted and names_limit(job.message):
         job.status = REPLACED
         again = replace(

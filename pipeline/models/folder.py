@@ -63,6 +63,7 @@ def check_model_folder(path: str, kind: str) -> Path:
             f"such as {'./bert-base-chinese' if causal else './Qwen2.5-3B'}"
         )
     _refuse_quantized(folder, config, causal)
+    _refuse_fetched_code(folder, config)
     if not _vocabulary(folder):
         if (folder / "tekken.json").is_file():
             raise UserError(
@@ -107,6 +108,17 @@ def _refuse_quantized(folder: Path, config: dict, causal: bool) -> None:
             f"{folder} holds weights quantized by {found.get('quant_method', 'another library')}: "
             f"clone the unquantized model{NF4_AT_LOADING * causal}"
         )
+
+
+def _refuse_fetched_code(folder: Path, config: dict) -> None:
+    """Refuse a config that names layers of a repository, which transformers would fetch and run."""
+    for part in (config, *(value for value in config.values() if isinstance(value, dict))):
+        for name, value in part.items():
+            if name.endswith("_implementation") and "/" in str(value):
+                raise UserError(
+                    f"{folder / 'config.json'} asks for code of {value} ({name}), and such code is "
+                    f"never fetched or run: delete {name} from the file"
+                )
 
 
 def is_tuned(path: str) -> bool:

@@ -2,7 +2,6 @@
 
 import datetime
 import re
-from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,9 @@ from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import check_outputs
 from pipeline.common.records import read_record, write_record
-from pipeline.common.rows import (
-    are_examples,
-    coded_by_people,
-    find_rows,
-    read_labelled,
-    read_messages,
-)
+from pipeline.common.rows import COLUMNS, coded_by_people, read_messages
+from pipeline.common.stored_rows import StoredRows
 from pipeline.common.tables import write_csv
-from pipeline.people.held_out import in_samples
 from pipeline.people.intervals import FEWEST
 from pipeline.people.record import (
     ADJUDICATION_FILE,
@@ -97,109 +90,6 @@ def refuse_drawn(folder: Path, coders: list[str]) -> None:
         )
 
 
-def read_population(
-    labeled_file: str, test_file: str, codebook: Codebook, pilot: bool = False
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return the labelled rows, and which of them are held out for tests, a bool (rows,).
-
-    With an empty `test_file` no row is, nor before the first split for a `pilot`, whose rows
-    split_dataset.py keeps out of the test rows. Raises UserError where the test rows are not among
-    the labelled ones, with the same class, where the labels are by another codebook, and where
-    people coded all rows.
-    """
-    rows = read_labelled(labeled_file, codebook)
-    people = int(coded_by_people(rows).sum())
-    if people == len(rows):
-        raise UserError(
-            f"{labeled_file}: people coded all of its {people:,} rows: there is no silver label to "
-            "check, and no sample to draw"
-        )
-    if people:
-        print(f"  left out {people:,} rows that people coded before: they have no silver label")
-    if not test_file:
-        print("drawing from all rows: models that learn from them cannot be tested on the sample")
-        return rows, np.zeros(len(rows), bool)
-    if pilot and not Path(test_file).is_file():
-        print("drawing from all rows: split_dataset.py will put these into no test set")
-        return rows, np.zeros(len(rows), bool)
-    if not Path(test_file).is_file():
-        raise UserError(
-            f"{test_file} not found: run split_dataset.py first, or give --test-file '' to draw "
-            "from all rows, also those that models learn from"
-        )
-    test = read_messages(test_file, "split_dataset.py", codebook, labelled=True)
-    places = find_rows(test, rows)
-    labels = rows["class"].to_numpy()[places]
-    for custom_id, label, place, now in zip(
-        test["custom_id"], test["class"], places, labels, strict=True
-    ):
-        if place < 0 or label != now:
-            raise UserError(
-                f"{test_file}: {custom_id} has class {label}, and in {labeled_file} "
-                f"{now if place >= 0 else 'it is not there'}: run split_dataset.py again"
-            )
-    held_out = np.zeros(len(rows), bool)
-    held_out[places] = True
-    return rows, held_out
-
-
-def rows_to_draw_from(
-    rows: pd.DataFrame,
-    held_out: np.ndarray,
-    pilot: bool,
-    earlier: Sequence[str | Path],
-    codebook: Codebook,
-    floor: int,
-) -> tuple[pd.DataFrame, pd.Index]:
-    """Return the rows that a sample, or a pilot, may be drawn from, and which are drawn again.
-
-    The sample comes from the held-out rows. These are a random part of each class, so that a row's
-    chance to be drawn is that of a draw from all of the class. The pilot comes from the other rows,
-    so that no row that a codebook is refined on tests anything. Rows that people coded before have
-    no silver label, and are in neither, and so are the codebook's examples, whose class coders read
-    there.
-
-    `earlier` are the sample.csv files whose rows are not drawn again. But where this leaves fewer
-    than `floor` rows of a class, all its rows of samples of the same kind (pilots for a pilot) that
-    were drawn with another codebook may be drawn too: the second result. Raises UserError where too
-    few rows of a class are left for an interval.
-    """
-    where, cure = "", "earlier samples hold them: label more"
-    silver = ~coded_by_people(rows)
-    eligible = silver
-    if held_out.any():
-        eligible = silver & (~held_out if pilot else held_out)
-        where = " outside the test rows" if pilot else " among the test rows"
-        cure = f"split with another --seed or a {'smaller' if pilot else 'larger'} --test-size"
-    of_another = [file for file in earlier if drawn_again(Path(file), pilot, codebook)]
-    possible = eligible & ~in_samples(rows, [file for file in earlier if file not in of_another])
-    possible &= ~are_examples(rows, codebook)
-    before = possible & in_samples(rows, of_another)
-    left = possible & ~before
-    for k, name in enumerate(codebook.names):
-        of_class = (rows["class"] == k).to_numpy()
-        if (left & of_class).sum() < min(floor, (possible & of_class).sum()):
-            left |= possible & of_class
-        there, remaining = int((silver & of_class).sum()), int((left & of_class).sum())
-        if remaining < min(FEWEST, there):
-            raise UserError(
-                f"class {name} has {there:,} rows and {'one' if remaining else 'none'} of them is "
-                f"left to draw{where}: {cure}, or merge the class with another"
-            )
-    return rows[left], rows.index[left & before]
-
-
-def drawn_again(file: Path, pilot: bool, codebook: Codebook) -> bool:
-    """Return whether the rows of a sample.csv may be drawn again where others are too few.
-
-    They may for a sample of the same kind with another codebook. Pilots' rows never become test
-    rows, since a codebook was refined on them.
-    """
-    record = file.with_name(RECORD_FILE)
-    same_kind = is_pilot(file.parent) == pilot
-    return same_kind and record.is_file() and codebook_of(record) != codebook.sha256
-
-
 def say_drawn_again(drawn: pd.DataFrame, before: pd.Index) -> None:
     """Say how many rows people coded before, with another codebook."""
     if again := int(drawn.index.isin(before).sum()):
@@ -239,8 +129,8 @@ def sample_record(
 ) -> Sample:
     """Return the record of rows that were just drawn from the labelled `rows`."""
     people = coded_by_people(rows)
-    parts = (rows[~people], drawn, rows[people])
-    sizes, sampled, by_people = (frame["class"].value_counts() for frame in parts)
+    parts = (rows["class"][~people], drawn["class"], rows["class"][people])
+    sizes, sampled, by_people = (classes.value_counts() for classes in parts)
     strata = [
         Stratum(
             name=name,
@@ -303,6 +193,12 @@ def allocate(sizes: np.ndarray, total: int, floor: int) -> np.ndarray:
     by_remainder = np.argsort(drawn - quotas, kind="stable")
     drawn[by_remainder[: total - drawn.sum()]] += 1
     return drawn
+
+
+def with_messages(drawn: pd.DataFrame, stored: StoredRows) -> pd.DataFrame:
+    """Return drawn rows as `read_messages` has them."""
+    rows = drawn.assign(message=stored.messages(drawn.index))
+    return rows[[name for name in COLUMNS if name in rows]]
 
 
 def draw_sample(

@@ -3,7 +3,9 @@
 // The predictions' table. All text from the data goes through textContent, never through markup.
 const data = JSON.parse(document.getElementById("data").textContent);
 const controls = Object.fromEntries(
-  ["run", "q", "label", "predicted", "verdict", "order"].map((id) => [id, document.getElementById(id)]),
+  ["run", "q", "label", "predicted", "verdict", "part", "order"]
+    .map((id) => [id, document.getElementById(id)])
+    .filter(([, control]) => control),  // "part" is there where not all rows are
 );
 const body = document.getElementById("rows");
 const more = document.getElementById("more");
@@ -11,6 +13,7 @@ const count = document.getElementById("count");
 const MARK = "#predictions?";  // begins a fragment that holds a view
 const STEP = 100;  // rows drawn at a time
 const INVALID = -1;
+const FOLDED = 1000;  // letters of a longer comment that show before it is unfolded
 
 const number = (value) => value.toLocaleString("en-US");
 const chosenRun = () => data.runs.find((run) => run.run === controls.run.value);
@@ -18,6 +21,7 @@ const className = (k) => (k === INVALID ? "invalid" : data.classes[k]);
 let found = [];  // the rows that match
 let total = 0;  // the rows of the run
 let drawn = 0;
+const sample = new Set(data.sample);
 let searchable;  // the rows in lower case, made at the first search
 
 function element(tag, text, attributes = {}) {
@@ -45,6 +49,16 @@ function verdict(label, predicted) {
   return label === predicted ? "right" : "wrong";
 }
 
+function differ(place) {
+  return new Set(data.runs.map((run) => run.predicted[place]).filter((k) => k !== null)).size > 1;
+}
+
+function inPart(place) {
+  const part = controls.part?.value;
+  if (part === "sample") return sample.has(place);
+  return part !== "differ" || differ(place);
+}
+
 function select() {
   const run = chosenRun();
   const words = controls.q.value.trim().toLowerCase();
@@ -62,6 +76,7 @@ function select() {
       wanted(controls.label, label) &&
       wanted(controls.predicted, predicted) &&
       wanted(controls.verdict, verdict(label, predicted)) &&
+      inPart(place) &&
       (!words || searchable[place].includes(words))
     ) {
       found.push(place);
@@ -80,12 +95,36 @@ function select() {
   document.getElementById("against").textContent = run.against;
 }
 
+// A comment on its own ground: its direction and its marks stay within the cell.
+function comment(place) {
+  const message = data.rows[place][1];
+  const letters = Array.from(message.length > FOLDED ? message : "");
+  const cut = data.lengths[place];
+  const all = cut ?? letters.length;
+  const cell = element("td", "", { class: "text", role: "cell" });
+  const text = element("div", message, { class: "comment", dir: "auto", lang: "" });
+  cell.append(text);
+  if (letters.length > FOLDED) {
+    text.textContent = `${letters.slice(0, FOLDED).join("")}…`;
+    const kept = cut ? `the first ${number(letters.length)} of ` : "all ";
+    const unfold = element("button", `Show ${kept}${number(all)} letters`, { type: "button" });
+    unfold.addEventListener("click", () => {
+      text.textContent = cut ? `${message}… [the rest stands in predictions.csv]` : message;
+      unfold.remove();
+      text.tabIndex = -1;
+      text.focus();
+    });
+    cell.append(unfold);
+  }
+  return cell;
+}
+
 function draw() {
   const run = chosenRun();
   const human = new Set(run.human);
   const fragment = document.createDocumentFragment();
   for (const place of found.slice(drawn, drawn + STEP)) {
-    const [id, message, label] = data.rows[place];
+    const [id, , label] = data.rows[place];
     const predicted = run.predicted[place];
     const sure = run.confidence[place];
     const outcome = verdict(label, predicted);
@@ -95,8 +134,8 @@ function draw() {
     const guess = element("td", className(predicted), { role: "cell", "data-name": "predicted" });
     if (run.replies[place]) guess.append(element("small", run.replies[place], { dir: "auto" }));
     row.append(
-      element("th", id, { scope: "row", role: "rowheader" }),
-      element("td", message, { class: "text", role: "cell", dir: "auto", lang: "" }),
+      element("th", id, { scope: "row", role: "rowheader", dir: "auto" }),
+      comment(place),
       given,
       guess,
       element("td", { right: "✓ right", wrong: "✗ wrong", unscored: "–" }[outcome], {
@@ -117,9 +156,33 @@ function draw() {
   more.textContent = `Show ${number(Math.min(STEP, found.length - drawn))} more`;
 }
 
+function countInAll() {
+  const counts = chosenRun().counts;
+  const wanted = (control, value) => control.value === "" || control.value === String(value);
+  let all = 0;
+  counts.forEach((row, k) => row.forEach((rows, guess) => {
+    const [label, predicted] = [k - 1, guess - 1];
+    if (
+      wanted(controls.label, label) &&
+      wanted(controls.predicted, predicted) &&
+      wanted(controls.verdict, verdict(label, predicted))
+    ) all += rows;
+  }));
+  return all;
+}
+
 function showCount() {
   const part = drawn < found.length ? `; the first ${number(drawn)} are shown` : "";
-  count.textContent = `${number(found.length)} of ${number(total)} rows${part}`;
+  if (!data.sampled) {
+    count.textContent = `${number(found.length)} of ${number(total)} rows${part}`;
+    return;
+  }
+  const rows = chosenRun().counts.flat().reduce((sum, cell) => sum + cell, 0);
+  const unknown = controls.q.value.trim() || controls.part.value;
+  const inAll = unknown
+    ? `These are not counted among all ${number(rows)} rows.`
+    : `Among all ${number(rows)} rows there are ${number(countInAll())} such.`;
+  count.textContent = `${number(found.length)} of the ${number(total)} rows on this page${part}. ${inAll}`;
 }
 
 function keepInFragment() {

@@ -2,59 +2,64 @@
 
 import base64
 import hashlib
-import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader, Template, Undefined
-from markupsafe import Markup
 
 from pipeline.evaluation.learned import MARK
+from pipeline.evaluation.predictions import Predictions
 from pipeline.evaluation.run_text import class_scores
-from pipeline.evaluation.runs import MIXED, Run
+from pipeline.evaluation.runs import Run
 from pipeline.report.methods import teachers_of, write_methods
 from pipeline.report.model_sentences import method_of, package_versions, trainings_of
+from pipeline.report.page_rows import LONGEST_COMMENT, PageRows, embedded, rows_on_page
+from pipeline.report.row_choice import Reason
 from pipeline.report.study import Study, inconsistencies, not_done
 from pipeline.report.words import as_text
 
-LONGEST_REPLY = 200  # letters of an invalid reply that the page shows
-UNSAFE = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
+LONGEST_IN_TABLE = 1_000  # letters of a comment beside others, as an example
+SURROGATES = re.compile("[\ud800-\udfff]")  # halves of letters, which no file can hold
 
 
 def render_page(
-    study: Study, predictions: dict[str, pd.DataFrame], pictures: dict[str, Path], title: str
+    study: Study,
+    predictions: dict[str, Predictions],
+    pictures: dict[str, Path],
+    title: str,
+    seed: int,
 ) -> str:
-    """Return the page. `predictions` holds `read_predictions` tables by run, where there are some.
+    """Return the page. `predictions` are by run, where there are some.
 
-    Everything from a file is escaped: text by the template, the data by `embedded`.
+    Everything from a file is escaped: text by the template, the data by `embedded`. Where not all
+    rows have room, `seed` draws some.
     """
-    data = prediction_data(study, predictions)
+    shown = rows_on_page([run for run in study.runs if run.name in predictions], predictions, seed)
     all_runs = [*study.runs, *study.unscored]
     records = [run.metrics for run in all_runs] + trainings_of(study, all_runs)
-    return (
-        page_template("page.html.jinja").render(
-            title=title,
-            study=study,
-            titles=study.titles,
-            labels={run.name: run.labels for run in study.runs},
-            class_scores=class_scores,
-            pictures={name: picture_uri(path) for name, path in pictures.items()},
-            descriptions=descriptions(study),
-            teachers=teachers_of(study.labels) if study.labels else "a model",
-            methods=write_methods(study),
-            not_done=not_done(study),
-            doubts=inconsistencies(study),
-            mark=MARK,
-            records=settings_records(study),
-            versions=package_versions(records),
-            comments=len({row[:2] for row in data["rows"]}),
-            data=embedded(data),
-        )
-        + "\n"
+    page = page_template("page.html.jinja").render(
+        title=title,
+        study=study,
+        titles=study.titles,
+        labels={run.name: run.labels for run in study.runs},
+        class_scores=class_scores,
+        pictures={name: picture_uri(path) for name, path in pictures.items()},
+        descriptions=descriptions(study),
+        teachers=teachers_of(study.labels) if study.labels else "a model",
+        methods=write_methods(study),
+        not_done=not_done(study),
+        doubts=inconsistencies(study),
+        mark=MARK,
+        records=settings_records(study),
+        versions=package_versions(records),
+        shown=shown,
+        seed=seed,
+        longest=LONGEST_COMMENT,
+        data=embedded(prediction_data(study, shown)),
     )
+    return SURROGATES.sub("\ufffd", page) + "\n"
 
 
 @cache
@@ -70,6 +75,8 @@ def page_template(name: str) -> Template:
     environment.filters |= {
         "as_text": text_or_dash,
         "shaded": shaded,
+        "shortened": shortened,
+        "because": because,
         "sha256": script_hash,
         "method": method_sentence,
     }
@@ -81,16 +88,32 @@ def text_or_dash(value: Any, form: str = "") -> str:
     return "–" if isinstance(value, Undefined) else as_text(value, form)
 
 
+def because(reason: Reason, seed: int) -> str:
+    """Return how many rows are shown for a reason, and how they were chosen."""
+    part = as_text(reason.shown)
+    many = f"{part} of {as_text(reason.rows, 'row|rows')}"
+    if reason.shown == reason.rows:
+        many = f"all {as_text(reason.rows, 'row|rows')}"
+    return {
+        "people": f"{many} that people coded",
+        "differ": f"{many} on which models differ, at random",
+        "wrong": f"{many} that a model has wrong, at random, each kind of error in turn",
+        "unsure": f"{as_text(reason.shown, 'row|rows')} that a model is least sure of",
+        "random": f"{as_text(reason.shown, 'row|rows')} drawn at random from all (seed {seed})",
+    }[reason.key]
+
+
 def method_sentence(run: Run) -> str:
     """Return how a run predicts, as the beginning of a sentence."""
     method = method_of(run)
     return method[:1].upper() + method[1:]
 
 
-def embedded(value: Any) -> Markup:
-    """Return JSON for a <script> element: no text in it can end the element or open a comment."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Markup(text.translate(UNSAFE))
+def shortened(text: str) -> str:
+    """Return a text for a table, a long one cut and with its length."""
+    if len(text) <= LONGEST_IN_TABLE:
+        return text
+    return f"{text[:LONGEST_IN_TABLE]}… [{len(text):,} letters in all]"
 
 
 def script_hash(script: str) -> str:
@@ -103,53 +126,26 @@ def picture_uri(path: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
-def prediction_data(study: Study, predictions: dict[str, pd.DataFrame]) -> dict:
-    """Return the rows once, and what each run predicted on them, in the order of the rows.
+def prediction_data(study: Study, shown: PageRows) -> dict:
+    """Return what the script of the page reads: the rows once, and what each run predicted.
 
-    A run's `predicted` is a class, -1 (invalid) or None (not among its rows), its `confidence` in
-    ten thousandths or None; `replies` holds the invalid replies by row, `human` the rows
-    that people coded where the others are silver.
+    See `run_data` for a run. Beside the rows are the letters of comments that are cut, by row, the
+    rows of the random sample, and whether not all rows are there.
     """
-    places: dict[tuple, int] = {}
-    for frame in predictions.values():
-        for row in zip(frame.index, frame["message"], frame["class"], strict=True):
-            places.setdefault(row, len(places))
-    predicted_runs = [run for run in study.runs if run.name in predictions]
+    there = {run["run"] for run in shown.runs}
     best = max(
-        predicted_runs,
+        (run for run in study.runs if run.name in there),
         key=lambda run: (run.metrics["total"], run.metrics["accuracy_all_rows"]),
         default=None,
     )
     return {
         "classes": list(study.codebook.names),
-        "rows": list(places),
-        "runs": [run_data(run, predictions[run.name], places) for run in predicted_runs],
+        "rows": shown.rows,
+        "runs": shown.runs,
+        "lengths": shown.lengths,
+        "sample": shown.sample,
+        "sampled": bool(shown.reasons),
         "best": best.name if best else "",
-    }
-
-
-def run_data(run: Run, frame: pd.DataFrame, places: dict[tuple, int]) -> dict:
-    """Return what a run predicted at the places of its rows; see `prediction_data`."""
-    predicted: list[int | None] = [None] * len(places)
-    confidence: list[int | None] = [None] * len(places)
-    replies, human = {}, []
-    for row in frame.itertuples():
-        place = places[row.Index, row.message, row[2]]  # itertuples cannot name "class"
-        predicted[place] = row.predicted
-        if not np.isnan(row.confidence):
-            confidence[place] = round(10_000 * row.confidence)
-        if run.label_source == MIXED and row.coded_by == "human" and row[2] >= 0:
-            human.append(place)
-        if row.predicted < 0 and row.reply:
-            replies[place] = row.reply[:LONGEST_REPLY]
-    return {
-        "run": run.name,
-        "title": run.title,
-        "against": run.measured_against,
-        "predicted": predicted,
-        "confidence": confidence,
-        "replies": replies,
-        "human": human,
     }
 
 
