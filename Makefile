@@ -1,6 +1,6 @@
 # `make` prints the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick browser lint bench
+.PHONY: help install demo test quick browser lint bench lock sbom advisories
 
 PYTHON := ./.venv/bin/python
 
@@ -66,3 +66,30 @@ bench: install  ## measure speed and memory side by side, into benchmarks/README
 	@for name in report_decoder bert_speed frozen_embeddings row_growth prompt_growth score_speed train_speed train_profile pack_memory data_growth; do \
 		$(PYTHON) -m benchmarks.$$name || exit 1; done
 	$(PYTHON) -m benchmarks.bert_speed --mean-characters 48
+
+# What makes and lists the lock files is no part of the environment that users install.
+TOOLS := .venv/tools/bin
+$(TOOLS)/%: Makefile
+	$(PYTHON) -m venv .venv/tools
+	$(TOOLS)/python -m pip install --quiet --disable-pip-version-check \
+		uv==0.13.9 cyclonedx-bom==7.5.0 pip-licenses==5.5.5 pip-audit==2.10.1
+	@touch $(TOOLS)/*
+
+# The versions that are in the lock files stay, where requirements.txt allows it.
+lock: $(TOOLS)/uv  ## write the lock files again, after a change of requirements.txt
+	cat requirements.lock requirements-torch.lock > .venv/both.lock
+	$(TOOLS)/uv pip compile requirements.txt --universal --python-version 3.11 --generate-hashes \
+		--no-header --quiet --output-file .venv/both.lock
+	awk '/^[a-z]/ { torch = /^(torch|triton|nvidia-|cuda-)/ ? "-torch" : "" } \
+		{ print > ("requirements" torch ".lock") }' .venv/both.lock
+
+sbom: install $(TOOLS)/cyclonedx-py  ## list the packages and their licences, into sbom
+	@mkdir -p sbom
+	cat requirements.lock requirements-torch.lock | $(TOOLS)/cyclonedx-py requirements - \
+		--output-reproducible --output-file sbom/lock-files.cdx.json
+	$(TOOLS)/cyclonedx-py environment $(PYTHON) \
+		--output-reproducible --output-file sbom/environment.cdx.json
+	$(TOOLS)/pip-licenses --python=$(PYTHON) --format=csv --with-urls --output-file=sbom/licenses.csv
+
+advisories: $(TOOLS)/pip-audit  ## ask on the internet for known weaknesses of the packages
+	$(TOOLS)/pip-audit --disable-pip --require-hashes -r requirements.lock -r requirements-torch.lock

@@ -9,17 +9,22 @@ Run     python batch_infer_gen.py --model deepseek-ai/DeepSeek-V3
 """
 
 import json
+from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from pipeline.common.cli import UserError, at_least_one, parse_settings, run
 from pipeline.common.codebook import read_codebook
-from pipeline.common.files import check_outputs
-from pipeline.common.rows import coded_by_people, read_messages
-from pipeline.labelling.ids import ids_of_rows, label_set_of
-from pipeline.labelling.price import print_estimate, print_request
-from pipeline.labelling.requests import read_requests, request_line
+from pipeline.common.files import JsonObject, check_outputs
+from pipeline.common.rows import coded_by_people
+from pipeline.common.stored_rows import MESSAGE_HASH, StoredRows, store_rows
+from pipeline.common.tables import PART
+from pipeline.labelling.id_columns import ids_of_rows
+from pipeline.labelling.ids import label_set_of
+from pipeline.labelling.price import Estimate, estimate_tokens, print_request
+from pipeline.labelling.requests import line_maker, max_tokens_of, read_requests
 from pipeline.labelling.shards import write_shards
 
 # ---------------------------------------------------------------------------------------------
@@ -46,40 +51,54 @@ def main(argv: list[str] | None = None) -> None:
     at_least_one(vars(args), "max_requests_per_file", "max_bytes_per_file", "max_tokens")
     check_outputs([args.requests_file], inputs=[args.input_file, args.prompt_file])
     codebook = read_codebook(args.prompt_file)
-    rows = read_messages(args.input_file, "excel_2_csv.py", codebook)
+    rows = store_rows(args.input_file, "excel_2_csv.py", codebook)
 
     body = {"model": args.model, "max_tokens": args.max_tokens, "temperature": args.temperature}
     if args.top_logprobs:
         body |= {"logprobs": True, "top_logprobs": args.top_logprobs}
     body |= read_extra_body(args.extra_body)
-    asked = rows_to_ask(rows, args.ask_coded_rows, args.ask_equal_comments_once)
-    ids = ids_of_rows(label_set_of(codebook.text, body["model"]), rows)
-    pairs = zip(ids[asked], tqdm(rows["message"][asked], unit="row"), strict=True)
-    lines = (request_line(*pair, codebook.text, body) for pair in pairs)
+    asked = rows_to_ask(rows.frame, args.ask_coded_rows, args.ask_equal_comments_once)
+    estimate = Estimate()
+    lines = lines_and_prices(rows, asked, codebook.text, body, estimate)
     limits = args.max_requests_per_file, args.max_bytes_per_file
     files = write_shards(lines, args.requests_file, *limits)
     print_request(next(read_requests(files)))
     more = f" to {files[-1].name} ({len(files)} files)" if len(files) > 1 else ""
-    print(f"wrote {files[0]}{more}: {asked.sum():,} requests")
-    prices = args.price_per_million_input_tokens, args.price_per_million_output_tokens
-    print_estimate(read_requests(files), *prices)
+    print(f"wrote {files[0]}{more}: {len(asked):,} requests")
+    estimate.print(args.price_per_million_input_tokens, args.price_per_million_output_tokens)
 
 
-def rows_to_ask(rows: pd.DataFrame, ask_coded: bool, equal_once: bool) -> pd.Series:
-    """Return which rows are asked, a bool (rows,); print why others are not."""
+def rows_to_ask(rows: pd.DataFrame, ask_coded: bool, equal_once: bool) -> np.ndarray:
+    """Return the places of the rows that are asked, in order; print why others are not."""
     human = coded_by_people(rows)
-    asked = pd.Series(human & ask_coded | ~human, index=rows.index)
+    asked = np.flatnonzero(human & ask_coded | ~human)
     if human.any():
         what = "are asked all the same" if ask_coded else "are not asked"
         print(f"{human.sum():,} rows that people coded {what}")
     if equal_once:
-        equal = rows["message"][asked].duplicated().reindex(rows.index, fill_value=False)
-        saved = equal.sum() / max(asked.sum(), 1)
+        equal = rows[MESSAGE_HASH].iloc[asked].duplicated().to_numpy()
+        saved = equal.sum() / max(len(asked), 1)
         print(f"{equal.sum():,} comments equal another and are not asked: {saved:.1%} saved")
-        asked &= ~equal
-    if not asked.any():
+        asked = asked[~equal]
+    if not len(asked):
         raise UserError("people coded all rows: there is nothing to ask; run jsonl_to_csv.py")
     return asked
+
+
+def lines_and_prices(
+    rows: StoredRows, asked: np.ndarray, prompt: str, body: JsonObject, estimate: Estimate
+) -> Iterator[str]:
+    """Yield the request of each row that is asked as a line, and count its tokens."""
+    ids, label_set = ids_of_rows(rows.frame), label_set_of(prompt, body["model"])
+    line_of = line_maker(prompt, body)
+    prompt_tokens, max_tokens = estimate_tokens(prompt), max_tokens_of(body)
+    with tqdm(total=len(asked), unit="row") as bar:
+        for places in np.split(asked, range(PART, len(asked), PART)):
+            texts = ids.texts(label_set, places)
+            for custom_id, message in zip(texts, rows.messages(places), strict=True):
+                estimate.add(prompt_tokens, message, max_tokens)
+                yield line_of(custom_id, message)
+            bar.update(len(places))
 
 
 def read_extra_body(text: str) -> dict:

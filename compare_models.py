@@ -13,7 +13,7 @@ import pandas as pd
 
 from pipeline.common.cli import parse_settings, run
 from pipeline.common.codebook import read_codebook
-from pipeline.common.files import write_json, write_text
+from pipeline.common.files import check_outputs, write_json, write_text, written_together
 from pipeline.common.rows import message_parts
 from pipeline.common.tables import write_csv
 from pipeline.evaluation.baselines import Trained, baselines, train_baselines
@@ -31,10 +31,12 @@ SEED = 42  # of the bootstrap intervals, and of the rows that keywords are looke
 # ---------------------------------------------------------------------------------------------
 
 
+@written_together()
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
     folder = Path(args.results_dir)
     runs = [run for run in read_runs(folder) if run.scored]
+    check_outputs([folder / "comparison.json"])
     groups = on_same_rows(runs)
     print_groups(groups)
     train = read_training(args.train_file, args.prompt_file, runs, args.seed)

@@ -8,14 +8,12 @@ Writes  CSV_FILE, custom_id and every column of the sheet
 Run     python excel_2_csv.py --text-column comment
 """
 
-import pandas as pd
-
-from pipeline.common.cli import UserError, parse_settings, run
+from pipeline.common.cli import parse_settings, run
 from pipeline.common.codebook import read_codebook
-from pipeline.common.files import check_outputs
-from pipeline.common.rows import row_numbers
-from pipeline.common.tables import write_csv
-from pipeline.sheets.comments import CommentSheet, build_messages, read_comment_sheet, read_labels
+from pipeline.common.files import check_outputs, written_together
+from pipeline.common.tables import csv_writer
+from pipeline.sheets.comments import open_comment_sheet
+from pipeline.sheets.messages import Messages
 
 # ---------------------------------------------------------------------------------------------
 STUDY = "."  # the folder of a study: all default paths but those of models lie in it
@@ -34,40 +32,23 @@ SIMPLE_FILE = "./pre_process/datas/simple.csv"  # what the next steps read
 # ---------------------------------------------------------------------------------------------
 
 
+@written_together()
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
     check_outputs([args.csv_file, args.simple_file], inputs=[args.excel_file])
-    sheet = read_comment_sheet(
+    codebook = read_codebook(args.prompt_file) if args.label_column else None
+    with open_comment_sheet(
         args.excel_file, args.sheet, args.text_column, args.id_column, args.encoding
-    )
-    messages, counts = build_messages(sheet, args.user_column)
-    if messages.empty:
-        raise UserError(
-            f"{args.excel_file}: column {sheet.header[sheet.text]!r} holds no text: check "
-            "--text-column"
-        )
-    if args.label_column:
-        codebook = read_codebook(args.prompt_file)
-        messages["class"] = read_labels(sheet, args.label_column, messages, codebook)
-        messages["coded_by"] = ["human" if k >= 0 else "" for k in messages["class"]]
-        names = ["", *codebook.names]
-        messages["coded_as"] = [names[k + 1] for k in messages["class"]]
-    write_csv(sheet.table(), args.csv_file)
-    write_csv(messages, args.simple_file)
-    print_counts(sheet, messages, counts)
-
-
-def print_counts(sheet: CommentSheet, messages: pd.DataFrame, counts: dict[str, int]) -> None:
-    """Print how many rows were left out or changed, and why."""
-    counts |= {
-        f"blank rows left out{row_numbers(sheet.blank)}": len(sheet.blank),
-        f"comments that the sheet took for formulas{row_numbers(sheet.formulas)}": len(
-            sheet.formulas
-        ),
-        "messages that repeat an earlier one (kept)": int(messages["message"].duplicated().sum()),
-        "messages that people have coded": int((messages["class"] >= 0).sum()),
-    }
-    for what, count in counts.items():
+    ) as sheet:
+        messages = Messages(sheet, args.user_column, args.label_column, codebook)
+        with (
+            csv_writer(args.simple_file, messages.columns) as simple,
+            csv_writer(args.csv_file, sheet.columns) as table,
+        ):
+            for rows, rows_with_messages in messages.parts():
+                table.write_rows(rows)
+                simple.write_rows(rows_with_messages)
+    for what, count in messages.counts().items():
         print(f"  {count:>9,}  {what}")
 
 

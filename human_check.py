@@ -10,7 +10,8 @@ Reads   SHEETS_DIR/sample.csv, sample.json, <coder>.xlsx (from human_sample.py; 
         LABELED_FILE (from jsonl_to_csv.py), where there, to say which labels changed since
 Writes  OUTPUT_DIR/human_check.json, report.txt, silver_errors.xlsx; SHEETS_DIR/adjudication.xlsx,
         human_labels.csv (the rows' final classes). The pilot's are in folders called pilot
-        HUMAN_TEST_FILE, a test set of human labels, where the sample is of held-out rows
+        HUMAN_TEST_FILE, a test set of human labels, where the sample is of held-out rows; a .json
+        beside it names their codebook
 Run     python human_check.py
 """
 
@@ -30,6 +31,7 @@ from pipeline.people.score import (
     score_sample,
     silver_errors,
     warn_of_new_labels,
+    write_human_test,
 )
 from pipeline.people.score_text import human_report
 from pipeline.sheets.coding import write_sheet
@@ -64,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
     write_csv(human_labels(coded), labels)
     write_sheet(silver_errors(coded, codebook), codebook, "", folder / "silver_errors.xlsx")
     if sample.held_out and not args.pilot:
-        write_csv(human_test_rows(coded, sample.strata), args.human_test_file)
+        write_human_test(human_test_rows(coded, sample.strata), codebook, args.human_test_file)
     else:
         print("no test set is made of this sample: models learn from its rows")
     write_text(human_report(check), folder / "report.txt")

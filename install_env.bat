@@ -7,7 +7,9 @@ setlocal
 cd /d "%~dp0"
 set "INSTALLED=.venv\Scripts\python.exe"
 set "STAMP=.venv\requirements.installed"
-fc /b requirements.txt "%STAMP%" >nul 2>nul && goto check
+set "WANTED=.venv\requirements.wanted"
+copy /b /y requirements.lock+requirements-torch.lock "%WANTED%" >nul 2>nul
+fc /b "%WANTED%" "%STAMP%" >nul 2>nul && goto check
 if exist "%INSTALLED%" goto install
 
 set "FOUND="
@@ -26,13 +28,13 @@ echo The environment could not be made: remove the folder .venv, and run this fi
 goto failed
 
 :install
-echo Installing the packages of requirements.txt: this takes some minutes
-"%INSTALLED%" -m pip install --quiet --disable-pip-version-check -r requirements.txt && goto installed
-echo pip could not install requirements.txt: see above. If a path is too long, move this folder nearer to C:\
+echo Installing the packages: this takes some minutes
+"%INSTALLED%" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock -r requirements-torch.lock && goto installed
+echo pip could not install the packages of the lock files: see above. If a path is too long, move this folder nearer to C:\
 goto failed
 
 :installed
-copy /y requirements.txt "%STAMP%" >nul
+copy /b /y requirements.lock+requirements-torch.lock "%STAMP%" >nul
 
 :check
 nvidia-smi >nul 2>nul || goto ready

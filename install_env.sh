@@ -96,36 +96,63 @@ elif [ -n "$driver" ] && [ "${driver%%.*}" -lt 580 ]; then
 fi
 case "${OSTYPE:-} ${HOSTTYPE:-}" in linux*x86_64) ;; *) torch='' ;; esac
 
-requirements_with_torch() {
-    local line
-    while IFS= read -r line; do
-        case $line in torch==*) line="torch==$1" ;; esac
-        echo "$line"
-    done <requirements.txt
+# The lock files have each package that comes with those of requirements.txt, with its hash, those
+# that differ between the builds of torch in the second. They are complete, so pip looks for no more.
+locks=(-r requirements.lock -r requirements-torch.lock)
+pinned=''
+while read -r line; do
+    case $line in torch==*) pinned=${line#torch==} ;; esac
+done <requirements.txt
+
+# A build of torch with a label, such as 2.13.0+cpu, is none of PyPI's, which takes no labels: it was
+# installed by hand, or comes from a place that pip's settings on this machine name.
+torch_has_a_label() {
+    local installed='from importlib.metadata import version; print(version("torch"))'
+    case $("$python" -c "$installed" 2>/dev/null) in
+        "$pinned"+*) return ;;
+        "$pinned") return 1 ;;
+    esac
+    case $("$python" -m pip config list 2>/dev/null) in
+        *find-links* | *extra-index-url*) ;;
+        *) return 1 ;;
+    esac
+    case $("$python" -m pip install --dry-run --no-deps "torch==$pinned" 2>/dev/null) in
+        *"torch-$pinned+"*) ;;
+        *) return 1 ;;
+    esac
 }
 
-# A stamp says which requirements were installed; an interrupted install leaves none.
+pip_install() {
+    "$python" -m pip install --quiet --disable-pip-version-check "$@" ||
+        fail "pip could not install the packages of the lock files: see above"
+}
+
+# A stamp says what was installed; an interrupted install leaves none.
 stamp=.venv/requirements.installed
 used=.venv/gpu.used # the GPU and driver that torch was seen to use
-list=requirements.txt
-if [ -n "$torch" ]; then
-    [ -n "$(python_of_environment)" ] || make_environment
-    list=.venv/requirements.chosen
-    requirements_with_torch "$torch" >"$list"
-fi
-if ! cmp -s "$list" "$stamp"; then
+wanted=$(
+    cat requirements.lock
+    if [ -n "$torch" ]; then echo "torch==$torch"; else cat requirements-torch.lock; fi
+)
+if [ "$wanted" != "$(cat "$stamp" 2>/dev/null)" ]; then
     [ -n "$(python_of_environment)" ] || make_environment
     python=$(python_of_environment)
     [ -n "$python" ] || fail "no Python came into ./.venv: remove that folder and run again"
     is_new_enough "$python" ||
         fail "the Python in ./.venv is too old: remove that folder and run again"
+    without_hash=$torch
     if [ -n "$torch" ]; then
         echo "torch $torch in place of the one in requirements.txt: $why"
-        echo "(torch $torch was not tried with the other packages)"
+        echo "(torch $torch was not tried with the other packages; it has no hash in a lock file)"
+    elif torch_has_a_label; then
+        without_hash=$pinned
+        echo "torch $pinned on this machine is another build than that of requirements-torch.lock"
+        echo "(pip's settings name it, or it was installed by hand; its hash is not checked)"
     fi
-    "$python" -m pip install --quiet --disable-pip-version-check -r "$list" ||
-        fail "pip could not install $list: see above"
-    cp "$list" "$stamp"
+    [ -z "$without_hash" ] || locks=(-r requirements.lock)
+    pip_install --no-deps --require-hashes "${locks[@]}"
+    [ -z "$without_hash" ] || pip_install "torch==$without_hash"
+    echo "$wanted" >"$stamp"
     : >"$used"
 fi
 

@@ -19,20 +19,21 @@ Run     python jsonl_to_csv.py
 from pathlib import Path
 
 import pandas as pd
-from tqdm import tqdm
 
 from pipeline.common.cli import UserError, at_least_one, parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
-from pipeline.common.files import check_outputs, write_json
-from pipeline.common.rows import coded_by_people, read_messages
+from pipeline.common.files import check_outputs, write_json, written_together
+from pipeline.common.rows import MESSAGE_KEY, coded_by_people, message_keys
+from pipeline.common.stored_rows import StoredRows, store_rows
 from pipeline.labelling import label_files as write
+from pipeline.labelling.answers import Answers, match_answers, refuse_strangers
 from pipeline.labelling.corrections import apply_corrections, read_corrections, write_corrections
-from pipeline.labelling.ids import ids_of_rows, plain_id, set_of
-from pipeline.labelling.labels import Answers, decide_labels, match_answers
+from pipeline.labelling.id_columns import IdColumns, ids_of_rows
+from pipeline.labelling.labels import decide_labels
 from pipeline.labelling.ledger import answers_to_read, what_was_sent
-from pipeline.labelling.outcomes import read_answers
+from pipeline.labelling.outcomes import AnswerFiles
 from pipeline.labelling.record import describe_labels, print_summary
-from pipeline.labelling.requests import Request, read_requests
+from pipeline.labelling.requests import Requests
 from pipeline.labelling.shards import existing_files, request_files, write_shards
 
 # ---------------------------------------------------------------------------------------------
@@ -64,31 +65,48 @@ OUTPUTS = ("unlabeled", "labeled", "purged", "errors", "retry", "confidence", "r
 INPUTS = ("input_file", "prompt_file", "requests_file", "answers_file", "corrections")
 
 
+@written_together()
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
     at_least_one(vars(args), "max_requests_per_file", "max_bytes_per_file")
     outputs = check_files(vars(args))
     codebook = read_codebook(args.prompt_file)
-    rows = read_messages(args.input_file, "excel_2_csv.py", codebook)
-    requests, label_set = read_all_requests(args.requests_file, rows, codebook)
-    rows["request"] = ids_of_rows(label_set, rows)
+    stored = read_rows(args.input_file, codebook, args.corrections, args.corrections_file)
+    rows, ids = stored.frame, ids_of_rows(stored.frame)
+    requests = read_all_requests(args.requests_file, rows, codebook)
+    label_set = requests.label_set if requests else ""
     places = args.answers_file, args.state_file, args.label_sets_dir
-    answers = read_all_answers(places, rows, label_set, codebook)
-    sent, settings = what_was_sent(args.state_file, label_set, requests)
+    answers = read_all_answers(places, ids, label_set, codebook)
+    sent, settings = what_was_sent(args.state_file, label_set, requests, ids)
     labels = decide_labels(rows, answers, sent, args.majority_vote)
     corrections = read_corrections(args.corrections, args.corrections_file, rows, codebook)
-    final, vote = apply_corrections(labels, corrections), args.majority_vote
+    final, vote = apply_corrections(labels, rows["custom_id"], corrections), args.majority_vote
     record = describe_labels(labels, final, answers, rows, settings, codebook, vote)
 
-    retries = write.retry_lines(rows, final, requests, answers, sent)
+    retries = write.retry_lines(final, requests, answers, sent)
     write_shards(retries, args.retry_file, args.max_requests_per_file, args.max_bytes_per_file)
-    write.write_confidence(labels, codebook.names, args.confidence_file)
-    if args.corrections:
-        write_corrections(corrections, rows, args.corrections_file, codebook)
+    write.write_confidence(rows["custom_id"], labels, codebook.names, args.confidence_file)
+    keep_corrections(corrections, stored, codebook, args.corrections, args.corrections_file)
     write_json(record, args.record_file)
-    write.write_label_set(rows, labels, answers, label_set, record, codebook, args.label_sets_dir)
-    write.write_labels(rows, final, answers, *outputs[:4])
+    write.write_label_set(stored, labels, answers, label_set, record, codebook, args.label_sets_dir)
+    write.write_labels(stored, final, answers, *outputs[:4])
     print_summary(record)
+
+
+def read_rows(path: str, codebook: Codebook, sheet: str, kept: str) -> StoredRows:
+    """Read the rows; with what finds them in a sheet of corrections, or the kept ones, if any."""
+    columns = {MESSAGE_KEY: message_keys} if sheet or Path(kept).is_file() else {}
+    return store_rows(path, "excel_2_csv.py", codebook, **columns)
+
+
+def keep_corrections(
+    corrections: dict[str, int], rows: StoredRows, codebook: Codebook, sheet: str, path: str
+) -> None:
+    """Write the corrections, where a sheet brought new ones."""
+    if sheet:
+        some = rows.frame[rows.frame["custom_id"].isin(list(corrections))]
+        corrected = pd.concat(rows.parts(some)) if len(some) else some.assign(message="")
+        write_corrections(corrections, corrected, rows.frame, path, codebook)
 
 
 def check_files(settings: dict[str, str]) -> list[str]:
@@ -98,54 +116,43 @@ def check_files(settings: dict[str, str]) -> list[str]:
     return outputs
 
 
-def read_all_requests(
-    path: str, rows: pd.DataFrame, codebook: Codebook
-) -> tuple[dict[str, Request], str]:
-    """Return plain id -> request, and their label set; none where people coded all rows.
+def read_all_requests(path: str, rows: pd.DataFrame, codebook: Codebook) -> Requests | None:
+    """Return the requests, None where there are none or people coded all rows.
 
     Raises UserError where they ask with another codebook.
     """
     all_coded = coded_by_people(rows).all()
     if all_coded and not existing_files(Path(path)):
         print("people coded all rows: no answers are needed")
-        return {}, ""
+        return None
     files = request_files(path)
-    requests = {plain_id(request.custom_id): request for request in read_requests(files)}
-    print(f"read {files[0]}{' and shards' * (len(files) > 1)}: {len(requests):,} requests")
-    if any(request.prompt != codebook.text for request in requests.values()):
-        if all_coded:
-            print("  they ask with another codebook, and people coded all rows: left out")
-            return {}, ""
-        raise UserError(
-            f"{files[0]} asks with another codebook than {codebook.path}: give --prompt-file "
-            "that one, or run batch_infer_gen.py and have the comments labelled by this one"
-        )
-    return requests, set_of(next(iter(requests), ""))
+    requests = Requests(files)
+    count = len(requests) - len(requests.ids.by_message.repeated())
+    print(f"read {files[0]}{' and shards' * (len(files) > 1)}: {count:,} requests")
+    if not count or requests.prompt == codebook.text:
+        return requests if count else None
+    if all_coded:
+        print("  they ask with another codebook, and people coded all rows: left out")
+        return None
+    raise UserError(
+        f"{files[0]} asks with another codebook than {codebook.path}: give --prompt-file "
+        "that one, or run batch_infer_gen.py and have the comments labelled by this one"
+    )
 
 
 def read_all_answers(
-    places: tuple[str, str, str], rows: pd.DataFrame, label_set: str, codebook: Codebook
+    places: tuple[str, str, str], ids: IdColumns, label_set: str, codebook: Codebook
 ) -> Answers:
     """Return the answers by row, none without requests; refuse those of which none is a row's.
 
     `places` are the answers, the state of submit_batch.py and the folder of label sets.
     """
     if not label_set:
-        return Answers()
+        return match_answers(AnswerFiles([], codebook), ids, "")
     files = answers_to_read(*places, label_set)
-    lines = tqdm(read_answers(files, codebook), unit="answer")
-    answers = match_answers(lines, rows["request"], label_set)
+    answers = match_answers(AnswerFiles(files, codebook), ids, label_set)
     print(f"read {', '.join(map(str, files))}: {answers.total:,} answers")
-    if answers.others and not answers.first:
-        raise UserError(
-            f"{files[0]}: all of its {answers.others:,} answers are by another codebook or model "
-            "than the requests ask: run submit_batch.py, which keeps them and sends the requests"
-        )
-    if not answers.first:
-        raise UserError(
-            f"{files[0]}: none of its {answers.total:,} answers belongs to a row of the "
-            "spreadsheet: check that they are the answers to these requests"
-        )
+    refuse_strangers(answers, files[0])
     return answers
 
 

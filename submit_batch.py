@@ -15,6 +15,7 @@ Run     python submit_batch.py --limit 100   (a pilot, random; then without --li
 import sys
 from dataclasses import fields
 from functools import partial
+from pathlib import Path
 
 from pipeline.common.cli import UserError, at_least_one, parse_settings, run
 from pipeline.common.codebook import read_codebook
@@ -73,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
         limits = args.max_requests_per_file, args.max_bytes_per_file
         files = write_repeats(files, args.repeat, args.repeat_rows, args.seed, *limits)
     check_outputs([args.answers_file, args.state_file], inputs=files)
-    requests, codebook = Requests(files), read_codebook(args.prompt_file)
+    requests, codebook = requests_to_send(files), read_codebook(args.prompt_file)
     print(f"read {files[0]}{' and shards' * (len(files) > 1)}: {len(requests):,} requests")
     prices = args.price_per_million_input_tokens, args.price_per_million_output_tokens
     options = SendOptions(**{name: vars(args)[name] for name in HOW_TO_SEND})
@@ -89,6 +90,14 @@ def main(argv: list[str] | None = None) -> None:
             refused = send_open_jobs(ledger, requests, codebook, confirm, options)
             print_result(ledger, refused, requests, *prices)
     refuse_outdated(outdated, codebook)
+
+
+def requests_to_send(files: list[Path]) -> Requests:
+    """Return the requests; stop where there are none."""
+    requests = Requests(files)
+    if not len(requests):
+        raise UserError(f"{files[0]} holds no requests: there is nothing to send")
+    return requests
 
 
 def check_mode(mode: str, replace_model: str) -> None:

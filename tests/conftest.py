@@ -6,12 +6,16 @@ import sys
 if "gpu" not in sys.argv:  # pytest -m gpu
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the exactness tests compare float32 on the CPU
     os.environ["ACCELERATE_USE_CPU"] = "1"  # also where the GPU is Apple's
+if offline := os.environ.keys() & {"HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "DO_NOT_TRACK"}:
+    for name in offline:  # no script needs them to stay within this machine
+        del os.environ[name]
 if "PYTEST_XDIST_WORKER" in os.environ:  # pytest -n 2
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import ast
 import json
 import re
+import resource
 import subprocess
 import threading
 import time
@@ -147,6 +151,17 @@ def serve():
     for provider in started:
         provider.shutdown()
         provider.server_close()
+
+
+@contextmanager
+def file_size_limit(size):
+    """Let no file grow beyond so many bytes, as the system sees to it: like a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 open_url = build_opener(ProxyHandler({})).open

@@ -377,6 +377,11 @@ def audit_sheet(codebook, path="audited.xlsx"):
     return path
 
 
+def keep(corrections, rows, codebook):
+    corrected = rows[rows["custom_id"].isin(list(corrections))]
+    write_corrections(corrections, corrected, rows, "kept.csv", codebook)
+
+
 def by_message(corrections, rows):
     return {rows.set_index("custom_id")["message"][row]: k for row, k in corrections.items()}
 
@@ -385,7 +390,7 @@ def test_corrections_follow_their_comments_through_a_sorted_and_shortened_sheet(
     sheet = audit_sheet(codebook)
     found = read_corrections(sheet, "kept.csv", COMMENTS, codebook)
     assert found == {"row-3": 0, "row-5": 2, "row-9": 3}
-    write_corrections(found, COMMENTS, "kept.csv", codebook)
+    keep(found, COMMENTS, codebook)
     now = moved(COMMENTS, "评论 3", "评论 4", "评论 8")
     for sources in ((sheet, "none.csv"), ("", "kept.csv"), (sheet, "kept.csv")):
         capsys.readouterr()
@@ -393,7 +398,7 @@ def test_corrections_follow_their_comments_through_a_sorted_and_shortened_sheet(
         assert by_message(found, now) == {"评论 5": 2, "评论 9": 3}
         said = f"1 corrections in {next(filter(None, sources))} are of comments that are not among"
         assert said in capsys.readouterr().out.replace("none.csv", sheet)
-    write_corrections(found, now, "kept.csv", codebook)
+    keep(found, now, codebook)
     kept = pd.read_csv("kept.csv").set_index("message")["class"]
     assert kept.to_dict() == {"评论 3": 0, "评论 5": 2, "评论 9": 3}
     assert read_corrections("", "kept.csv", COMMENTS, codebook) == {

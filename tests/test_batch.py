@@ -16,7 +16,7 @@ from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
 from pipeline.common.tables import read_csv
 from pipeline.labelling import label_files
-from pipeline.labelling.outcomes import read_answers
+from pipeline.labelling.outcomes import AnswerFiles
 from pipeline.labelling.shards import answer_files, request_files, write_shards
 
 REQUESTS = "requests.jsonl"
@@ -167,7 +167,8 @@ def test_any_broken_answer_line_is_data_and_no_crash(requests, line):
     line = line if isinstance(line, bytes) else line.encode()
     whole = answer_line("row-2", "[1]").encode()
     Path("answers.jsonl").write_bytes(b"\xef\xbb\xbf" + whole + b"\n\n" + line + b"\n")
-    outcomes = dict(read_answers([Path("answers.jsonl")], read_codebook("prompt.txt")))
+    answers = AnswerFiles([Path("answers.jsonl")], read_codebook("prompt.txt"))
+    outcomes = {custom_id: outcome for custom_id, outcome, _ in answers}
     assert outcomes["row-2"].label == 1
     assert outcomes[""].form == "malformed line 3"
 

@@ -289,3 +289,35 @@ def test_the_comparison_counts_what_only_one_model_got_right(tuned, tiny_bert, d
         )
     assert "Before fine tune" in text and "After fine tune" in text and "rows/s" in text
     assert (folder / "confusion_difference.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_model_is_not_scored_on_the_rows_that_it_learned(tiny_bert, tuned, data, capsys):
+    final = str(tuned / "final_model")
+    shutil.copy(data / "train.csv", "test.csv")
+    with pytest.raises(UserError, match=r"test.csv: 100% of its rows are rows that .* learned"):
+        bert_tune_eval.main(["--tuned-path", final, "--test-file", "test.csv", *SIZES])
+    with pytest.raises(UserError, match="100% of its rows are rows that the probe on .* learned"):
+        bert_eval.main(
+            ["--model-path", tiny_bert, "--test-file", "test.csv", *SIZES]
+            + ["--train-file", f"{data}/train.csv"]
+        )
+    assert not list(Path("results").rglob("*.csv"))
+    validation = ["--test-file", f"{data}/validation.csv", "--output-dir", "validated"]
+    bert_tune_eval.main(["--tuned-path", final, *validation, *SIZES])
+    assert "is the validation file of the training, by which its best" in capsys.readouterr().out
+
+
+def test_a_tuned_model_with_another_vocabulary_beside_it_is_refused(tuned, data):
+    shutil.copytree(tuned / "final_model", FINAL)
+    file = Path(FINAL, "tokenizer.json")
+    content = json.loads(file.read_bytes())
+    words = content["model"]["vocab"]
+    first, second = sorted(words, key=words.get)[-2:]
+    words[first], words[second] = words[second], words[first]
+    file.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(UserError, match="was trained with another tokenizer than the one that is"):
+        bert_tune_eval.main(["--tuned-path", FINAL, "--test-file", f"{data}/test.csv", *SIZES])
+    record = json.loads(Path(FINAL, "training.json").read_bytes())
+    del record["tokenizer_sha256"]  # of an older version
+    Path(FINAL, "training.json").write_text(json.dumps(record), encoding="utf-8")
+    bert_tune_eval.main(["--tuned-path", FINAL, "--test-file", f"{data}/test.csv", *SIZES])

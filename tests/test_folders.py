@@ -111,6 +111,14 @@ REFUSED = [
         {"config.json": QWEN | {"text_config": {"quantization_config": {"quant_method": "awq"}}}},
         "m holds weights quantized by awq",
     ),
+    *(
+        ({"config.json": QWEN | layers}, "m/config.json asks for code of")
+        for layers in (
+            {"attn_implementation": "a/kernel"},
+            {"_attn_implementation": "paged|a/kernel"},
+            {"text_config": {"experts_implementation": "a/kernel"}},
+        )
+    ),
 ]
 
 
@@ -508,6 +516,22 @@ def test_an_adapter_is_not_asked_with_another_prompt_than_it_was_trained_with(da
     for file in ("chat_template.jinja", "tokenizer.json", "tokenizer_config.json"):
         shutil.copy(dated / "qlora/final_model" / file, other)
     evaluate(dated, other)
+
+
+def test_an_adapter_is_not_asked_by_another_vocabulary_than_it_was_trained_with(dated):
+    other = Path(shutil.copytree(dated / "base", "other"))
+    content = json.loads((other / "tokenizer.json").read_bytes())
+    words = content["model"]["vocab"]
+    first, second = sorted(words, key=words.get)[-2:]  # words that the prompt does not have
+    words[first], words[second] = words[second], words[first]
+    (other / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(UserError, match="final_model was trained with another tokenizer than the"):
+        evaluate(dated, other)
+
+
+def test_an_adapter_is_not_scored_on_the_rows_that_it_learned(dated):
+    with pytest.raises(UserError, match="100% of its rows are rows that .*final_model learned"):
+        evaluate(dated, dated / "base", "--test-file", f"{dated}/data/train.csv")
 
 
 def test_an_older_record_without_the_hash_is_taken_as_it_is(dated):

@@ -1,20 +1,35 @@
-"""Step 0: what install_env.sh does where a new environment is wanted, without installing one."""
+"""Step 0: what install_env.sh does where a new environment is wanted, without installing one.
+
+And whether the lock files, which it installs, have what requirements.txt asks for.
+"""
 
 import os
 import re
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from packaging.requirements import Requirement
 
-PIP = '#!/bin/sh\ncase "$*" in *"-m pip"*) echo "pip $*" >> calls;; esac\nexit 0\n'
+PIP = '#!/bin/sh\ncase "$*" in *"-m pip install"*) echo "pip $*" >> calls;; esac\nexit 0\n'
+LISTS = ("requirements.txt", "requirements.lock", "requirements-torch.lock")
+QUIET = "pip -m pip install --quiet --disable-pip-version-check "
+CHECKED = f"{QUIET}--no-deps --require-hashes -r requirements.lock"
+ALL_CHECKED = f"{CHECKED} -r requirements-torch.lock"
+
+
+def calls():
+    """Return how pip was called, a line each."""
+    path = Path("calls")
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
 @pytest.fixture
 def project():
     """Copy the script beside fake commands that note how they were called."""
-    for name in ("install_env.sh", "requirements.txt"):
+    for name in ("install_env.sh", *LISTS):
         Path(name).write_bytes((ROOT / name).read_bytes())
     for tool in ("bash", "dirname", "cmp", "cp", "mkdir", "chmod", "cat", "env", "sh"):
         Path("bin").mkdir(exist_ok=True)
@@ -64,22 +79,24 @@ def test_conda_makes_the_environment_where_it_is_on_the_path(project):
     fake(project / "conda", f'#!/bin/sh\necho "conda $*" >> calls\n{make}\n')
     done = install(project)
     assert done.returncode == 0, done.stderr
-    calls = Path("calls").read_text(encoding="utf-8").splitlines()
-    assert calls[0] == "conda create --yes --quiet --prefix ./.venv python=3.11 pip"
-    assert calls[1].endswith("-r requirements.txt")
+    assert calls() == [
+        "conda create --yes --quiet --prefix ./.venv python=3.11 pip",
+        ALL_CHECKED,
+    ]
     assert "no CUDA GPU found" in done.stdout
 
 
-def test_a_second_run_installs_nothing_and_a_changed_list_installs_again(project):
+@pytest.mark.parametrize("changed", ["requirements.lock", "requirements-torch.lock"])
+def test_a_second_run_installs_nothing_and_a_changed_lock_file_installs_again(project, changed):
     Path(".venv/bin").mkdir(parents=True)
     fake(".venv/bin/python", PIP)
     for expected in (1, 1):
         assert install(project).returncode == 0
-        assert len(Path("calls").read_text(encoding="utf-8").splitlines()) == expected
-    with Path("requirements.txt").open("a", encoding="utf-8") as file:
+        assert len(calls()) == expected
+    with Path(changed).open("a", encoding="utf-8") as file:
         file.write("more==1.0\n")
     install(project)
-    assert len(Path("calls").read_text(encoding="utf-8").splitlines()) == 2
+    assert calls() == [ALL_CHECKED] * 2
 
 
 def test_a_gpu_that_nvidia_smi_shows_is_told(project):
@@ -95,7 +112,7 @@ def test_an_install_that_failed_is_not_taken_for_done(project):
     fake(".venv/bin/python", '#!/bin/sh\ncase "$*" in *pip*) exit 1;; esac\n')
     done = install(project)
     assert done.returncode == 1
-    assert "pip could not install requirements.txt" in done.stderr
+    assert "pip could not install the packages of the lock files" in done.stderr
     assert not Path(".venv/requirements.installed").exists()
 
 
@@ -126,10 +143,10 @@ def test_in_git_bash_on_windows_venv_puts_python_into_scripts(project):
     done = install(project)
     assert done.returncode == 0, done.stderr
     assert "creating ./.venv with Python 3.13.1" in done.stdout
-    assert Path("calls").read_text(encoding="utf-8").endswith("-r requirements.txt\n")
+    assert calls() == [ALL_CHECKED]
     assert Path(".venv/requirements.installed").is_file()
     install(project)
-    assert len(Path("calls").read_text(encoding="utf-8").splitlines()) == 1
+    assert len(calls()) == 1
 
 
 def test_conda_on_windows_puts_python_beside_scripts(project):
@@ -138,7 +155,7 @@ def test_conda_on_windows_puts_python_beside_scripts(project):
     fake(project / "conda", f"#!/bin/sh\n{make}\n")
     done = install(project)
     assert done.returncode == 0, done.stderr
-    assert Path("calls").read_text(encoding="utf-8").endswith("-r requirements.txt\n")
+    assert calls() == [ALL_CHECKED]
 
 
 WITHOUT_GPU = (
@@ -177,15 +194,14 @@ def nvidia_smi(path, driver, *capabilities):
 def torch_installed(project, **env):
     """Return the torch that pip was asked for, and what was said."""
     Path(".venv/bin").mkdir(parents=True, exist_ok=True)
-    keep = 'case "$*" in *"-m pip"*) for list; do :; done; cp "$list" asked;; esac\n'
-    fake(".venv/bin/python", f"#!/bin/sh\n{keep}exit 0\n")
+    fake(".venv/bin/python", PIP)
+    Path("calls").unlink(missing_ok=True)
     done = install(project, **{"OSTYPE": "linux-gnu", "HOSTTYPE": "x86_64"} | env)
     assert done.returncode == 0, done.stderr
-    asked = Path("asked").read_text(encoding="utf-8").splitlines()
-    own = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    [[torch]] = [[line for line in asked if line.startswith("torch==")]]
-    assert [torch if line.startswith("torch==") else line for line in own] == asked
-    return torch, done.stdout
+    if calls() == [ALL_CHECKED]:
+        return OURS, done.stdout
+    assert calls()[0] == CHECKED and calls()[1].startswith(f"{QUIET}torch==")
+    return calls()[1].removeprefix(QUIET), done.stdout
 
 
 OURS = next(
@@ -222,7 +238,7 @@ def test_a_torch_in_place_of_the_one_of_the_requirements_is_told_with_the_reason
     assert said[:2] == [
         "torch 2.10.0 in place of the one in requirements.txt: that torch is for CUDA 13, and "
         "driver 550.54.15 runs CUDA 12: 580 and newer run 13",
-        "(torch 2.10.0 was not tried with the other packages)",
+        "(torch 2.10.0 was not tried with the other packages; it has no hash in a lock file)",
     ]
     assert said[2:] == ["environment ready in ./.venv; CUDA GPU found: Tesla, 16 MiB"]
 
@@ -247,10 +263,10 @@ def test_an_nvidia_smi_that_fails_is_no_gpu(project):
 
 def test_a_new_driver_brings_the_torch_of_the_requirements(project):
     nvidia_smi(project, "550.54.15", "8.0")
-    torch_installed(project)
-    Path("asked").unlink()
+    assert torch_installed(project)[0] == "torch==2.10.0"
+    Path("calls").unlink()
     install(project, OSTYPE="linux-gnu", HOSTTYPE="x86_64")
-    assert not Path("asked").exists()  # nothing changed
+    assert calls() == []  # nothing changed
     nvidia_smi(project, "580.65.06", "8.0")
     assert torch_installed(project)[0] == OURS
 
@@ -261,6 +277,115 @@ def test_another_torch_is_picked_only_where_the_registry_has_it_for_cuda(project
         Path(".venv/requirements.installed").unlink(missing_ok=True)
         env = dict(zip(("OSTYPE", "HOSTTYPE"), system, strict=True))
         assert (number, torch_installed(project, **env)[0]) == (number, OURS)
+
+
+SERVED = """#!/bin/sh
+case "$*" in
+*"-m pip install --dry-run"*) echo "Would install torch-{}";;
+*"-m pip install"*) echo "pip $*" >> calls;;
+*"-m pip config list"*) echo "{}";;
+*"version("*) echo "{}";;
+esac
+"""
+ANOTHER = """\
+torch {} on this machine is another build than that of requirements-torch.lock
+(pip's settings name it, or it was installed by hand; its hash is not checked)
+environment ready in ./.venv; no CUDA GPU found: models run on the CPU
+"""
+
+
+@pytest.mark.parametrize(
+    ("served", "settings", "installed", "other"),
+    [
+        ("{}+cpu", "global.find-links='/wheels'", "", True),
+        ("{}+cpu", ":env:.extra-index-url='https://example.org/simple'", "", True),
+        ("{}", "global.find-links='/wheels'", "", False),
+        ("{}+cpu", "global.index-url='https://example.org/simple'", "", False),
+        ("{}", "", "{}+cu126", True),
+        ("{}", "", "{}", False),
+        ("{}+cpu", "global.find-links='/wheels'", "{}", False),
+        ("{}", "", "2.0.1+cpu", False),
+    ],
+)
+def test_only_a_torch_of_another_build_is_installed_without_its_hash(
+    project, served, settings, installed, other
+):
+    version = OURS.removeprefix("torch==")
+    Path(".venv/bin").mkdir(parents=True)
+    served, installed = served.format(version), installed.format(version)
+    fake(".venv/bin/python", SERVED.format(served, settings, installed))
+    done = install(project)
+    assert done.returncode == 0, done.stderr
+    if other:
+        assert calls() == [CHECKED, f"{QUIET}{OURS}"]
+        assert done.stdout == ANOTHER.format(version)
+    else:
+        assert calls() == [ALL_CHECKED]
+        assert done.stdout == ANOTHER.splitlines(keepends=True)[-1]
+
+
+def test_a_package_whose_hash_differs_stops_the_install(project):
+    Path(".venv/bin").mkdir(parents=True)
+    fake(".venv/bin/python", '#!/bin/sh\ncase "$*" in *--require-hashes*) exit 1;; esac\n')
+    assert install(project).returncode == 1
+    assert not Path(".venv/requirements.installed").exists()
+
+
+def locked(name):
+    """Return a lock file's packages: name -> version, marker and hashes, for each that is named."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert not re.search(r"://|--(?:extra-)?index|--find-links|^-[a-z]|^/", text, re.MULTILINE)
+    found = {}
+    for block in re.split(r"\n(?=\S)", text.rstrip("\n")):
+        first, *lines = block.split(" \\\n")
+        line = re.fullmatch(r"([a-z0-9-]+)==([\w.]+)(?: ; (.+))?", first)
+        lines = "\n".join(lines).split("\n")
+        hashes = [each.strip() for each in lines if not each.lstrip().startswith("#")]
+        found.setdefault(line[1], []).append((line[2], line[3] or "", hashes))
+    return found
+
+
+def wanted():
+    """Return the packages of requirements.txt with their versions."""
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
+    return {name.lower(): version for name, version in pairs}
+
+
+def test_the_lock_files_have_each_package_once_with_hashes_and_those_of_the_list_as_it_says():
+    rest, torch = locked("requirements.lock"), locked("requirements-torch.lock")
+    assert not set(rest) & set(torch)
+    both = rest | torch
+    for name, versions in both.items():
+        assert len({marker for _, marker, _ in versions}) == len(versions), name
+        for _, _, hashes in versions:
+            assert hashes and all(re.fullmatch("--hash=sha256:[0-9a-f]{64}", h) for h in hashes)
+    assert {name: [both[name][0][:2]] for name in wanted()} == {
+        name: [(version, "")] for name, version in wanted().items()
+    }
+
+
+def test_what_a_build_of_torch_for_cuda_brings_is_apart_and_for_linux_alone():
+    torch = locked("requirements-torch.lock")
+    assert len(torch.pop("torch")[0][2]) > 12  # of Linux, macOS and Windows, Python 3.11 to 3.14
+    assert {"triton", "nvidia-cudnn-cu13"} < set(torch)
+    for [(_, marker, _)] in torch.values():
+        assert "sys_platform == 'linux'" in marker and " or sys_platform" not in marker
+
+
+def test_each_package_that_is_installed_by_the_list_is_locked_in_its_version():
+    rest = locked("requirements.lock")
+    reached, todo = set(), list(set(wanted()) - {"torch"})  # an older driver has an older torch
+    while todo:
+        name = re.sub("[._-]+", "-", todo.pop()).lower()
+        if name not in reached and name != "torch":
+            reached.add(name)
+            needed = map(Requirement, metadata.requires(name) or [])
+            todo += [each.name for each in needed if not each.marker or each.marker.evaluate()]
+    for name in sorted(reached):
+        versions = [version for version, _, _ in rest[name]]
+        assert metadata.version(name) in versions, name
+    assert len(reached) > 60
 
 
 def test_the_shell_script_needs_no_newer_bash_than_that_of_macos():
@@ -274,9 +399,8 @@ def test_the_shell_script_needs_no_newer_bash_than_that_of_macos():
 def test_the_batch_file_of_windows_installs_the_same_by_the_same_versions():
     text = (ROOT / "install_env.bat").read_text(encoding="ascii")
     shell = (ROOT / "install_env.sh").read_text(encoding="utf-8")
-    pip = "-m pip install --quiet --disable-pip-version-check -r "
-    assert f"{pip}requirements.txt" in text
-    assert f'{pip}"$list"' in shell and "\nlist=requirements.txt\n" in shell
+    assert f'"%INSTALLED%" {ALL_CHECKED.removeprefix("pip ")} && goto' in text
+    assert f'{QUIET.removeprefix("pip ")}"$@"' in shell and ALL_CHECKED.startswith(QUIET)
     assert "LSS 580" in text and "-lt 580" in shell
     assert ".venv\\requirements.installed" in text and ".venv/requirements.installed" in shell
     assert "(3, 11) <= sys.version_info[:2] <= (3, 14)" in text

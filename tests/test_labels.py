@@ -4,20 +4,19 @@ import json
 import math
 from pathlib import Path
 
-import pandas as pd
+import numpy as np
 import pytest
 from conftest import answer_line
 
 from pipeline.common.codebook import read_codebook
 from pipeline.common.replies import parse_cut_reply, parse_reply
+from pipeline.common.stored_rows import store_rows
+from pipeline.labelling.answers import match_answers
+from pipeline.labelling.id_columns import ids_of_rows
 from pipeline.labelling.ids import request_ids
-from pipeline.labelling.labels import decide_labels, majority, match_answers, self_agreement
+from pipeline.labelling.labels import decide_labels, majority, self_agreement
 from pipeline.labelling.logprobs import class_probabilities
-from pipeline.labelling.outcomes import Outcome, outcome_of
-
-
-def outcomes(*labels):
-    return [Outcome(label, "strict" if label >= 0 else "empty", f"[{label}]") for label in labels]
+from pipeline.labelling.outcomes import AnswerFiles, outcome_of
 
 
 @pytest.mark.parametrize(
@@ -153,20 +152,22 @@ def test_an_answer_without_usable_log_probabilities_is_still_a_label(codebook, s
     [([1, 1, 2], 1), ([-1, 2, -1], 2), ([1, 2], -1), ([0, 1, 1, 0, 2], -1), ([-1, -1], -1)],
 )
 def test_the_majority_of_the_labels_wins_and_a_tie_is_no_label(labels, winner):
-    assert majority(outcomes(*labels)).label == winner
+    assert [*labels, -1][majority(labels)] == winner
 
 
-def test_the_repeats_of_a_row_vote_also_where_its_own_answer_is_missing():
-    rows = pd.DataFrame({"custom_id": ["a", "b", "c"], "message": ["A", "B", "C"], "class": -1})
-    a, b, c = ids = rows["request"] = request_ids("01234567", rows["message"])
+def test_the_repeats_of_a_row_vote_also_where_its_own_answer_is_missing(write_rows, codebook):
+    write_rows("simple.csv", [("a", "A", -1), ("b", "B", -1), ("c", "C", -1)])
+    rows = store_rows("simple.csv", "x.py", codebook).frame
+    a, b, c = request_ids("01234567", "ABC")
     lines = [(f"{a}--repeat-1", 1), (f"{a}--repeat-2", 1), (b, 2), (f"{b}--repeat-1", 0)]
-    answers = match_answers(
-        ((custom_id, outcomes(label)[0]) for custom_id, label in lines), ids, "01234567"
-    )
-    labels = decide_labels(rows, answers, ids, vote=False)
-    assert [labels[row].label for row in "abc"] == [-1, 2, -1]
-    labels = decide_labels(rows, answers, ids, vote=True)
-    assert [(labels[row].label, labels[row].form) for row in "abc"] == [
+    text = "\n".join(answer_line(custom_id, f"[{label}]") for custom_id, label in lines)
+    Path("answers.jsonl").write_text(text, encoding="utf-8")
+    source = AnswerFiles([Path("answers.jsonl")], codebook)
+    answers, sent = match_answers(source, ids_of_rows(rows), "01234567"), np.ones(3)
+    labels = decide_labels(rows, answers, sent, vote=False)
+    assert labels.label.tolist() == [-1, 2, -1]
+    labels = decide_labels(rows, answers, sent, vote=True)
+    assert [(out.label, out.form) for out in labels.outcomes(np.arange(3))] == [
         (1, "strict"),
         (-1, "tie"),
         (-1, "missing"),
@@ -174,7 +175,7 @@ def test_the_repeats_of_a_row_vote_also_where_its_own_answer_is_missing():
 
 
 def test_self_agreement_counts_rows_with_several_labels():
-    rows = [outcomes(1, 1, 1), outcomes(1, 1, 2), outcomes(1, -1), outcomes(0, 0, -1)]
+    rows = [(1, 1, 1), (1, 1, 2), (1, -1), (0, 0, -1)]
     count, agreed, pairs = self_agreement(rows)
     assert (count, agreed) == (3, 2)
     assert pairs == pytest.approx((1 + 1 / 3 + 1) / 3)

@@ -9,7 +9,9 @@ import importlib
 import json
 import shlex
 import shutil
+import socket
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import openpyxl
 import pandas as pd
 import pytest
 from conftest import ROOT
+from connections import connections
 from readme import commands, read_page
 
 from pre_process.sample.coders import fill_in
@@ -86,6 +89,9 @@ PEOPLE = {  # the beginning of a command -> what people do after it
 }
 
 
+asked = {}  # script -> the hosts and addresses that it asked for
+
+
 def run_command(command, url, environment):
     """Run a line of the README; return whether it ran."""
     program, *arguments = shlex.split(command)
@@ -96,7 +102,10 @@ def run_command(command, url, environment):
     elif program == "python":
         script, *options = arguments
         options += [option.format(url=url) for option in ADDITIONS.get(script, [])]
-        importlib.import_module(script.removesuffix(".py")).main(options)
+        main = importlib.import_module(script.removesuffix(".py")).main
+        with connections() as found:
+            main(options)
+        asked.setdefault(script, []).extend(found)
     else:
         subprocess.run([program, *arguments], check=True)
     return True
@@ -133,6 +142,7 @@ def project(tmp_path_factory, tiny_qwen2, tiny_bert):
                     work(truth)
     provider.shutdown()
     provider.server_close()
+    asked["provider"] = provider.server_address
     return folder, truth, provider.charged
 
 
@@ -252,3 +262,45 @@ def test_every_command_that_is_not_run_or_added_to_is_one_of_the_readme_s():
     assert {line.split()[0] for line in lines} == {*NOT_RUN, "export", "python"}
     for start in [*PEOPLE, *(f"python {script}" for script in ADDITIONS)]:
         assert any(line.startswith(start) for line in lines), start
+
+
+def test_no_script_but_submit_batch_opens_a_connection(folder):
+    from huggingface_hub import constants
+
+    assert not constants.HF_HUB_OFFLINE
+    found = dict(asked)
+    host, port = found.pop("provider")[:2]
+    assert found.keys() == {path.name for path in ROOT.glob("*.py")}
+    assert [script for script in found if found[script]] == ["submit_batch.py"]
+    assert set(found["submit_batch.py"]) == {host, (host, port)}
+
+
+IMPORTS = """
+import pkgutil
+import sys
+sys.path[:0] = sys.argv[1:3]
+from connections import connections
+with connections() as asked:
+    import pipeline
+    names = [module.name for module in pkgutil.walk_packages(pipeline.__path__, "pipeline.")]
+    for name in [*sys.argv[3:], *names]:
+        __import__(name)
+assert "torch" in sys.modules and not asked, asked
+"""
+
+
+def test_no_module_opens_a_connection_as_it_is_imported():
+    names = [path.stem for path in ROOT.glob("*.py")]
+    command = [sys.executable, "-c", IMPORTS, str(ROOT), str(ROOT / "tests"), *names]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_connection_would_be_seen():
+    with connections() as found, socket.socket() as there, socket.socket() as here:
+        there.bind(("127.0.0.1", 0))
+        there.listen()
+        address = there.getsockname()
+        here.connect(address)
+        socket.getaddrinfo("localhost", 80)
+    assert found == [address, "localhost"]

@@ -75,7 +75,7 @@ def _classes_and_examples(
     listing = False
     for line in text.split("\n"):
         class_line, example = CLASS_LINE.match(line), example_in(line)
-        next_class = class_line and int(class_line[1]) == len(classes)
+        next_class = class_line and _number(class_line[1]) == len(classes)
         if example is None and listing and line.strip() and not next_class:
             example = line
         else:
@@ -84,15 +84,23 @@ def _classes_and_examples(
             for answered, comment in read_examples(example):
                 examples.append((len(classes) - 1 if answered < 0 else answered, comment))
         elif class_line:
-            classes.append((int(class_line[1]), class_line[2]))
+            classes.append((_number(class_line[1]), class_line[2]))
         elif NO_COLON.match(line):
             raise UserError(f"{path}: {line.strip()!r} has no colon after the name: {HOW_TO}")
     return classes, examples
 
 
+def _number(digits: str) -> int:
+    """Return a number; of more digits than any class has, that of the first (int() has a limit)."""
+    return int(digits.lstrip("0")[:9] or 0)
+
+
 def parse_label(text: str, codebook: Codebook) -> int | None:
-    """Return the class that a cell numbers or names, -1 for a blank or -1, None for others."""
-    text = text.strip()
+    """Return the class that a cell numbers or names, -1 for a blank or -1, None for others.
+
+    Digits and letters may be of full width.
+    """
+    text = unicodedata.normalize("NFKC", text).strip()
     number = text.removesuffix(".0")
     if number in ("", "-1"):
         return -1

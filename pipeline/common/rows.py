@@ -11,6 +11,11 @@ from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook, parse_label
 from pipeline.common.examples import example_key
 from pipeline.common.files import clean_text, read_json
+from pipeline.common.fitting_rows import (
+    check_codebook_of,
+    refuse_one_class,
+    say_missing_classes,
+)
 from pipeline.common.tables import END_BYTE, FIRST_BYTE, PART, read_csv_parts
 
 HUMAN = "human"  # who coded a row, in `coded_by`
@@ -202,13 +207,20 @@ def read_training_rows(
         read_messages(file, "split_dataset.py", codebook, labelled=True)
         for file in (train_file, validation_file)
     )
-    return train.head(max_train_samples or len(train)), validation
+    train = train.head(max_train_samples or len(train))
+    for file, rows in ((train_file, train), (validation_file, validation)):
+        check_codebook_of(file, codebook)
+        say_missing_classes(file, rows, codebook)
+    refuse_one_class(train_file, train, codebook)
+    return train, validation
 
 
 def read_test_rows(test_file: str, codebook: Codebook, max_test_samples: int) -> pd.DataFrame:
     """Read the rows to predict, at most `max_test_samples` of them (0 = all)."""
     rows = read_messages(test_file, "split_dataset.py", codebook)
     rows = rows.head(max_test_samples or len(rows))
+    check_codebook_of(test_file, codebook)
+    say_missing_classes(test_file, rows, codebook)
     refuse_examples(test_file, rows, codebook)
     return rows
 

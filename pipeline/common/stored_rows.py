@@ -23,7 +23,7 @@ def read_cells(path: Path, first: np.ndarray, end: np.ndarray) -> Iterator[list[
     with path.open("rb", buffering=0) as file:
         for start, size in zip(first.tolist(), (end - first).tolist(), strict=True):
             file.seek(start)
-            records.append(file.read(size).strip())
+            records.append(file.read(size).rstrip(b"\r\n"))
     return csv.reader(io.StringIO(b"\n".join(records).decode(), newline=""))
 
 

@@ -1,7 +1,6 @@
 """CSV files: read as text and checked, whole or in parts; written as every step writes them."""
 
 import csv
-import io
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -110,11 +109,6 @@ def _refuse_cells(path: str | Path, number: int, cells: list[str], width: int, c
             f"{path}, row {number}: {len(cells)} cells under {width} column names: "
             f"some text stands outside its quotes, or the first row is a title; {cure}"
         )
-
-
-def parse_csv(path: str | Path, text: str, delimiter: str, cure: str) -> dict[int, list[str]]:
-    """Return the rows of a CSV text, see `csv_rows`."""
-    return dict(csv_rows(path, io.StringIO(text, newline=""), delimiter, cure))
 
 
 class CountedLines:

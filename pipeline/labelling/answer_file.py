@@ -1,22 +1,27 @@
 """The file of the provider's answers: one line each, none twice, in the order of the requests."""
 
 import json
+import math
 import os
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from io import FileIO
 from pathlib import Path
 
-from pipeline.common.files import JsonObject, replacing
-from pipeline.labelling.outcomes import failure_of
+import numpy as np
 
-LONGEST_LINE = 2**22  # bytes of an answer
+from pipeline.common.files import JsonObject, clean_text, replacing
+from pipeline.labelling.outcomes import BROKEN, failure_of
+
+BLOCK = 2**20  # bytes that are read at once from the end of a file
 
 
 def id_of(line: bytes) -> str:
     """Return an answer's custom_id, "" where the line is broken."""
     try:
         return str(json.loads(line)["custom_id"])
-    except (ValueError, KeyError, TypeError):
+    except BROKEN:
         return ""
 
 
@@ -32,7 +37,7 @@ def distinct_lines(content: bytes) -> list[bytes]:
             body = (record.get("response") or {}).get("body") or {}
             said = json.dumps([body.get("choices", body), record.get("error")], sort_keys=True)
             lines.setdefault((str(record["custom_id"]), said), line)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except BROKEN:
             lines.setdefault(("", repr(line)), line)
     return list(lines.values())
 
@@ -57,14 +62,29 @@ def cut_half_written_line(path: str | Path) -> None:
     if not Path(path).is_file():
         return
     with Path(path).open("rb+") as file:
-        end = file.seek(0, os.SEEK_END)
-        file.seek(max(0, end - LONGEST_LINE))
-        tail = file.read()
-        last = tail[tail.rfind(b"\n") + 1 :]
+        start = end = file.seek(0, os.SEEK_END)
+        last = b""
+        while start and b"\n" not in last:
+            begun, start = start, max(0, start - BLOCK)
+            file.seek(start)
+            last = file.read(begun - start) + last
+        last = last[last.rfind(b"\n") + 1 :]
+        file.seek(end)
         if last and id_of(last):
             file.write(b"\n")
         elif last:
             file.truncate(end - len(last))
+
+
+def append_line(file: FileIO, line: bytes) -> None:
+    """Add a line to an open file, whole or not at all, as where its disk is full."""
+    end, left = file.seek(0, os.SEEK_END), line + b"\n"
+    try:
+        while left:
+            left = left[file.write(left) :]
+    except OSError:
+        file.truncate(end)
+        raise
 
 
 def lines_of(path: str | Path) -> Iterator[bytes]:
@@ -75,19 +95,25 @@ def lines_of(path: str | Path) -> Iterator[bytes]:
                 yield line.rstrip(b"\n")
 
 
-def order_answers(path: str | Path, position: Callable[[str], int]) -> None:
-    """Put the answers in order of `position(custom_id)`, equals as they stand."""
-    places: list[tuple[int, int, int]] = []
-    start = 0
-    for line in lines_of(path):
-        places.append((position(id_of(line)), start, len(line) + 1))
-        start += len(line) + 1
-    if places == sorted(places):
+def order_answers(path: str | Path, places_of: Callable[[Iterable[str]], np.ndarray]) -> None:
+    """Put the answers in order of the places of their requests, equals as they stand.
+
+    `places_of` returns the place of each custom_id, -1 for none.
+    """
+    starts = array("q", [0])
+
+    def ids() -> Iterator[str]:
+        for line in lines_of(path):
+            starts.append(starts[-1] + len(line) + 1)
+            yield id_of(line)
+
+    places = places_of(ids())
+    if (places[1:] >= places[:-1]).all():
         return
     with replacing(path) as scratch, Path(path).open("rb") as old, scratch.open("wb") as out:
-        for _, start, length in sorted(places):
-            old.seek(start)
-            out.write(old.read(length).rstrip(b"\n") + b"\n")
+        for answer in np.argsort(places, kind="stable").tolist():
+            old.seek(starts[answer])
+            out.write(old.read(starts[answer + 1] - starts[answer]).rstrip(b"\n") + b"\n")
 
 
 def count_answers(lines: Iterable[bytes], ids: set[str]) -> JsonObject:
@@ -109,13 +135,14 @@ def count_answers(lines: Iterable[bytes], ids: set[str]) -> JsonObject:
             record = json.loads(line)
             if failure := failure_of(record):
                 failed[custom_id] = failure.form
-                messages.setdefault(failure.form, failure.reply)
+                messages.setdefault(failure.form, clean_text(failure.reply))
                 continue
             usage = record["response"]["body"].get("usage") or {}
             for kind in ("prompt_tokens", "completion_tokens"):
                 counts[kind] += int(usage.get(kind) or 0)
-            cost += float(usage.get("cost") or 0)
-        except (ValueError, KeyError, TypeError, AttributeError):
+            paid = float(usage.get("cost") or 0)
+            cost += paid if math.isfinite(paid) else 0
+        except BROKEN:
             failed[custom_id] = "malformed"
             continue
         answered.add(custom_id)

@@ -18,7 +18,14 @@ from openai import APIError, NotFoundError, OpenAI
 from pipeline.common.cli import UserError
 from pipeline.common.files import JsonObject
 from pipeline.labelling.ledger import CREATING, OUTDATED, REPLACED, UPLOADING, Job, Ledger
-from pipeline.labelling.provider import doubled_wait, hide_key, is_temporary, seconds_to_wait
+from pipeline.labelling.outcomes import BROKEN
+from pipeline.labelling.provider import (
+    doubled_wait,
+    hide_key,
+    hide_key_in_answers,
+    is_temporary,
+    seconds_to_wait,
+)
 from pipeline.labelling.requests import Requests
 
 SEARCHES = 3  # for what a broken call may have made
@@ -176,14 +183,14 @@ def fetch(client: OpenAI, job: Job, batch: JsonObject) -> bytes:
             f"the answers of {batch['id']} arrived broken {DOWNLOADS} times: run the same command "
             "again to go on"
         )
-    return b"\n".join(lines)
+    return hide_key_in_answers(client, b"\n".join(lines))
 
 
 def is_whole_answer(line: bytes) -> bool:
     """Return whether a line is a whole answer."""
     try:
         return bool(json.loads(line)["custom_id"])
-    except (ValueError, KeyError, TypeError):
+    except BROKEN:
         return False
 
 

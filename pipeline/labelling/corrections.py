@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook, parse_label
 from pipeline.common.rows import HUMAN, find_rows
 from pipeline.common.tables import read_csv, write_csv
-from pipeline.labelling.outcomes import Outcome
+from pipeline.labelling.labels import Labels
 from pipeline.sheets.coding import read_filled_in
 
 COLUMNS = ["custom_id", "message", "class", "codebook_sha256"]
@@ -21,10 +22,11 @@ def read_corrections(
 ) -> dict[str, int]:
     """Return custom_id -> class of all corrections: those of `kept`, and of `sheet` if it is given.
 
-    `rows` (custom_id, message) are the rows as they are now: a row that moved keeps its correction,
-    and that of a row that is gone waits where it stands. `kept` is what `write_corrections` wrote
-    in earlier runs; those for another codebook wait there too. Raises UserError where a cell is no
-    class, and where the sheet belongs to other data or another codebook.
+    `rows` (custom_id, and what `message_keys` takes) are the rows as they are now: a row that moved
+    keeps its correction, and that of a row that is gone waits where it stands. `kept` is what
+    `write_corrections` wrote in earlier runs; those for another codebook wait there too. Raises
+    UserError where a cell is no class, and where the sheet belongs to other data or another
+    codebook.
     """
     corrections: dict[str, int] = {}
     if Path(kept).is_file():
@@ -53,6 +55,13 @@ def read_kept(path: str, rows: pd.DataFrame, codebook: Codebook) -> pd.DataFrame
     codebook, and `label` is to be filled in.
     """
     table = read_csv(path, COLUMNS, "jsonl_to_csv.py")[COLUMNS]
+    twice = table.duplicated(["custom_id", "message", "codebook_sha256"])
+    if twice.any():
+        row = twice.idxmax()
+        raise UserError(
+            f"{path}, row {row}: custom_id {table['custom_id'][row]!r} stands there twice with the "
+            "same comment: remove the line that is wrong"
+        )
     same = table["codebook_sha256"] == codebook.sha256
     table = table.assign(same=same, label=-1, place=-1)
     table.loc[same, "place"] = find_rows(table[same], rows)
@@ -72,27 +81,37 @@ def take(table: pd.DataFrame, rows: pd.DataFrame, path: str) -> dict[str, int]:
 
 
 def apply_corrections(
-    labels: Mapping[str, Outcome], corrections: Mapping[str, int]
-) -> dict[str, Outcome]:
-    """Return the labels with the corrected classes in their place.
+    labels: Labels, custom_ids: pd.Series, corrections: Mapping[str, int]
+) -> Labels:
+    """Return the labels with the corrected classes in their place; `custom_ids` are the rows'.
 
     Rows that people coded in the spreadsheet keep their class.
     """
-    return {
-        custom_id: replace(outcome, label=corrections[custom_id])
-        if custom_id in corrections and outcome.form != HUMAN
-        else outcome
-        for custom_id, outcome in labels.items()
-    }
+    if not corrections:
+        return labels
+    rows = np.flatnonzero(custom_ids.isin(list(corrections)) & ~labels.have_form(HUMAN))
+    label = labels.label.copy()
+    label[rows] = custom_ids.iloc[rows].map(corrections)
+    return replace(labels, label=label)
 
 
 def write_corrections(
-    corrections: Mapping[str, int], rows: pd.DataFrame, path: str, codebook: Codebook
+    corrections: Mapping[str, int],
+    corrected: pd.DataFrame,
+    rows: pd.DataFrame,
+    path: str,
+    codebook: Codebook,
 ) -> None:
-    """Write all corrections, so that the next run has them again; those that wait stay there."""
-    now = rows[rows["custom_id"].isin(list(corrections))]
-    lines = now[["custom_id", "message"]].assign(
-        **{"class": now["custom_id"].map(corrections), "codebook_sha256": codebook.sha256}
+    """Write all corrections, so that the next run has them again; those that wait stay there.
+
+    `corrected` are the rows (custom_id, message) that have one, `rows` all of them as in
+    `read_corrections`.
+    """
+    lines = corrected[["custom_id", "message"]].assign(
+        **{
+            "class": corrected["custom_id"].map(corrections),
+            "codebook_sha256": codebook.sha256,
+        }
     )
     if Path(path).is_file():
         kept = read_kept(path, rows, codebook)

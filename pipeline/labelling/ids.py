@@ -7,19 +7,50 @@ row's own id is not sent. `<set>-<message>-<n>`: two hashes, and a number among 
 import hashlib
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
+from typing import NamedTuple
 
-import pandas as pd
+import numpy as np
 
-from pipeline.common.rows import coded_by_people
+from pipeline.common.rows import text_hash
 
 REPEAT = "--repeat-"  # in the id of a request that is sent again to see whether answers agree
 TRY = "--try-"  # in the id of a request that is sent again because no answer was a label
-MARK = re.compile(rf"({REPEAT}|{TRY})(\d+)$")
+MARK = re.compile(rf"({REPEAT}|{TRY})([1-9][0-9]{{0,8}})\Z")
 SET_DIGITS, MESSAGE_DIGITS = 8, 16
-OWN = re.compile(rf"([0-9a-f]{{{SET_DIGITS}}})-[0-9a-f]{{{MESSAGE_DIGITS}}}-\d+")
+OWN = re.compile(
+    rf"([0-9a-f]{{{SET_DIGITS}}})-([0-9a-f]{{{MESSAGE_DIGITS}}})-([1-9][0-9]{{0,8}})"
+    rf"(?:({REPEAT}|{TRY})([1-9][0-9]{{0,8}}))?"
+)
+
+
+class RequestId(NamedTuple):
+    """The parts of an id: `message` is its `text_hash`, `number` that among equal messages.
+
+    `mark` is 0 in the id of a first request, the number of another try, or minus that of a repeat.
+    """
+
+    label_set: str
+    message: int
+    number: int
+    mark: int
+
+
+def read_id(custom_id: str) -> RequestId | None:
+    """Return the parts of an id, None where it is none of ours."""
+    found = OWN.fullmatch(custom_id)
+    if not found:
+        return None
+    label_set, message, number, kind, mark = found.groups()
+    sign = -1 if kind == REPEAT else 1
+    return RequestId(label_set, int(message, 16), int(number), sign * int(mark) if mark else 0)
+
+
+def write_id(label_set: str, message: int, number: int, mark: int = 0) -> str:
+    """Return the id that has these parts, see `RequestId`."""
+    kind = "" if not mark else f"{TRY}{mark}" if mark > 0 else f"{REPEAT}{-mark}"
+    return f"{label_set}-{message:0{MESSAGE_DIGITS}x}-{number}{kind}"
 
 
 @cache
@@ -28,33 +59,30 @@ def label_set_of(prompt: str, model: str) -> str:
     return _digits(json.dumps([prompt, model]), SET_DIGITS)
 
 
-def request_ids(
-    label_set: str, messages: Iterable[str], coded: Sequence[bool] | None = None
-) -> list[str]:
-    """Return the id of each message's request in a label set; equal messages are numbered.
+def numbers_among_equals(messages: np.ndarray, coded: np.ndarray) -> np.ndarray:
+    """Return the number of each message among its equals, an int (rows,); `messages` are hashes.
 
     The last numbers are those of rows that people coded (`coded`), so that those of the others,
     which are asked, do not depend on which of them people coded.
     """
-    digits = [_digits(message, MESSAGE_DIGITS) for message in messages]
-    seen: Counter[str] = Counter()
-    ids = [""] * len(digits)
-    for place in (
-        range(len(ids)) if coded is None else sorted(range(len(ids)), key=coded.__getitem__)
-    ):
-        seen[digits[place]] += 1
-        ids[place] = f"{label_set}-{digits[place]}-{seen[digits[place]]}"
-    return ids
+    order = np.lexsort((coded, messages))
+    in_order, places = messages[order], np.arange(len(order))
+    begins = np.append(True, in_order[1:] != in_order[:-1])
+    numbers = np.empty(len(order), np.int64)
+    numbers[order] = places - np.maximum.accumulate(np.where(begins, places, 0)) + 1
+    return numbers
 
 
-def ids_of_rows(label_set: str, rows: pd.DataFrame) -> pd.Series:
-    """Return the id of each row's request in a label set."""
-    return pd.Series(request_ids(label_set, rows["message"], coded_by_people(rows)), dtype=object)
-
-
-def is_made_for(custom_id: str, label_set: str, message: str) -> bool:
-    """Return whether an id is that of a message's request in a label set."""
-    return custom_id.startswith(f"{label_set}-{_digits(message, MESSAGE_DIGITS)}-")
+def request_ids(
+    label_set: str, messages: Iterable[str], coded: Sequence[bool] | None = None
+) -> list[str]:
+    """Return the id of each message's request in a label set, see `numbers_among_equals`."""
+    hashes = np.array([text_hash(message) for message in messages], np.uint64)
+    people = np.zeros(len(hashes), bool) if coded is None else np.asarray(coded, bool)
+    numbers = numbers_among_equals(hashes, people)
+    return [
+        write_id(label_set, *pair) for pair in zip(hashes.tolist(), numbers.tolist(), strict=True)
+    ]
 
 
 def plain_id(custom_id: str) -> str:
@@ -62,27 +90,10 @@ def plain_id(custom_id: str) -> str:
     return MARK.sub("", custom_id) if "--" in custom_id else custom_id
 
 
-def try_of(custom_id: str) -> int:
-    """Return which try a request is, from 1 on."""
-    mark = MARK.search(custom_id) if TRY in custom_id else None
-    return int(mark[2]) if mark and mark[1] == TRY else 1
-
-
-def repeat_of(custom_id: str) -> int:
-    """Return which repeat a request is, 0 where it is none."""
-    mark = MARK.search(custom_id)
-    return int(mark[2]) if mark and mark[1] == REPEAT else 0
-
-
 def set_of(custom_id: str) -> str:
     """Return the label set of an id, "" where it is none of ours."""
-    found = OWN.match(custom_id)
-    return found[1] if found else ""
-
-
-def equal_messages(custom_id: str) -> str:
-    """Return what the ids of equal messages have in common."""
-    return plain_id(custom_id).rpartition("-")[0]
+    own = read_id(custom_id)
+    return own.label_set if own else ""
 
 
 def rank(custom_id: str, seed: int) -> str:

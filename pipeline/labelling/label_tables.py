@@ -9,6 +9,7 @@ import pandas as pd
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook, parse_label, read_codebook
 from pipeline.common.files import clean_text, read_json
+from pipeline.common.rows import UniqueIds
 from pipeline.common.tables import read_csv
 
 LABELS_FILE, CODEBOOK_FILE, RECORD_FILE = "labels.csv", "prompt.txt", "silver_labels.json"
@@ -114,6 +115,9 @@ def read_labels(path: str | Path, codebook: Codebook) -> pd.DataFrame:
     """Return the `rows` of a `LabelSet` from its CSV file."""
     frame = read_csv(path, ["custom_id", "message", "class"], MADE_BY)
     rows = frame[["custom_id", "message"]].map(clean_text)
+    ids = UniqueIds(path, MADE_BY)
+    ids.add(rows["custom_id"], rows["message"])
+    ids.check()
     own = class_numbers(path, frame["class"], codebook)
     by_people = np.zeros(len(frame), bool)
     if "coded_by" in frame:

@@ -1,172 +1,116 @@
 """The label of each row: what people gave it, or what all the answers to its request come to."""
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
-from functools import reduce
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from pipeline.common.codebook import parse_codebook
 from pipeline.common.rows import HUMAN, coded_by_people
-from pipeline.labelling.ids import REPEAT, equal_messages, plain_id, repeat_of, set_of, try_of
+from pipeline.labelling.answer_table import WITHOUT_ANSWER, AnswerTable
+from pipeline.labelling.answers import Answers, match_answers
 from pipeline.labelling.label_sets import answers_elsewhere
 from pipeline.labelling.ledger import Ledger
-from pipeline.labelling.outcomes import CONFLICT, MISSING, NOT_ASKED, TIE, Outcome, read_answers
+from pipeline.labelling.outcomes import MISSING, NOT_ASKED, TIE, AnswerFiles, Outcome
 from pipeline.labelling.requests import Requests
 
 
-@dataclass
-class Answers:
-    """What a provider answered in one label set, by the plain ids of the requests.
+@dataclass(frozen=True)
+class Labels:
+    """The label of each row, int8 (rows,), -1 for none, and where in `table` its outcome stands."""
 
-    `first` holds the answers to the requests and their other tries, several where a row was sent or
-    answered again, and `repeats` those to requests that were repeated on purpose, by their number.
-    `unmatched` holds custom_id, reason and reply of the answers that belong to no row, and `others`
-    counts those of other label sets. `tries` has how often each request was sent, as its answers
-    tell, and `duplicates` counts the answers that came beside another to the same request, of
-    `total`.
+    label: np.ndarray
+    place: np.ndarray
+    table: AnswerTable
+
+    def have_form(self, form: str) -> np.ndarray:
+        """Return which rows' outcomes have a form, a bool (rows,)."""
+        return self.table.form[self.place] == self.table.forms.get(form, -1)
+
+    def outcomes(self, rows: np.ndarray) -> Iterator[Outcome]:
+        """Yield the outcomes of some rows, by the rows' places, with their replies."""
+        return self.table.outcomes(self.place[rows].tolist())
+
+
+def decide_labels(rows: pd.DataFrame, answers: Answers, sent: np.ndarray, vote: bool) -> Labels:
+    """Return the label of each row, or why it has none.
+
+    `rows` has class and perhaps coded_by: what people coded stays. Otherwise all answers to the
+    row's request must agree, or with `vote` those to its repeats vote too. A row that was not asked
+    takes the answer about an equal message. `sent` (rows,) is how often each was sent.
     """
-
-    first: dict[str, list[Outcome]] = field(default_factory=lambda: defaultdict(list))
-    repeats: dict[str, dict[int, Outcome]] = field(default_factory=lambda: defaultdict(dict))
-    unmatched: list[tuple[str, str, str]] = field(default_factory=list)
-    others: int = 0
-    tries: Counter[str] = field(default_factory=Counter)
-    duplicates: int = 0
-    total: int = 0
-
-    def of(self, row: str) -> list[Outcome]:
-        """Return all answers about a row, those to its repeats last."""
-        return self.first.get(row, []) + list(self.repeats.get(row, {}).values())
-
-    def label_of(self, row: str) -> int:
-        """Return the label that the answers to a row's request come to, -1 for none."""
-        return reduce(agreed, self.first.get(row, [MISSING])).label
-
-    def asked_again(self) -> list[list[Outcome]]:
-        """Return all answers about each row that was repeated."""
-        return [self.of(row) for row in self.repeats]
-
-
-def match_answers(
-    answers: Iterable[tuple[str, Outcome]], rows: Collection[str], label_set: str
-) -> Answers:
-    """Give each answer of a label set to the row that it was asked about.
-
-    `rows` are the plain ids of the rows as they are now. An answer that says the same as another to
-    the same request counts once.
-    """
-    matched = Answers()
-    asked, messages = set(rows), {equal_messages(row) for row in rows}
-    said: set[tuple[str, str, int]] = set()
-    seen: set[str] = set()
-    for custom_id, outcome in answers:
-        row = plain_id(custom_id)
-        matched.total += 1
-        if row not in asked and set_of(custom_id) not in ("", label_set):
-            matched.others += 1
-            continue
-        if row not in asked and equal_messages(row) not in messages:
-            broken = outcome.form.startswith("malformed")
-            gone = "no such row" if set_of(custom_id) else "unknown id"
-            reason = outcome.form if broken else gone
-            matched.unmatched.append((custom_id, reason, outcome.reply))
-            continue
-        matched.duplicates += custom_id in seen
-        seen.add(custom_id)
-        if (custom_id, outcome.reply, outcome.label) in said:
-            continue
-        said.add((custom_id, outcome.reply, outcome.label))
-        if number := repeat_of(custom_id):
-            known = matched.repeats[row].get(number)
-            matched.repeats[row][number] = agreed(known, outcome) if known else outcome
-        else:
-            matched.first[row].append(outcome)
-            matched.tries[row] = max(matched.tries[row], try_of(custom_id))
-    return matched
-
-
-def decide_labels(
-    rows: pd.DataFrame, answers: Answers, sent: Iterable[str], vote: bool
-) -> dict[str, Outcome]:
-    """Return custom_id -> the label of each row, or why it has none, in the rows' order.
-
-    `rows` has custom_id, request (its request's plain id), class and perhaps coded_by: what people
-    coded stays. Otherwise all answers to the row's request must agree, or with `vote` those to its
-    repeats vote too. A row that was not asked takes the answer about an equal message. `sent` are
-    the ids of the requests that were sent.
-    """
-    requested = set(map(plain_id, sent))
-    human = coded_by_people(rows)
-    by_asked = {row: _decide(answers, row, vote) for row in {*answers.first, *answers.repeats}}
-    equal: dict[str, Outcome] = {}
-    for row in sorted(by_asked, key=lambda row: int(row.rpartition("-")[2])):
-        if by_asked[row].label >= 0:
-            equal.setdefault(equal_messages(row), by_asked[row])
-    labels = {}
-    for custom_id, row, label, by_people in zip(
-        rows["custom_id"], rows["request"], rows["class"], human, strict=True
-    ):
-        if by_people:
-            labels[custom_id] = Outcome(int(label), HUMAN, "")
-        elif row in by_asked:
-            labels[custom_id] = by_asked[row]
-        elif row in requested:
-            labels[custom_id] = MISSING
-        else:
-            labels[custom_id] = equal.get(equal_messages(row), NOT_ASKED)
-    return labels
-
-
-def _decide(answers: Answers, row: str, vote: bool) -> Outcome:
+    missing, not_asked, human = map(WITHOUT_ANSWER.index, (MISSING, NOT_ASKED, HUMAN))
+    decided = answers.first.copy()
+    repeated = np.unique(answers.again_row)
+    decided[repeated] = np.where(decided[repeated] < 0, missing, decided[repeated])
     if vote:
-        return majority(answers.of(row))
-    return reduce(agreed, answers.first.get(row, [MISSING]))
+        several = answers.told_row[1:][answers.told_row[1:] == answers.told_row[:-1]]
+        voting = np.union1d(several, repeated)
+        label = answers.table.label.tolist()
+        for row, places in zip(voting.tolist(), answers.of(voting), strict=True):
+            winner = majority([label[place] for place in places])
+            decided[row] = places[winner] if winner >= 0 else answers.table.join(TIE, places)
+    label = answers.table.label
+    by_people, asked = coded_by_people(rows), decided[: len(rows)]
+    place = np.where(asked >= 0, asked, np.where(sent > 0, missing, not_asked))
+    free = np.flatnonzero(place == not_asked)
+    place[free] = _of_equals(answers, decided, label, free, not_asked)
+    place[by_people] = human
+    labels = np.where(by_people, rows["class"].to_numpy(), label[place]).astype(np.int8)
+    return Labels(labels, place, answers.table)
 
 
-def agreed(first: Outcome, second: Outcome) -> Outcome:
-    """Return what two answers to one request come to: a label beats a failure, two must agree."""
-    if second.label < 0:
-        return first if first.label >= 0 or first.form == CONFLICT else second
-    if first.form == CONFLICT or first.label not in (-1, second.label):
-        return Outcome(-1, CONFLICT, f"{first.reply} | {second.reply}")
-    return second if first.label < 0 else first
+def _of_equals(
+    answers: Answers, decided: np.ndarray, label: np.ndarray, rows: np.ndarray, none: int
+) -> np.ndarray:
+    """Return the place of a label that an equal message of each row has, of the first of them."""
+    told = np.flatnonzero(decided >= 0)
+    told = told[label[decided[told]] >= 0]
+    if not len(told) or not len(rows):
+        return np.full(len(rows), none)
+    message, number = answers.ids.message, answers.ids.number
+    told = told[np.lexsort((number[told], message[told]))]
+    at = np.minimum(np.searchsorted(message[told], message[rows]), len(told) - 1)
+    equal = message[told][at] == message[rows]
+    return np.where(equal, decided[told][at], none)
 
 
-def majority(outcomes: list[Outcome]) -> Outcome:
-    """Return what most of a row's answers with a label say; a tie is no label."""
-    votes = Counter(outcome.label for outcome in outcomes if outcome.label >= 0).most_common(2)
-    if not votes:
-        return outcomes[0]
+def majority(labels: Sequence[int]) -> int:
+    """Return the place of the first label that most of a row's answers give, -1 for a tie.
+
+    Where none is a label it is 0.
+    """
+    votes = Counter(label for label in labels if label >= 0).most_common(2)
     if len(votes) > 1 and votes[0][1] == votes[1][1]:
-        return Outcome(-1, TIE, " | ".join(outcome.reply for outcome in outcomes))
-    return next(outcome for outcome in outcomes if outcome.label == votes[0][0])
+        return -1
+    return list(labels).index(votes[0][0]) if votes else 0
 
 
-def self_agreement(rows: Iterable[list[Outcome]]) -> tuple[int, int, float]:
+def self_agreement(rows: Iterable[Sequence[int]]) -> tuple[int, int, float]:
     """Return how many rows have several labels, in how many all agree, and how often two agree.
 
-    The last is the share of pairs of a row's labels that are equal, a mean over rows.
+    `rows` has the labels of each row, -1 for none. The last is the share of pairs of a row's labels
+    that are equal, a mean over rows.
     """
     shares = []
-    for outcomes in rows:
-        counts = Counter(outcome.label for outcome in outcomes if outcome.label >= 0)
+    for labels in rows:
+        counts = Counter(label for label in labels if label >= 0)
         if (n := counts.total()) > 1:
             shares.append(sum(c * (c - 1) for c in counts.values()) / (n * (n - 1)))
     return len(shares), shares.count(1.0), sum(shares) / max(len(shares), 1)
 
 
-def labelled_ids(ledger: Ledger, requests: Requests) -> set[str]:
-    """Return the plain ids that have a label in the answers so far, by the requests' codebook."""
+def have_label(ledger: Ledger, requests: Requests) -> np.ndarray:
+    """Return which requests' rows have a label in the answers so far, a bool (requests,).
+
+    The requests' own codebook says what a label is.
+    """
     codebook = parse_codebook("the requests' codebook", requests.prompt)
     own = answers_elsewhere(ledger.answers_file, ledger.label_sets_dir, requests.label_set)
     files = [path for path in (Path(ledger.answers_file), own) if path.is_file()]
-    outcomes: dict[str, Outcome] = {}
-    for custom_id, outcome in read_answers(files, codebook):
-        if REPEAT not in custom_id and set_of(custom_id) == requests.label_set:
-            row = plain_id(custom_id)
-            known = outcomes.get(row)
-            outcomes[row] = agreed(known, outcome) if known else outcome
-    return {row for row, outcome in outcomes.items() if outcome.label >= 0}
+    answers = match_answers(AnswerFiles(files, codebook), requests.ids, requests.label_set)
+    labelled = answers.label_of(len(requests)) >= 0
+    return labelled[requests.ids.by_message.find(requests.ids)]

@@ -7,18 +7,22 @@ it: a job is fetched and counted whatever became of the requests' file.
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_origin
+
+import numpy as np
 
 from pipeline.common.cli import UserError
 from pipeline.common.files import JsonObject, read_json, read_text, write_json, write_text
 from pipeline.common.lock import lock
 from pipeline.labelling.answer_file import id_of, lines_of
+from pipeline.labelling.id_columns import IdColumns, read_columns
 from pipeline.labelling.label_sets import answers_elsewhere, folder_of
-from pipeline.labelling.requests import Request
+from pipeline.labelling.requests import Requests
 from pipeline.labelling.shards import answer_files, existing_files
 
 # A job's own states, beside those that the provider gives its batch.
@@ -92,8 +96,7 @@ class Ledger:
     label_sets_dir: str
     label_set: str
     jobs: list[Job]
-    _ids: dict[str, list[str]] = field(default_factory=dict)  # by the token of their job
-    _unsaved: set[str] = field(default_factory=set)  # tokens of jobs whose ids are not written yet
+    _unsaved: dict[str, list[str]] = field(default_factory=dict)  # ids, by the token of their job
 
     @property
     def open_jobs(self) -> list[Job]:
@@ -128,18 +131,17 @@ class Ledger:
 
     def keep(self, job: Job, ids: list[str]) -> None:
         """Let a job be one of these requests alone."""
-        job.rows, self._ids[job.token] = len(ids), ids
-        self._unsaved.add(job.token)
+        job.rows, self._unsaved[job.token] = len(ids), ids
 
     def ids_of(self, job: Job) -> list[str]:
         """Return the ids of a job's requests."""
-        if job.token not in self._ids:
-            cure = (
-                f"restore it from a copy; or, where no batch is under way, move {self.path} away: "
-                "comments with a label are not sent again"
-            )
-            self._ids[job.token] = read_text(self._ids_file(job), cure).split()
-        return self._ids[job.token]
+        if job.token in self._unsaved:
+            return self._unsaved[job.token]
+        cure = (
+            f"restore it from a copy; or, where no batch is under way, move {self.path} away: "
+            "comments with a label are not sent again"
+        )
+        return read_text(self._ids_file(job), cure).split()
 
     def _ids_file(self, job: Job) -> Path:
         return self.path.parent / "jobs" / f"{job.token}.txt"
@@ -148,7 +150,8 @@ class Ledger:
         """Write what has changed, the jobs last; a killed write leaves the old file."""
         for job in self.jobs:
             if job.token in self._unsaved:
-                write_text("".join(f"{i}\n" for i in self._ids[job.token]), self._ids_file(job))
+                ids = self._unsaved[job.token]
+                write_text("".join(f"{i}\n" for i in ids), self._ids_file(job))
         self._unsaved.clear()
         jobs = [asdict(job) for job in self.jobs]
         record = {"answers_file": _beside(self.path, self.answers_file), "jobs": jobs}
@@ -175,9 +178,21 @@ def read_jobs(path: Path, cure: str) -> tuple[str, list[Job]]:
     record = read_json(path, cure)
     try:
         into = Path(os.path.normpath(path.parent / record["answers_file"])).as_posix()
-        return into, [Job(**job) for job in record["jobs"]]
-    except (KeyError, TypeError) as error:
+        if b"\0" in os.fsencode(into):
+            raise ValueError
+        return into, [_job_of(job) for job in record["jobs"]]
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is no state of this submit_batch.py: {cure}") from error
+
+
+def _job_of(record: JsonObject) -> Job:
+    """Return a job as it was saved; raises TypeError where it lacks a field or has another type."""
+    job = Job(**record)
+    for part in fields(Job):
+        kind = (int, float) if part.type is float else get_origin(part.type) or part.type
+        if not isinstance(getattr(job, part.name), kind):
+            raise TypeError(part.name)
+    return job
 
 
 def _beside(path: Path, file: str) -> str:
@@ -189,19 +204,26 @@ def _beside(path: Path, file: str) -> str:
 
 
 def what_was_sent(
-    path: str | Path, label_set: str, requests: Mapping[str, Request]
-) -> tuple[list[str], JsonObject]:
-    """Return the ids of what was sent for a label set, and the settings that most of it had.
+    path: str | Path, label_set: str, requests: Requests | None, rows: IdColumns
+) -> tuple[np.ndarray, JsonObject]:
+    """Return how often each row was sent for a label set, and the settings that most of it had.
 
-    Where the ledger says nothing of the set, all `requests` were sent, by hand.
+    Where the ledger says nothing of the set, all `requests` were sent once, by hand.
     """
     _, jobs = read_jobs(Path(path), "restore it") if Path(path).is_file() else ("", [])
     ledger = Ledger(Path(path), "", "", "", label_set, jobs)
-    sent = ledger.jobs_of(label_set)
-    if not sent:
-        return list(requests), next((one.settings for one in requests.values()), {})
-    ids = [custom_id for job in sent for custom_id in ledger.ids_of(job)]
-    return ids, max(sent, key=lambda job: job.rows).settings
+    times = np.zeros(len(rows), np.int64)
+    if sent := ledger.jobs_of(label_set):
+        for job in sent:
+            ids = read_columns(ledger.ids_of(job), label_set)
+            places = rows.by_message.find(ids)
+            there = places >= 0
+            np.maximum.at(times, places[there], ids.tries[there])
+        return times, max(sent, key=lambda job: job.rows).settings
+    if requests is None:
+        return times, {}
+    times[requests.ids.by_message.find(rows) >= 0] = 1
+    return times, requests.settings
 
 
 def answers_to_read(

@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.common.replies import THOUGHTS, plain_brackets
 
+LEAST = -1e4  # a log-probability whose probability is 0
 CLASS_NUMBER = re.compile(r"\[\s*([0-9])")
 
 
@@ -32,9 +33,9 @@ def class_probabilities(
         if position <= spelled.start():
             continue
         likely = {
-            option["token"]: math.exp(option["logprob"])
+            option["token"]: math.exp(max(option["logprob"], LEAST))
             for option in [token, *(token.get("top_logprobs") or [])]
-            if option.get("logprob") is not None
+            if option.get("logprob") is not None and option["logprob"] < 1
         }
         for other, probability in likely.items():
             if not begun and "[" in plain_brackets(other):

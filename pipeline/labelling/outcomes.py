@@ -5,19 +5,20 @@ An answer in a format of another kind is read here, by `outcome_of`.
 
 import json
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.common.codebook import Codebook
-from pipeline.common.files import JsonObject
+from pipeline.common.files import JsonObject, clean_text
 from pipeline.common.replies import parse_cut_reply, parse_reply
 from pipeline.labelling.logprobs import class_probabilities
-from pipeline.labelling.requests import read_lines
+from pipeline.labelling.requests import Line, read_lines
 
 TOO_LONG = "context_length_exceeded"  # OpenAI's code; other servers say it in a code of their own
 SAYS_TOO_LONG = re.compile(r"context[ _](?:length|size|window)", re.IGNORECASE)
+END_OF_TIME = 253_402_300_800  # seconds from 1970 to the year 10000
+MALFORMED = "malformed line "
 CUSTOM_ID = re.compile(r'"custom_id"\s*:\s*"([^"\\]*)"')
 
 
@@ -38,22 +39,57 @@ class Outcome:
     model: str = ""
 
 
-MISSING = Outcome(-1, "missing", "")
-NOT_ASKED = Outcome(-1, "not asked yet", "")
+MISSING, NOT_ASKED = "missing", "not asked yet"  # forms of rows without an answer
 CONFLICT, TIE = "conflicting answers", "tie"  # forms of rows that one more answer cannot decide
+BROKEN = (
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 
 
-def read_answers(files: Iterable[Path], codebook: Codebook) -> Iterator[tuple[str, Outcome]]:
-    """Yield custom_id ("" where a broken line hides it) and outcome of each answer line."""
-    for file, number, line in read_lines(files):
+@dataclass(frozen=True)
+class AnswerFiles:
+    """The provider's answers: read one after another, and some of them again by their places."""
+
+    files: list[Path]
+    codebook: Codebook
+
+    def __iter__(self) -> Iterator[tuple[str, Outcome, Line]]:
+        """Yield custom_id ("" where a broken line hides it), outcome and line of each answer."""
+        for line in read_lines(self.files):
+            custom_id, outcome = self._read(line)
+            yield custom_id, outcome, line
+
+    def _read(self, line: Line) -> tuple[str, Outcome]:
         try:
-            record = json.loads(line)
-            yield str(record["custom_id"]), outcome_of(record, codebook)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            text = line.decode(errors="replace")
+            record = json.loads(line.text)
+            return str(record["custom_id"]), outcome_of(record, self.codebook)
+        except BROKEN:
+            text = line.text.decode(errors="replace")
             named = CUSTOM_ID.search(text)
             custom_id = named[1] if named else ""
-            yield custom_id, Outcome(-1, f"malformed line {number}", f"{file.name}: {text}")
+            form = f"{MALFORMED}{line.number}"
+            return custom_id, Outcome(-1, form, f"{self.files[line.file].name}: {text}")
+
+    def again(self, places: Iterable[tuple[int, int, int]]) -> Iterator[tuple[str, Outcome]]:
+        """Yield custom_id and outcome of the answers at some places: file, line number and byte."""
+        opened, file = -1, None
+        try:
+            for place, number, start in places:
+                if place != opened:
+                    if file:
+                        file.close()
+                    opened, file = place, self.files[place].open("rb")
+                file.seek(start)
+                yield self._read(Line(place, number, start, file.readline().rstrip()))
+        finally:
+            if file:
+                file.close()
 
 
 def failure_of(record: JsonObject) -> Outcome | None:
@@ -65,7 +101,7 @@ def failure_of(record: JsonObject) -> Outcome | None:
     if not error and status < 400:
         return None
     error = error if isinstance(error, dict) else {"code": "error", "message": error or body}
-    code = str(error.get("code") or error.get("type") or "error")
+    code = clean_text(str(error.get("code") or error.get("type") or "error"))
     if is_too_long(error):
         code = TOO_LONG
     code_says_more = status < 400 or code in ("content_filter", TOO_LONG)
@@ -93,14 +129,14 @@ def outcome_of(record: JsonObject, codebook: Codebook) -> Outcome:
     tokens = (choice.get("logprobs") or {}).get("content") or []
     probabilities = class_probabilities(tokens, parsed.label, len(codebook.names))
     body = record["response"]["body"]
-    created = body.get("created")
+    created, model = body.get("created"), str(body.get("model") or "")
     return Outcome(
         parsed.label,
         parsed.form,
         reply,
         probabilities,
-        created if isinstance(created, int | float) else 0,
-        sys.intern(str(body.get("model") or "")),
+        created if isinstance(created, int | float) and 0 < created < END_OF_TIME else 0,
+        clean_text(model),
     )
 
 

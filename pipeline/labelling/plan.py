@@ -1,11 +1,14 @@
 """Which requests are to be sent: those that nobody was asked, as jobs that a provider takes."""
 
-from collections.abc import Collection, Iterable, Iterator
-from functools import partial
+from collections.abc import Iterator
+from heapq import nsmallest
+
+import numpy as np
 
 from pipeline.common.cli import UserError
 from pipeline.labelling.answer_file import count_answers, id_of
-from pipeline.labelling.ids import REPEAT, plain_id, rank
+from pipeline.labelling.id_columns import read_columns
+from pipeline.labelling.ids import rank
 from pipeline.labelling.ledger import (
     CREATING,
     OUTDATED,
@@ -22,7 +25,7 @@ from pipeline.labelling.requests import Requests
 def plan(
     ledger: Ledger,
     requests: Requests,
-    labelled: Collection[str],
+    labelled: np.ndarray,
     mode: str,
     replace_model: str,
     limit: int,
@@ -30,10 +33,10 @@ def plan(
 ) -> list[Job]:
     """Add jobs for the requests that are to be sent; return these new jobs.
 
-    A request is not sent where it was sent before, is under way, or has a label. `labelled` holds
-    plain ids. Of what was planned or sent one by one and not answered, nothing is paid: it is
-    planned anew. `limit` (0 = none) is how many of the requests may be sent in all: a random part,
-    the same for the same `seed`.
+    A request is not sent where it was sent before, is under way, or has a label: `labelled`, a bool
+    (requests,), says which rows have one. Of what was planned or sent one by one and not answered,
+    nothing is paid: it is planned anew. `limit` (0 = none) is how many of the requests may be sent
+    in all: a random part, the same for the same `seed`.
     """
     drop_unsent(ledger, requests, mode, replace_model)
     jobs = ledger.jobs_of(requests.label_set)
@@ -43,50 +46,49 @@ def plan(
                 f"{ledger.path}: {job} were sent with --replace-model '{job.replace_model}': give "
                 "the same for the rest"
             )
-    asked = {custom_id for job in jobs for custom_id in ledger.ids_of(job)}
-    under_way = [i for job in jobs if job.is_open for i in ledger.ids_of(job)]
-    known = {plain_id(custom_id) for custom_id in under_way if REPEAT not in custom_id}
-    known.update(labelled)
-    left = [
-        custom_id
-        for custom_id in requests.position
-        if custom_id not in asked and (REPEAT in custom_id or plain_id(custom_id) not in known)
-    ]
+    ids = requests.ids
+    asked, known = np.zeros(len(requests), bool), labelled.copy()
+    for job in jobs:
+        sent = read_columns(ledger.ids_of(job), requests.label_set)
+        places = requests.places(sent)
+        asked[places[places >= 0]] = True
+        if job.is_open:
+            known |= sent.only(sent.mark >= 0).by_message.find(ids) >= 0
+    left = np.flatnonzero(~asked & ((ids.mark < 0) | ~known))
     if limit:
         free = max(0, limit - (len(requests) - len(left)))
-        chosen = set(sorted(left, key=partial(rank, seed=seed))[:free])
-        left = [custom_id for custom_id in left if custom_id in chosen]
-    new, settings = [], next(requests.read(left)).settings if left else {}
-    for ids in in_parts(left, requests) if mode == "batch" else [left] * bool(left):
+        texts = ids.texts(requests.label_set, left)
+        chosen = nsmallest(free, range(len(left)), key=lambda one: rank(texts[one], seed))
+        left = left[np.sort(np.array(chosen, int))]
+    new = []
+    settings = next(requests.read_at(left[:1].tolist())).settings if len(left) else {}
+    for part in in_parts(left, requests) if mode == "batch" else [left][: len(left)]:
         job = Job(
             requests.name,
             requests.label_set,
             requests.model,
-            len(ids),
+            len(part),
             mode,
             ledger.base_url,
             settings,
             replace_model,
         )
-        ledger.add(job, ids)
+        ledger.add(job, ids.texts(requests.label_set, part))
         new.append(job)
     return new
 
 
-def in_parts(ids: Iterable[str], requests: Requests) -> Iterator[list[str]]:
+def in_parts(places: np.ndarray, requests: Requests) -> Iterator[np.ndarray]:
     """Yield parts that are no larger than the largest file of the requests: a provider takes it."""
     most, most_bytes = requests.largest
-    part: list[str] = []
-    size = 0
-    for custom_id in ids:
-        length = requests.size_of(custom_id)
-        if part and (len(part) == most or size + length > most_bytes):
-            yield part
-            part, size = [], 0
-        part.append(custom_id)
+    begun = size = 0
+    for end, length in enumerate(requests.sizes(places).tolist()):
+        if end > begun and (end - begun == most or size + length > most_bytes):
+            yield places[begun:end]
+            begun, size = end, 0
         size += length
-    if part:
-        yield part
+    if begun < len(places):
+        yield places[begun:]
 
 
 def drop_unsent(ledger: Ledger, requests: Requests, mode: str, replace_model: str) -> None:
@@ -100,7 +102,7 @@ def drop_unsent(ledger: Ledger, requests: Requests, mode: str, replace_model: st
             continue
         if job.status == UPLOADING and not (
             (job.mode, job.replace_model) == (mode, replace_model)
-            and requests.position.keys() >= set(ledger.ids_of(job))
+            and requests.have(ledger.ids_of(job))
         ):
             job.status = REPLACED
         if job.status in (CREATING, OUTDATED):

@@ -3,13 +3,15 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from dataclasses import dataclass
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import answer
 from pipeline.common.files import JsonObject
 from pipeline.labelling.ledger import Job, Ledger
 from pipeline.labelling.requests import Request, Requests
+
+CHINESE = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]+")
 
 
 def print_plan(
@@ -35,7 +37,10 @@ def print_plan(
             "kept, and these requests are labelled anew"
         )
     print(f"{len(ids):,} requests to send to {ledger.base_url} ({mode} mode)")
-    print_estimate(requests.read(ids), price_in, price_out)
+    estimate, prompt_tokens = Estimate(), estimate_tokens(requests.prompt)
+    for request in requests.read(ids):
+        estimate.add(prompt_tokens, request.message, request.max_tokens)
+    estimate.print(price_in, price_out)
 
 
 def print_result(
@@ -60,22 +65,32 @@ def print_request(request: Request) -> None:
     print(json.dumps(json.loads(request.line), ensure_ascii=False, indent=2))
 
 
-def print_estimate(requests: Iterable[Request], price_in: float, price_out: float) -> None:
-    """Print how many tokens requests have, and their price at so much per million tokens."""
-    count = tokens_in = most_out = 0
-    prompts: dict[str, float] = {}
-    for request in requests:
-        if request.prompt not in prompts:
-            prompts[request.prompt] = estimate_tokens(request.prompt)
-        tokens_in += prompts[request.prompt] + estimate_tokens(request.message)
-        most_out += request.max_tokens
-        count += 1
-    tokens_out = count * (len(answer(0)) + 1)
-    print(f"  input  about {tokens_in:,.0f} tokens, price {tokens_in * price_in / 1e6:,.2f}")
-    print(
-        f"  output about {tokens_out:,} tokens, price {tokens_out * price_out / 1e6:,.2f}", end=" "
-    )
-    print(f"(at most {most_out:,} tokens, {most_out * price_out / 1e6:,.2f})")
+@dataclass
+class Estimate:
+    """About how many tokens requests have; they are counted one by one."""
+
+    count: int = 0
+    tokens_in: float = 0
+    most_out: int = 0
+
+    def add(self, prompt_tokens: float, message: str, max_tokens: int) -> None:
+        """Count a request; `prompt_tokens` is the `estimate_tokens` of its prompt."""
+        self.count += 1
+        self.tokens_in += prompt_tokens + estimate_tokens(message)
+        self.most_out += max_tokens
+
+    def print(self, price_in: float, price_out: float) -> None:
+        """Print the tokens, and their price at so much per million tokens."""
+        tokens_out = self.count * (len(answer(0)) + 1)
+        price, most = tokens_out * price_out / 1e6, self.most_out * price_out / 1e6
+        print(
+            f"  input  about {self.tokens_in:,.0f} tokens, "
+            f"price {self.tokens_in * price_in / 1e6:,.2f}"
+        )
+        print(
+            f"  output about {tokens_out:,} tokens, price {price:,.2f} "
+            f"(at most {self.most_out:,} tokens, {most:,.2f})"
+        )
 
 
 def estimate_tokens(text: str) -> float:
@@ -83,8 +98,8 @@ def estimate_tokens(text: str) -> float:
 
     Source: DeepSeek's API documentation, "Token & Token Usage".
     """
-    chinese = len(re.findall(r"[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]", text))
-    return 0.6 * chinese + 0.3 * (len(text) - chinese)
+    others = len(CHINESE.sub("", text))
+    return 0.6 * (len(text) - others) + 0.3 * others
 
 
 def print_outcome(counts: list[JsonObject], price_in: float, price_out: float) -> None:

@@ -27,6 +27,7 @@ LIMIT = re.compile(
     r"|too many|maximum number of|队列|并发|上限|限制",
     re.IGNORECASE,
 )
+SHORTEST_SECRET = 16  # characters of a key; shorter ones are for servers that ask for none
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60  # seconds between two tries, which double
 
 
@@ -64,6 +65,12 @@ def key_for(base_url: str) -> str:
         raise UserError(f"--base-url {base_url} is no address such as https://api.openai.com/v1")
     siliconflow = host.split(".")[-2:-1] == ["siliconflow"]
     names = ("SILICONFLOW_API_KEY", "OPENAI_API_KEY") if siliconflow else ("OPENAI_API_KEY",)
+    if url.username is not None or url.query or url.fragment:
+        raise UserError(
+            "--base-url is written down with what was sent, so it may hold no key: leave out what "
+            f"stands before @ or after ? or #, and give the key by `{how_to_set(names[0])}` in the "
+            "shell"
+        )
     key = next((os.environ[name].strip() for name in names if os.environ.get(name)), "")
     if not key and not is_local(host):
         raise UserError(f"no key for {host}: give it by `{how_to_set(names[0])}` in the shell")
@@ -100,6 +107,13 @@ def errors_in_one_line(client: OpenAI) -> Iterator[None]:
 def hide_key(client: OpenAI, text: str) -> str:
     """Return a text without the key, which some providers quote."""
     return text if client.api_key == NO_KEY else text.replace(client.api_key, "[key]")
+
+
+def hide_key_in_answers(client: OpenAI, lines: bytes) -> bytes:
+    """Return lines of answers without the key; a word that is no secret is left in them."""
+    if len(client.api_key) < SHORTEST_SECRET:
+        return lines
+    return lines.replace(client.api_key.encode(), b"[key]")
 
 
 def explain(error: APIError, base_url: str) -> str:

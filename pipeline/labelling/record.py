@@ -1,22 +1,22 @@
 """How silver labels came about, for the shell and for a paper."""
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import numpy as np
 import pandas as pd
 
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import JsonObject
 from pipeline.common.rows import HUMAN, coded_by_people
 from pipeline.evaluation.metrics import cohen_kappa, confusion, wilson_interval
-from pipeline.labelling.labels import Answers, self_agreement
-from pipeline.labelling.outcomes import Outcome
+from pipeline.labelling.answers import Answers
+from pipeline.labelling.labels import Labels, self_agreement
 
 
 def describe_labels(
-    labels: Mapping[str, Outcome],
-    corrected: Mapping[str, Outcome],
+    labels: Labels,
+    corrected: Labels,
     answers: Answers,
     rows: pd.DataFrame,
     settings: JsonObject,
@@ -29,34 +29,34 @@ def describe_labels(
     changed some.
     The models are those that answered; `settings` are those of the requests.
     """
-    outcomes = corrected.values()
-    silver = [out for out in labels.values() if out.form != HUMAN]
-    classes = Counter(out.label for out in outcomes)
-    models = Counter(out.model for out in silver if out.model)
-    reasons = Counter(out.form.split(" line ")[0] for out in outcomes if out.label < 0)
-    dates = [
-        datetime.fromtimestamp(out.created, UTC).date().isoformat() for out in silver if out.created
-    ]
-    again, agree, pairs = self_agreement(answers.asked_again())
+    table = labels.table
+    silver = labels.place[~labels.have_form(HUMAN)]
+    models = most_common(table.model[silver], list(table.models))
+    models.pop("", None)
+    created = table.created[silver]
+    dates = [datetime.fromtimestamp(one, UTC).date() for one in _ends(created[created != 0])]
+    again, agree, pairs = self_agreement(answers.labels_again())
+    without = corrected.label < 0
+    classes = np.bincount(corrected.label[~without], minlength=len(codebook.names)).tolist()
     return {
-        "requests": len(outcomes),
-        "labelled": sum(out.label >= 0 for out in outcomes),
-        "human_rows": len(outcomes) - len(silver),
-        "reasons": dict(reasons.most_common()),
-        "strict": sum(out.form == "strict" for out in silver),
-        "lenient": sum(out.form == "lenient" for out in silver),
-        "teachers": [model for model, _ in models.most_common()] or [settings.get("model", "")],
+        "requests": len(corrected.label),
+        "labelled": int((~without).sum()),
+        "human_rows": len(labels.label) - len(silver),
+        "reasons": most_common(table.form[corrected.place[without]], list(table.forms)),
+        "strict": int(labels.have_form("strict").sum()),
+        "lenient": int(labels.have_form("lenient").sum()),
+        "teachers": list(models) or [settings.get("model", "")],
         "requested_model": settings.get("model", ""),
         "temperature": settings.get("temperature"),
         "max_tokens": settings.get("max_tokens"),
-        "first_answer": min(dates, default=""),
-        "last_answer": max(dates, default=""),
+        "first_answer": dates[0].isoformat() if dates else "",
+        "last_answer": dates[-1].isoformat() if dates else "",
         "asked_coded_rows": check_of_people(rows, answers, len(codebook.names)),
         "asked_again": again,
         "all_agree": agree,
         "self_agreement": pairs,
-        "classes": {name: classes[k] for k, name in enumerate(codebook.names)},
-        "corrected": sum(corrected[row].label != out.label for row, out in labels.items()),
+        "classes": dict(zip(codebook.names, classes, strict=True)),
+        "corrected": int((corrected.label != labels.label).sum()),
         "majority_vote": majority_vote,
         "duplicates": answers.duplicates,
         "unmatched": len(answers.unmatched),
@@ -66,26 +66,34 @@ def describe_labels(
     }
 
 
+def most_common(numbers: np.ndarray, names: Sequence[str]) -> dict[str, int]:
+    """Return how often each name's number is there, the most frequent first, then as they come."""
+    values, first, counts = np.unique(numbers, return_index=True, return_counts=True)
+    order = np.lexsort((first, -counts))
+    return {names[values[one]]: int(counts[one]) for one in order}
+
+
+def _ends(values: np.ndarray) -> list[float]:
+    """Return the least and the greatest value, nothing where there is none."""
+    return [float(values.min()), float(values.max())] if len(values) else []
+
+
 def check_of_people(rows: pd.DataFrame, answers: Answers, num_labels: int) -> JsonObject | None:
     """Return how far the teacher agrees with people on the rows that people coded and it was asked.
 
     None where there are no such rows.
     """
-    human = coded_by_people(rows)
-    pairs = []
-    for row, label, by_people in zip(rows["request"], rows["class"], human, strict=True):
-        if by_people and (silver := answers.label_of(row)) >= 0:
-            pairs.append((label, silver))
-    if not pairs:
+    silver = answers.label_of(len(rows))
+    both = coded_by_people(rows) & (silver >= 0)
+    if not both.any():
         return None
-    people, teacher = zip(*pairs, strict=True)
-    matrix = confusion(pd.Series(people).to_numpy(), pd.Series(teacher).to_numpy(), num_labels)
-    agree = sum(label == silver for label, silver in pairs)
+    people, teacher = rows["class"].to_numpy()[both], silver[both]
+    agree, count = int((people == teacher).sum()), int(both.sum())
     return {
-        "rows": len(pairs),
-        "agreement": agree / len(pairs),
-        "agreement_ci95": wilson_interval(agree, len(pairs)),
-        "cohen_kappa": float(cohen_kappa(matrix)),
+        "rows": count,
+        "agreement": agree / count,
+        "agreement_ci95": wilson_interval(agree, count),
+        "cohen_kappa": float(cohen_kappa(confusion(people, teacher, num_labels))),
     }
 
 

@@ -5,16 +5,26 @@ A repeat is a request that is sent again on purpose, to see whether the teacher 
 
 import codecs
 import json
+import secrets
 import sys
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from heapq import nsmallest
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from pipeline.common.cli import UserError
 from pipeline.common.files import JsonObject
-from pipeline.labelling.ids import REPEAT, TRY, is_made_for, label_set_of, plain_id, rank
+from pipeline.common.rows import text_hash
+from pipeline.labelling.id_columns import IdColumns, IdsRead, Places, read_columns
+from pipeline.labelling.ids import REPEAT, TRY, RequestId, label_set_of, plain_id, rank, read_id
 from pipeline.labelling.shards import SHARD, write_shards
+
+AGAIN = "run batch_infer_gen.py again"
 
 
 @dataclass(frozen=True)
@@ -50,45 +60,98 @@ def request_line(custom_id: str, message: str, prompt: str, body: JsonObject) ->
     return json.dumps(request, ensure_ascii=False)
 
 
+def line_maker(prompt: str, body: JsonObject) -> Callable[[str, str], str]:
+    """Return `request_line` of an id and a message; what all lines share is encoded once."""
+    here = secrets.token_hex(16)  # stands nowhere else, and is the same in JSON
+    before, between, after = request_line(here, here, prompt, body).split(here)
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+
+    def line_of(custom_id: str, message: str) -> str:
+        return f"{before}{custom_id}{between}{encode(message)[1:-1]}{after}"
+
+    return line_of
+
+
 def with_id(request: Request, custom_id: str) -> str:
     """Return a request's line under another id."""
     return json.dumps(json.loads(request.line) | {"custom_id": custom_id}, ensure_ascii=False)
 
 
-def read_requests(files: Iterable[Path]) -> Iterator[Request]:
+class Line(NamedTuple):
+    """A line without blanks around it: the file's place, the line's number from 1, first byte."""
+
+    file: int
+    number: int
+    start: int
+    text: bytes
+
+
+def read_lines(files: Iterable[Path]) -> Iterator[Line]:
+    """Yield the lines of files, without blank lines, line ends and byte order marks."""
+    for place, file in enumerate(files):
+        with file.open("rb") as lines:
+            end = 0
+            for number, line in enumerate(lines, start=1):
+                end += len(line)
+                begun = line.removeprefix(codecs.BOM_UTF8).lstrip()
+                if begun:
+                    yield Line(place, number, end - len(begun), begun.rstrip())
+
+
+def max_tokens_of(body: JsonObject) -> int:
+    """Return how long an answer may be, in tokens, 0 where a request's body does not say."""
+    return int(body.get("max_completion_tokens") or body.get("max_tokens") or 0)
+
+
+def read_requests(files: Sequence[Path]) -> Iterator[Request]:
     """Yield the requests of all files in order.
 
     Raises UserError for a line that is no request, that repeats an id, or whose id was made for
     another prompt, model or message.
     """
-    seen: set[str] = set()
+    taken = IdsRead()
+    for _, request, own in _checked_requests(files):
+        taken.add(*own[1:])
+        yield request
+    _refuse_repeats(files, taken.columns())
+
+
+def _checked_requests(files: Sequence[Path]) -> Iterator[tuple[Line, Request, RequestId]]:
+    """Yield the line, the request and the parts of its id; see `read_requests`."""
     first = ""
-    for file, number, line in read_lines(files):
-        again = "run batch_infer_gen.py again"
+    for line in read_lines(files):
+        where = f"{files[line.file]}, line {line.number}"
         try:
-            request = _request_of(line)
+            request = _request_of(line.text)
             label_set = label_set_of(request.prompt, request.model)
-            own = is_made_for(request.custom_id, label_set, request.message)
-        except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
-            raise UserError(f"{file}, line {number} is no batch request: {again}") from error
-        if not own:
+            own = read_id(request.custom_id)
+            made_for = label_set, text_hash(request.message)
+        except (ValueError, KeyError, IndexError, TypeError, OverflowError, RecursionError) as why:
+            raise UserError(f"{where} is no batch request: {AGAIN}") from why
+        if not own or own[:2] != made_for:
             raise UserError(
-                f"{file}, line {number}: {request.custom_id!r} was not made for this model, "
-                f"codebook and comment: the line was changed since, so {again}"
+                f"{where}: {request.custom_id!r} was not made for this model, codebook and "
+                f"comment: the line was changed since, so {AGAIN}"
             )
         first = first or label_set
         if label_set != first:
             raise UserError(
-                f"{file}, line {number} asks another model, or with another codebook, than the "
-                f"lines before it: {again}"
+                f"{where} asks another model, or with another codebook, than the lines before it: "
+                f"{AGAIN}"
             )
-        if request.custom_id in seen:
-            raise UserError(
-                f"{file}, line {number}: custom_id {request.custom_id!r} stands there twice: "
-                f"{again}"
-            )
-        seen.add(request.custom_id)
-        yield request
+        yield line, request, own
+
+
+def _refuse_repeats(files: Sequence[Path], ids: IdColumns) -> None:
+    """Stop where two lines have the same id."""
+    repeated = Places(ids, with_mark=True).repeated()
+    if len(repeated):
+        line = next(islice(read_lines(files), int(repeated.min()), None))
+        custom_id = _request_of(line.text).custom_id
+        raise UserError(
+            f"{files[line.file]}, line {line.number}: custom_id {custom_id!r} stands there twice: "
+            f"{AGAIN}"
+        )
 
 
 def _request_of(line: bytes) -> Request:
@@ -100,83 +163,94 @@ def _request_of(line: bytes) -> Request:
     model = body["model"]
     if not all(isinstance(value, str) for value in (custom_id, prompt, message, model)):
         raise TypeError
-    max_tokens = int(body.get("max_completion_tokens") or body.get("max_tokens") or 0)
-    return Request(custom_id, sys.intern(prompt), message, sys.intern(model), max_tokens, text)
+    return Request(
+        custom_id, sys.intern(prompt), message, sys.intern(model), max_tokens_of(body), text
+    )
 
 
 class Requests:
     """The requests of some files, all of one label set; in memory are only their ids and places."""
 
-    def __init__(self, files: list[Path]) -> None:
+    def __init__(self, files: Sequence[Path]) -> None:
         self.files = files
-        self.position: dict[str, int] = {}  # by custom_id
-        self._places: list[tuple[int, int, int]] = []  # file, first byte, bytes
         self.largest = 0, 0  # requests and bytes of the largest file
         self.prompt = self.model = self.label_set = ""
-        requests = read_requests(files)
-        for number, file in enumerate(files):
-            first = len(self._places)
-            for (start, length), request in zip(_spans(file), requests, strict=False):
-                self.position[request.custom_id] = len(self._places)
-                self._places.append((number, start, length))
-                self.prompt, self.model = request.prompt, request.model
-            size = sum(length + 1 for _, _, length in self._places[first:])
-            most, bytes_ = self.largest
-            self.largest = max(most, len(self._places) - first), max(bytes_, size)
-        if not self.position:
-            raise UserError(f"{files[0]} holds no requests: there is nothing to send")
-        self.label_set = label_set_of(self.prompt, self.model)
+        self.settings: JsonObject = {}  # of the first one
+        taken, columns = IdsRead(), (array("i"), array("q"), array("i"))
+        for line, request, own in _checked_requests(files):
+            taken.add(*own[1:])
+            for column, value in zip(columns, (line.file, line.start, len(line.text)), strict=True):
+                column.append(value)
+            if not self.label_set:
+                self.prompt, self.model, self.label_set = request.prompt, request.model, own[0]
+                self.settings = request.settings
+        self.ids = taken.columns()
+        _refuse_repeats(files, self.ids)
+        self._file, self._start, self._length = map(np.asarray, columns)
+        if len(self):
+            rows = np.bincount(self._file)
+            size = np.bincount(self._file, self._length + 1)
+            self.largest = int(rows.max()), int(size.max())
+        self._places = Places(self.ids, with_mark=True)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self.ids)
 
     @property
     def name(self) -> str:
         """The files' name without the numbers of shards."""
         return SHARD.sub("", self.files[0].stem) + self.files[0].suffix
 
-    def size_of(self, custom_id: str) -> int:
-        """Return how many bytes a request has, with its line end."""
-        return self._places[self.position[custom_id]][2] + 1
+    def texts(self) -> list[str]:
+        """Return the ids as they are sent, in their order."""
+        return self.ids.texts(self.label_set)
 
-    def lines(self, ids: Iterable[str]) -> Iterator[bytes]:
-        """Yield the lines of some requests, without line ends."""
+    def places(self, ids: IdColumns) -> np.ndarray:
+        """Return the place of each of some ids among the requests, -1 where it is none of them."""
+        return self._places.find(ids)
+
+    def places_of(self, ids: Iterable[str]) -> np.ndarray:
+        """Return the place of each of some ids among the requests, -1 where it is none of them."""
+        return self.places(read_columns(ids, self.label_set))
+
+    def have(self, ids: Iterable[str]) -> bool:
+        """Return whether all of some ids are those of requests here."""
+        return bool((self.places_of(ids) >= 0).all())
+
+    def sizes(self, places: np.ndarray) -> np.ndarray:
+        """Return how many bytes the requests at some places have, with their line ends."""
+        return self._length[places] + 1
+
+    def lines_at(self, places: Iterable[int]) -> Iterator[bytes]:
+        """Yield the lines at some places, without line ends."""
         opened, file = -1, None
         try:
-            for custom_id in ids:
-                number, start, length = self._places[self.position[custom_id]]
-                if number != opened:
+            for place in places:
+                if self._file[place] != opened:
                     if file:
                         file.close()
-                    opened, file = number, self.files[number].open("rb")
-                file.seek(start)
-                yield file.read(length)
+                    opened = self._file[place]
+                    file = self.files[opened].open("rb")
+                file.seek(self._start[place])
+                yield file.read(self._length[place])
         finally:
             if file:
                 file.close()
+
+    def lines(self, ids: Iterable[str]) -> Iterator[bytes]:
+        """Yield the lines of some requests, without line ends."""
+        places = self.places_of(ids)
+        if (places < 0).any():
+            raise KeyError("an id that no request here has")
+        return self.lines_at(places.tolist())
 
     def read(self, ids: Iterable[str]) -> Iterator[Request]:
         """Yield some requests."""
         return map(_request_of, self.lines(ids))
 
-
-def _spans(file: Path) -> Iterator[tuple[int, int]]:
-    """Yield first byte and length of each line that `read_lines` yields."""
-    start = 0
-    with file.open("rb") as lines:
-        for line in lines:
-            if text := line.removeprefix(codecs.BOM_UTF8).strip():
-                yield start + line.index(text), len(text)
-            start += len(line)
-
-
-def read_lines(files: Iterable[Path]) -> Iterator[tuple[Path, int, bytes]]:
-    """Yield file, line number and line, without blank lines, line ends and byte order marks."""
-    for file in files:
-        with file.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line := line.removeprefix(codecs.BOM_UTF8).strip():
-                    yield file, number, line
+    def read_at(self, places: Iterable[int]) -> Iterator[Request]:
+        """Yield the requests at some places."""
+        return map(_request_of, self.lines_at(places))
 
 
 def write_repeats(
@@ -187,9 +261,10 @@ def write_repeats(
     They stand beside the requests, each time in a file of its own, cut as by `write_shards`; the
     ids have `--repeat-N` added. The rows are those that a limit with the same seed sends first.
     """
-    ids = [request.custom_id for request in read_requests(files)]
-    sample = set(sorted(ids, key=partial(rank, seed=seed))[:rows])
-    chosen = [request for request in read_requests(files) if request.custom_id in sample]
+    requests = Requests(files)
+    ids = enumerate(requests.texts())
+    sample = nsmallest(rows, ids, key=lambda one: rank(one[1], seed))
+    chosen = list(requests.read_at(sorted(place for place, _ in sample)))
     stem, written = SHARD.sub("", files[0].stem), []
     for time in range(1, times + 1):
         lines = (

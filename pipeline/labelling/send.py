@@ -6,7 +6,7 @@ from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.labelling.answer_file import order_answers
 from pipeline.labelling.label_sets import sort_answers
-from pipeline.labelling.labels import labelled_ids
+from pipeline.labelling.labels import have_label
 from pipeline.labelling.ledger import CREATING, FAILED, OUTDATED, REPLACED, UPLOADING, Job, Ledger
 from pipeline.labelling.plan import plan
 from pipeline.labelling.provider import SendOptions, connect, errors_in_one_line
@@ -28,7 +28,7 @@ def plan_by_codebook(
 
     Those ask with another codebook than the study's.
     """
-    labelled = labelled_ids(ledger, requests)
+    labelled = have_label(ledger, requests)
     new = plan(ledger, requests, labelled, mode, replace_model, limit, seed)
     if requests.prompt == codebook.text:
         return new, []
@@ -77,6 +77,5 @@ def send_open_jobs(
                 if chats := [job for job in jobs if job.mode == "chat"]:
                     run_chat(client, ledger, chats, requests, options.max_concurrency)
     finally:
-        position = requests.position
-        order_answers(ledger.answers_file, lambda custom_id: position.get(custom_id, -1))
+        order_answers(ledger.answers_file, requests.places_of)
     return [job for job in jobs if job.status == FAILED]

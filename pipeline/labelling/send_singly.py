@@ -8,19 +8,22 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from itertools import count, islice
 
 from openai import APIError, APIStatusError, APITimeoutError, OpenAI
 from tqdm import tqdm
 
 from pipeline.common.cli import UserError
+from pipeline.common.faults import writing
 from pipeline.common.files import JsonObject
-from pipeline.labelling.answer_file import count_answers, id_of, lines_of
+from pipeline.labelling.answer_file import append_line, count_answers, id_of, lines_of
 from pipeline.labelling.ledger import SENDING, Job, Ledger
 from pipeline.labelling.outcomes import is_too_long
 from pipeline.labelling.provider import (
     explain,
     hide_key,
+    hide_key_in_answers,
     is_temporary,
     message_of,
     seconds_to_wait,
@@ -51,13 +54,11 @@ def run_chat(
     asked = [custom_id for job in jobs for custom_id in ledger.ids_of(job)]
     with (
         tqdm(total=len(asked), unit="row") as bar,
+        writing(ledger.answers_file),
         open(ledger.answers_file, "ab", buffering=0) as answers,
     ):
-
-        def write(line: bytes) -> None:
-            answers.write(line + b"\n")
-
         answered_before = answers.tell() > 0
+        write = partial(append_line, answers)
         retried = send_all(client, requests.read(asked), concurrency, write, bar, answered_before)
     lines = list(lines_of(ledger.answers_file))
     for job in jobs:
@@ -139,9 +140,9 @@ def _send(client: OpenAI, request: Request) -> Sent:
         response = raw.http_response
         try:
             answer = response.json()
-            line = _line(request, response.status_code, answer, answer.get("id"))
+            line = _line(client, request, response.status_code, answer, answer.get("id"))
             return Sent(line, attempt)
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             return Sent(
                 b"", attempt, stop=f"{client.base_url} answers, but no JSON: check --base-url"
             )
@@ -152,15 +153,19 @@ def _failure(client: OpenAI, request: Request, error: APIError) -> bytes:
     if isinstance(error, APIStatusError):
         details = error.body if isinstance(error.body, dict) else {}
         details = details | {"message": hide_key(client, message_of(error))}
-        return _line(request, error.status_code, {"error": details})
+        return _line(client, request, error.status_code, {"error": details})
     details = {"code": "timeout", "message": "no answer in time: give a longer --timeout"}
-    return _line(request, 408, {"error": details})
+    return _line(client, request, 408, {"error": details})
 
 
-def _line(request: Request, status: int, body: JsonObject, answer_id: str | None = None) -> bytes:
+def _line(
+    client: OpenAI, request: Request, status: int, body: JsonObject, answer_id: str | None = None
+) -> bytes:
     response = {"status_code": status, "request_id": None, "body": body}
     record = {"id": answer_id, "custom_id": request.custom_id, "response": response, "error": None}
-    return json.dumps(record, ensure_ascii=False).encode()
+    # Half a pair of surrogates, which is no text, is written as JSON escapes it.
+    line = json.dumps(record, ensure_ascii=False).encode(errors="backslashreplace")
+    return hide_key_in_answers(client, line)
 
 
 def _why_stop(client: OpenAI, sent: Sent, answered_before: bool, failures: int) -> str:

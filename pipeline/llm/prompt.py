@@ -21,6 +21,7 @@ from pipeline.models.text_tokens import as_text
 COMMENT, ANSWER = "\u2983comment\u2984", "\u2983answer\u2984"
 TODAY = datetime(2024, 7, 26)  # in each prompt that names a date: what Llama 3.2 falls back on
 DATE_CODES = "aAbBdDeFhHIjmMpRSTyY"  # what a template may ask of the date, as strftime spells it
+TEMPLATE_ERRORS = (jinja2.TemplateError, TypeError, ArithmeticError)  # of what a template computes
 THOUGHT = re.compile(r"<([\w:]*think[\w:]*)>\s*\Z")  # opened, and not closed
 OPENS_THOUGHT = (
     "its chat template opens a thought in each reply, which is closed, empty, so that the answer "
@@ -149,7 +150,7 @@ def _render(tokenizer: PreTrainedTokenizerBase, codebook: Codebook) -> tuple[str
                 tokenize=False,
                 enable_thinking=False,
             )
-        except jinja2.TemplateError as error:
+        except TEMPLATE_ERRORS as error:
             why = f" ({error})"
             continue
         if asked.count(COMMENT) == 1 and answered.count(ANSWER) == 1 and codebook.text in asked:

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pandas as pd
+
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import read_json
+from pipeline.common.fitting_rows import refuse_learned_rows, say_validation_file
 from pipeline.models.weights import check_safetensors, check_weights, fingerprint, refuse_pointer
 
 CLONE = "git clone https://huggingface.co/{}"
@@ -60,6 +63,7 @@ def check_model_folder(path: str, kind: str) -> Path:
             f"such as {'./bert-base-chinese' if causal else './Qwen2.5-3B'}"
         )
     _refuse_quantized(folder, config, causal)
+    _refuse_fetched_code(folder, config)
     if not _vocabulary(folder):
         if (folder / "tekken.json").is_file():
             raise UserError(
@@ -104,6 +108,17 @@ def _refuse_quantized(folder: Path, config: dict, causal: bool) -> None:
             f"{folder} holds weights quantized by {found.get('quant_method', 'another library')}: "
             f"clone the unquantized model{NF4_AT_LOADING * causal}"
         )
+
+
+def _refuse_fetched_code(folder: Path, config: dict) -> None:
+    """Refuse a config that names layers of a repository, which transformers would fetch and run."""
+    for part in (config, *(value for value in config.values() if isinstance(value, dict))):
+        for name, value in part.items():
+            if name.endswith("_implementation") and "/" in str(value):
+                raise UserError(
+                    f"{folder / 'config.json'} asks for code of {value} ({name}), and such code is "
+                    f"never fetched or run: delete {name} from the file"
+                )
 
 
 def is_tuned(path: str) -> bool:
@@ -167,6 +182,31 @@ def check_prompt(path: str, prompt_sha256: str) -> None:
             f"copy the tokenizer's files and chat_template.jinja of {path} over the base's, or "
             "train again"
         )
+
+
+def check_tokenizer(path: str, vocabulary_sha256: str) -> None:
+    """Refuse a tuned model whose tokenizer is another one by now.
+
+    A record without its hash, of an older training, is taken as it is.
+    """
+    record = read_json(Path(path) / RECORD, "train it again") if is_tuned(path) else {}
+    if record.get("tokenizer_sha256", vocabulary_sha256) != vocabulary_sha256:
+        raise UserError(
+            f"{path} was trained with another tokenizer than the one that is read now, so that its "
+            "words have other numbers: put back the tokenizer's files of the training (those of an "
+            "adapter lie beside it and belong to the base), or train again"
+        )
+
+
+def check_learned_rows(path: str, test_file: str, rows: pd.DataFrame) -> None:
+    """Refuse a tuned model that learned from rows that it is to be scored on.
+
+    A record without a sample of them, of an older training, is taken as it is.
+    """
+    if is_tuned(path):
+        record = read_json(Path(path) / RECORD, "train it again")
+        refuse_learned_rows(test_file, rows, record.get("train_sample", ""), path)
+        say_validation_file(test_file, record)
 
 
 def check_codebook(path: str, record: dict, codebook: Codebook) -> None:

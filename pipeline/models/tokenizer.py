@@ -1,5 +1,7 @@
 """A model's tokenizer, of the library tokenizers, from its folder."""
 
+import hashlib
+import json
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from transformers import CONFIG_MAPPING, AutoTokenizer, PreTrainedTokenizerBase
 from pipeline.common.cli import UserError
 from pipeline.common.files import read_json
 
+PROBE = "Ａb É don't 你好，世界！ 12,345.6 \t ひらがな 한국어 العربية 😀👩‍💻 <|im_end|>[SEP]_ naïve"
 SENTENCEPIECE = ("sentencepiece", "google.protobuf")  # what reads a *.model file
 
 
@@ -39,6 +42,18 @@ def load_fast_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if tokenizer.chat_template is None and template.is_file():
         tokenizer.chat_template = read_json(template, f"clone {folder} again")["chat_template"]
     return tokenizer
+
+
+def vocabulary_sha256(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return a hash of what a tokenizer makes of texts: its vocabulary, and the tokens of a probe.
+
+    It is the same in another format of the files, or another version of the packages, that makes
+    the same tokens. The chat template is none of it.
+    """
+    backend = tokenizer.backend_tokenizer
+    vocabulary = sorted(backend.get_vocab(with_added_tokens=True).items())
+    known = [vocabulary, backend.encode(PROBE).tokens, sorted(tokenizer.all_special_tokens)]
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
 
 def _refuse_unknown_model(folder: Path) -> None:

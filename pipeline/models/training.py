@@ -19,6 +19,7 @@ from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import read_json, write_json
 from pipeline.common.finite import StopWhereNotFinite
+from pipeline.common.fitting_rows import sample_of
 from pipeline.common.lock import lock
 from pipeline.common.machine import compute_dtype, describe_device, device, versions
 from pipeline.common.processes import is_main_process, num_processes
@@ -28,6 +29,7 @@ from pipeline.evaluation.plots import plot_loss
 from pipeline.models.epoch_lines import EpochLines
 from pipeline.models.folder import RECORD, fingerprint
 from pipeline.models.in_batches import LONGEST_WAIT, OTHER_ENDED, gathered
+from pipeline.models.tokenizer import load_fast_tokenizer, vocabulary_sha256
 
 Options = TypeVar("Options")
 Value = TypeVar("Value")
@@ -91,6 +93,8 @@ def training_record(
             name: hashlib.sha256(Path(file).read_bytes()).hexdigest()
             for name, file in zip(("train_file", "validation_file"), files, strict=True)
         },
+        "tokenizer_sha256": vocabulary_sha256(load_fast_tokenizer(Path(model_path))),
+        "train_sample": sample_of(train),
         "num_rows": {"train": len(train), "validation": len(validation)},
         "human_rows": {
             "train": int(coded_by_people(train).sum()),
@@ -182,7 +186,13 @@ def claim_output(output_dir: str, record: dict, resume: bool) -> str | None:
     ]
     changed += [
         name
-        for name in ("base_fingerprint", "codebook_sha256", "data_sha256", "prompt_sha256")
+        for name in (
+            "base_fingerprint",
+            "codebook_sha256",
+            "data_sha256",
+            "prompt_sha256",
+            "tokenizer_sha256",
+        )
         if name in before and before[name] != record[name]  # an older record lacks some
     ]
     if (count := before.get("processes", 1)) != record["processes"]:

@@ -9,8 +9,10 @@ import pandas as pd
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
+from pipeline.common.files import write_json
 from pipeline.common.records import to_record
 from pipeline.common.rows import find_rows, read_messages
+from pipeline.common.tables import write_csv
 from pipeline.evaluation.metrics import confusion, wilson_interval
 from pipeline.people.agreement import agreement
 from pipeline.people.intervals import FEWEST
@@ -120,6 +122,13 @@ def human_test_rows(rows: pd.DataFrame, strata: list[Stratum]) -> pd.DataFrame:
     """Return the coded rows as a test set: each stands for `weight` rows of the data set."""
     weights = {k: one.population / max(one.coded, 1) for k, one in enumerate(strata)}
     return human_labels(rows).assign(coded_by="human", weight=rows["class"].map(weights))
+
+
+def write_human_test(rows: pd.DataFrame, codebook: Codebook, path: str | Path) -> None:
+    """Write a test set of human labels, and beside it a record that names their codebook."""
+    write_csv(rows, path)
+    record = {"rows": len(rows), "codebook_sha256": codebook.sha256}
+    write_json(record, Path(path).with_suffix(".json"))
 
 
 def silver_errors(rows: pd.DataFrame, codebook: Codebook) -> pd.DataFrame:

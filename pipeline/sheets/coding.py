@@ -1,8 +1,8 @@
 """Spreadsheets for people to code in, and what they coded read back."""
 
-import hashlib
 import re
 import zipfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,12 @@ import pandas as pd
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook, parse_label
 from pipeline.common.files import clean_text, replacing
-from pipeline.common.rows import find_rows, without_space
+from pipeline.common.rows import find_rows, message_keys, text_hash, without_space
 from pipeline.sheets.reading import cell_text, find_column, read_sheet
 
 WRITTEN = "as written"  # a hidden page: the codebook's hash, and each row's id and message's hash
-LONGEST_CELL = 32_767  # characters; Excel's limit
+LONGEST_CELL = 32_767  # UTF-16 code units, of which an emoji has two; Excel's limit
+LONGEST_LINE = 8_000  # characters of the codebook in a cell of its page
 WIDE, NARROW = 80, 18  # characters
 
 
@@ -28,9 +29,10 @@ def write_sheet(frame: pd.DataFrame, codebook: Codebook, fill_in: str, path: str
     """
     from openpyxl import Workbook
 
+    _refuse_long_texts(frame, path)
     book = Workbook()
     book.active.title = "comments"
-    _write_table(book.active, frame, path)
+    _write_table(book.active, frame)
     _write_codebook(book.create_sheet("codebook"), codebook)
     if fill_in and len(frame):
         _add_drop_down(book.active, codebook, frame.columns.get_loc(fill_in) + 1, len(frame) + 1)
@@ -40,8 +42,25 @@ def write_sheet(frame: pd.DataFrame, codebook: Codebook, fill_in: str, path: str
     print(f"wrote {path}: {len(frame):,} rows")
 
 
-def _write_table(sheet: Any, frame: pd.DataFrame, path: str | Path) -> None:
-    """Write a table with its column names into a sheet; `path` is for the error message."""
+def _refuse_long_texts(frame: pd.DataFrame, path: str | Path) -> None:
+    """Raise UserError for a text that no cell can hold, as the format spells it."""
+    for name in frame:
+        for custom_id, value in zip(frame["custom_id"], frame[name], strict=True):
+            length = len(_escaped(value).encode("utf-16-le")) // 2 if isinstance(value, str) else 0
+            if length > LONGEST_CELL:
+                raise UserError(
+                    f"{path}: the {name} of {custom_id} has {length:,} characters and a cell holds "
+                    f"{LONGEST_CELL:,}: shorten it in the spreadsheet"
+                )
+
+
+def _escaped(text: str) -> str:
+    """Return a text as the format has it, in which `_x0041_` stands for a letter."""
+    return re.sub(r"_(?=x[0-9A-Fa-f]{4}_)", "_x005F_", text)
+
+
+def _write_table(sheet: Any, frame: pd.DataFrame) -> None:
+    """Write a table with its column names into a sheet."""
     from openpyxl.styles import Font
     from openpyxl.utils import get_column_letter
 
@@ -49,11 +68,6 @@ def _write_table(sheet: Any, frame: pd.DataFrame, path: str | Path) -> None:
         width = WIDE if name == "message" else NARROW
         sheet.column_dimensions[get_column_letter(column)].width = width
         for row, value in enumerate([name, *frame[name]], start=1):
-            if isinstance(value, str) and len(value) > LONGEST_CELL:
-                raise UserError(
-                    f"{path}: the message of {frame['custom_id'].iloc[row - 2]} has {len(value):,} "
-                    f"characters and a cell holds {LONGEST_CELL:,}: shorten it in the spreadsheet"
-                )
             _put(sheet.cell(row, column), value, wrap=name == "message")
         sheet.cell(1, column).font = Font(bold=True)
     sheet.freeze_panes = "A2"
@@ -70,7 +84,13 @@ def _write_codebook(sheet: Any, codebook: Codebook) -> None:
 
 
 def _codebook_lines(codebook: Codebook) -> list[str]:
-    return ["class", *codebook.names, "", *codebook.text.splitlines()]
+    """Return the cells of the codebook's page, without controls and none too long for a cell."""
+    lines = [
+        line[start : start + LONGEST_LINE]
+        for line in codebook.text.splitlines()
+        for start in range(0, len(line) or 1, LONGEST_LINE)
+    ]
+    return [clean_text(line) for line in ["class", *codebook.names, "", *lines]]
 
 
 def _write_ties(sheet: Any, frame: pd.DataFrame, codebook: Codebook) -> None:
@@ -84,7 +104,12 @@ def _write_ties(sheet: Any, frame: pd.DataFrame, codebook: Codebook) -> None:
 
 def _tie(message: str) -> str:
     """Return what ties a row to its comment: a hash, white space aside."""
-    return hashlib.sha256(without_space(message).encode()).hexdigest()[:16]
+    return _digits(text_hash(without_space(message)))
+
+
+def _digits(key: int) -> str:
+    """Return one of `message_keys` as a sheet holds it."""
+    return f"{key:016x}"
 
 
 def update_sheet(frame: pd.DataFrame, codebook: Codebook, fill_in: str, path: Path) -> None:
@@ -98,6 +123,7 @@ def update_sheet(frame: pd.DataFrame, codebook: Codebook, fill_in: str, path: Pa
     if not path.is_file():
         write_sheet(frame, codebook, fill_in, path)
         return
+    _refuse_long_texts(frame, path)
     book = load_workbook(path)
     sheet = book.worksheets[0]
     header = next(cells for cells in sheet.iter_rows() if any(cell.value for cell in cells))
@@ -136,7 +162,7 @@ def _put(cell: Any, value: Any, wrap: bool) -> None:
     from openpyxl.styles import Alignment
 
     if isinstance(value, str):
-        value = re.sub(r"_(?=x[0-9A-Fa-f]{4}_)", "_x005F_", value)  # as the format escapes it
+        value = _escaped(value)
     cell.value = None if value == "" else value
     cell.alignment = Alignment(wrap_text=wrap, vertical="top")
     if isinstance(value, str) and value:
@@ -170,8 +196,10 @@ def _add_drop_down(sheet: Any, codebook: Codebook, column: int, bottom: int) -> 
 
 
 def _save(book: Any, path: str | Path) -> None:
+    packed = BytesIO()  # what zipfile leaves open on a full disk would fail again, with a traceback
+    book.save(packed)
     with replacing(path) as scratch:
-        book.save(scratch)
+        scratch.write_bytes(packed.getbuffer())
 
 
 def read_filled_in(
@@ -180,10 +208,10 @@ def read_filled_in(
     """Return what people filled in: `custom_id`, `message`, `label`, `place` of each of its rows.
 
     A label is given by number or name, and -1 for a blank; `place` is the row's place among `rows`
-    (custom_id, message) as they are now, -1 where it is gone. The index holds the sheet's row
-    numbers. Raises UserError for a sheet of another codebook, a cell that is no class, an id that
-    stands there twice or is another's, and a comment beside the id of another one, as sorting a
-    single column leaves it; with `cure` where there is no file or an empty one.
+    (custom_id, and what `message_keys` takes) as they are now, -1 where it is gone. The index holds
+    the sheet's row numbers. Raises UserError for a sheet of another codebook, a cell that is no
+    class, an id that stands there twice or is another's, and a comment beside the id of another
+    one, as sorting a single column leaves it; with `cure` where there is no file or an empty one.
     """
     if not Path(path).is_file():
         raise UserError(f"{path} not found: {cure}")
@@ -196,7 +224,7 @@ def read_filled_in(
     columns = [find_column(path, header, name) for name in ("custom_id", "message", column)]
     ties = _read_ties(path, codebook)
     if not ties:
-        ties = dict(zip(rows["custom_id"], map(_tie, rows["message"]), strict=True))
+        ties = dict(zip(rows["custom_id"], map(_digits, message_keys(rows).tolist()), strict=True))
     table: dict[int, tuple[str, str, int]] = {}
     for number, cells in cells_of.items():
         custom_id, message, text = (cells[place] for place in columns)

@@ -3,12 +3,17 @@
 import codecs
 import os
 import re
+import sys
 from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from pipeline.common.cli import UserError
 
-MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
+MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}  # the former begin so too
 # What Excel's "CSV" is in, by the language of Windows and on a Mac. gb18030 holds Windows' 936.
 SEVERAL_BYTES = ("gb18030", "cp950", "cp932", "cp949")
 ONE_BYTE = ("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "mac_roman")
@@ -25,53 +30,97 @@ AS_UTF_8 = "as 'CSV UTF-8' or .xlsx"
 SAMPLE_LINES, GROUP = 400, 8  # lines; a broken line spoils no more than its group
 NEARLY_AS_CLEAN = 0.1  # of charset-normalizer's chaos, 0 to 1
 CLEAR_LEAD = 0.05  # of its coherence with a language, 0 to 1
+READ = 2**20  # bytes that are read at once
+BROKEN = "\udc00"  # what no encoding gives
 
 
-def decode(path: str | Path, data: bytes, encoding: str = "") -> str:
-    """Return a file's text, and print its encoding where that is not UTF-8.
+def find_encoding(path: Path, encoding: str = "") -> str:
+    """Return the encoding of a file, all of which is in it; print it where it is not UTF-8.
 
     A byte order mark comes first, then `encoding` where it is given, then UTF-8, then a guess on
-    lines from all over the file. All is then decoded strictly. Raises UserError for a line that
-    does not decode, and where the guess is unsure, with the candidates.
+    lines from all over the file. Raises UserError for a line that does not decode, and where the
+    guess is unsure, with the candidates. The file is read several times, and never held in memory.
     """
-    encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), encoding)
+    with path.open("rb") as file:
+        start = file.read(4)
+    encoding = next((name for mark, name in MARKS.items() if start.startswith(mark)), encoding)
     if encoding:
-        return _strictly(path, data, encoding, f"save it {AS_UTF_8}, or give another --encoding")
-    if _decodes(data, "utf-8"):
-        return data.decode("utf-8")
-    if b"\0" in data:
+        encoding = _with_byte_order(encoding, start)
+        _check(path, encoding, f"save it {AS_UTF_8}, or give another --encoding")
+        return encoding
+    if _decodes(path, "utf-8"):
+        return "utf-8"
+    if any(b"\0" in data for data in _parts(path)):
         raise UserError(
             f"{path} is no text, or in UTF-16 (--encoding utf-16-le): save it {AS_UTF_8}"
         )
-    lines = [line for line in data.splitlines() if not line.isascii()]
-    sample = lines[:: -(-len(lines) // SAMPLE_LINES)]
+    sample = _sample(path)
     candidates = guess(sample)
     if len(candidates) > 1:
-        candidates = [name for name in candidates if _decodes(data, name)] or candidates
+        candidates = [name for name in candidates if _decodes(path, name)] or candidates
     looks = _looks(sample, candidates)
     if len(candidates) != 1:
         raise UserError(f"{path} is not UTF-8, and {_choices(candidates, looks)}")
-    cure = f"correct that line (the others are), or save the file {AS_UTF_8}"
-    text = _strictly(path, data, candidates[0], cure)
+    _check(path, candidates[0], f"correct that line (the others are), or save the file {AS_UTF_8}")
     print(f"  with texts such as {looks[0]!r}: if they look wrong, give another --encoding")
-    return text
+    return candidates[0]
 
 
-def _strictly(path: str | Path, data: bytes, encoding: str, cure: str) -> str:
-    """Decode all; raises UserError with the line that is in another encoding."""
+def _with_byte_order(encoding: str, start: bytes) -> str:
+    """Return a given encoding; UTF-16 without a byte order mark is that of this machine."""
+    marked = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if re.fullmatch("utf[-_ ]?16", encoding.lower()) and not marked:
+        return f"utf-16-{sys.byteorder[0]}e"
+    return encoding
+
+
+def _check(path: Path, encoding: str, cure: str) -> None:
+    """Raise UserError with the line that is in another encoding; print one that is not UTF-8."""
     try:
-        text = data.decode(encoding).removeprefix("\ufeff")
+        path.open(encoding=encoding).close()  # which knows encodings that are not of text
+        decodes = _decodes(path, encoding)
     except LookupError as error:
         known = ", ".join(("utf-8", "utf-16", *SEVERAL_BYTES, *ONE_BYTE))
         raise UserError(f"--encoding {encoding}: not known; give one such as {known}") from error
-    except UnicodeError as error:
-        start = error.start if isinstance(error, UnicodeDecodeError) else 0
-        before = data[:start].decode(encoding, "replace")
-        line = len(re.findall(r"\r\n|\r|\n", before)) + 1
-        raise UserError(f"{path}, line {line} is not {encoding}: {cure}") from error
+    if not decodes:
+        line = _first_broken_line(path, encoding)
+        raise UserError(f"{path}, line {line} is not {encoding}: {cure}")
     if encoding != "utf-8":
         print(f"{path} is read as {encoding}")
-    return text
+
+
+def _decodes(path: Path, encoding: str) -> bool:
+    """Return whether all of a file is in an encoding."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        for data in _parts(path):
+            decoder.decode(data)
+        decoder.decode(b"", final=True)
+    except UnicodeError:
+        return False
+    return True
+
+
+def _parts(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        yield from iter(partial(file.read, READ), b"")
+
+
+def _first_broken_line(path: Path, encoding: str) -> int:
+    codecs.register_error("marked as broken", lambda error: (BROKEN, error.end))
+    with path.open(encoding=encoding, errors="marked as broken") as lines:
+        return next((n for n, line in enumerate(lines, start=1) if BROKEN in line), 1)
+
+
+def _sample(path: Path) -> list[bytes]:
+    """Return at most `SAMPLE_LINES` of the lines that are not ASCII, from all over a file."""
+
+    def lines() -> Iterator[str]:
+        with path.open(encoding="latin-1") as file:  # each byte as a character
+            yield from (line for line in file if not line.isascii())
+
+    step = -(-sum(1 for _ in lines()) // SAMPLE_LINES)
+    return [line.removesuffix("\n").encode("latin-1") for line in islice(lines(), 0, None, step)]
 
 
 def guess(sample: list[bytes]) -> list[str]:
@@ -82,7 +131,7 @@ def guess(sample: list[bytes]) -> list[str]:
     chaos is near the least; the candidates fit nearly as many groups as the best does, and their
     coherence with a language is near the highest. Encodings that give the same text are one.
     """
-    if sum(_decodes(line, "utf-8") for line in sample) > len(sample) / 2:
+    if sum(_is_utf_8(line) for line in sample) > len(sample) / 2:
         return ["utf-8"]
     if _is_western(sample):
         return ["cp1252"]
@@ -127,9 +176,9 @@ def _is_strange(sample: list[bytes], encoding: str) -> bool:
     return len(re.findall(HARDLY_USED[encoding], odd)) > 0.2 * len(odd)
 
 
-def _decodes(data: bytes, encoding: str) -> bool:
+def _is_utf_8(line: bytes) -> bool:
     try:
-        data.decode(encoding)
+        line.decode()
     except UnicodeDecodeError:
         return False
     return True

@@ -3,24 +3,47 @@
 import datetime
 import re
 import zipfile
-from collections.abc import Collection, Iterator
+import zlib
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO
 
 from pipeline.common.cli import UserError
-from pipeline.common.tables import parse_csv
-from pipeline.sheets.encoding import decode
+from pipeline.common.files import clean_text
+from pipeline.common.tables import csv_rows
+from pipeline.sheets.encoding import find_encoding
+from pipeline.sheets.large_xlsx import Formula, LargeSheet, Lost, Row
+from pipeline.sheets.xlsx_parts import Book, read_book
 
+LARGE = 2**26  # bytes of XML; calamine and the cells that it gives take several times as many
 SAVE_AGAIN = "open it in a spreadsheet program and save it as .xlsx"
 
 
-def read_sheet(path: str | Path, sheet: str = "", encoding: str = "") -> dict[int, list[Any]]:
-    """Return row number -> cells from column A on, "" where a cell is empty; blank rows are [].
+@dataclass(frozen=True)
+class Sheet:
+    """A sheet whose rows can be read, from the first one on, as often as they are wanted.
 
-    Cells keep their types (str, float, bool, date, ...). Cells with an error (#N/A) or a formula
-    that was never computed count as empty; see `texts_of_formulas`. `sheet` is a name; the first
-    visible sheet by default. `encoding` is that of a .csv, which is found out by default.
+    `rows(formulas_in)` yields row number -> cells from column A on, "" where a cell is empty; blank
+    rows are []. Cells keep their types (str, float, bool, date, ...). Cells with an error (#N/A) or
+    a formula that was never computed count as empty, but for those of the column `formulas_in`,
+    which are a `Lost` or a `Formula`; -1 is no column.
+    """
+
+    path: Path
+    rows: Callable[[int], Iterator[Row]]
+
+
+@contextmanager
+def open_sheet(path: str | Path, sheet: str = "", encoding: str = "") -> Iterator[Sheet]:
+    """Yield a sheet of a file, and print its name where there are several.
+
+    `sheet` is a name; the first visible sheet by default. `encoding` is that of a .csv, which is
+    found out by default. A .csv and a large .xlsx are read row by row, other files whole.
     """
     path = Path(path)
     if not path.is_file():
@@ -30,14 +53,69 @@ def read_sheet(path: str | Path, sheet: str = "", encoding: str = "") -> dict[in
     if path.stat().st_size == 0:
         raise UserError(f"{path} is empty (0 bytes): {SAVE_AGAIN}")
     if path.suffix.lower() in (".csv", ".tsv", ".txt"):
-        return _read_csv_cells(path, encoding)
-    rows = _read_cells(path, sheet)
-    return {
-        n: row if any(cell != "" for cell in row) else [] for n, row in enumerate(rows, start=1)
-    }
+        yield Sheet(path, partial(_csv_rows, path, find_encoding(path, encoding)))
+        return
+    book = read_book(path)
+    if book and book.size > LARGE:
+        name = _choose_sheet(path, book.visible, list(book.sheets), sheet)
+        with TemporaryFile() as scratch:
+            yield Sheet(path, _large_rows(book, name, scratch))
+    else:
+        name, cells = _read_cells(path, sheet)
+        yield Sheet(path, partial(_rows_of, path, name, cells))
 
 
-def _read_cells(path: Path, sheet: str) -> list[list[Any]]:
+def read_sheet(path: str | Path, sheet: str = "") -> dict[int, list[Any]]:
+    """Return all rows of a sheet, see `Sheet.rows`."""
+    with open_sheet(path, sheet) as opened:
+        return dict(opened.rows(-1))
+
+
+def _csv_rows(path: Path, encoding: str, formulas_in: int) -> Iterator[Row]:
+    with path.open(encoding=encoding) as lines:
+        names = next((line for line in lines if line.strip("\ufeff\n")), "")
+    with path.open(encoding=encoding, newline="") as file:
+        lines = chain([next(file, "").removeprefix("\ufeff")], file)
+        yield from csv_rows(path, lines, max(",;\t", key=names.count), SAVE_AGAIN)
+
+
+def _large_rows(book: Book, name: str, scratch: BinaryIO) -> Callable[[int], Iterator[Row]]:
+    """Return the `rows` of a sheet of a large .xlsx: as they come, or from calamine."""
+    unreadable = (ValueError, zipfile.BadZipFile, zlib.error)  # NotAsWritten is a ValueError
+    try:
+        large = LargeSheet(book, name, scratch)
+    except unreadable:
+        return partial(_rows_of, book.path, *_read_cells(book.path, name))
+
+    def rows(formulas_in: int) -> Iterator[Row]:
+        read = 0
+        try:
+            for read, cells in large.rows(formulas_in):
+                yield read, cells
+        except unreadable:
+            whole = _rows_of(book.path, *_read_cells(book.path, name), formulas_in)
+            yield from islice(whole, read, None)
+
+    return rows
+
+
+def _rows_of(path: Path, name: str, cells: list[list[Any]], formulas_in: int) -> Iterator[Row]:
+    """Yield the rows of a sheet that was read whole, with the formulas of a column."""
+    formulas = {}
+    if formulas_in >= 0:
+        known = {n for n, row in enumerate(cells, 1) if clean_text(cell_text(row[formulas_in]))}
+        formulas = _formulas(path, name, formulas_in, known)
+    width = len(cells[0]) if cells else 0
+    for number in range(1, max([len(cells), *formulas]) + 1):
+        row = cells[number - 1] if number <= len(cells) else []
+        if number in formulas:
+            row = row + [""] * (width - len(row))
+            row[formulas_in] = formulas[number]
+        yield number, row if any(cell != "" for cell in row) else []
+
+
+def _read_cells(path: Path, sheet: str) -> tuple[str, list[list[Any]]]:
+    """Return a sheet's name and all its rows."""
     try:
         import python_calamine as calamine
     except ImportError:
@@ -52,16 +130,20 @@ def _read_cells(path: Path, sheet: str) -> list[list[Any]]:
             and metadata.visible == calamine.SheetVisibleEnum.Visible
         ]
         name = _choose_sheet(path, names, workbook.sheet_names, sheet)
-        return workbook.get_sheet_by_name(name).to_python(skip_empty_area=False)
+        return name, workbook.get_sheet_by_name(name).to_python(skip_empty_area=False)
     except calamine.CalamineError as error:
         if path.suffix.lower() == ".xlsx":
             return _read_with_openpyxl(path, sheet)
         raise UserError(
             f"{path} cannot be read as a spreadsheet ({error}): {SAVE_AGAIN}"
         ) from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # Rust's, which has no class to be caught by
+            raise
+        raise UserError(f"{path} is broken ({error}): {SAVE_AGAIN}") from error
 
 
-def _read_with_openpyxl(path: Path, sheet: str) -> list[list[Any]]:
+def _read_with_openpyxl(path: Path, sheet: str) -> tuple[str, list[list[Any]]]:
     from openpyxl.utils.escape import unescape
 
     def value(cell: Any) -> Any:
@@ -70,50 +152,51 @@ def _read_with_openpyxl(path: Path, sheet: str) -> list[list[Any]]:
         return unescape(cell.value) if isinstance(cell.value, str) else cell.value
 
     with _worksheet(path, sheet, data_only=True) as rows:
-        return [[value(cell) for cell in row] for row in rows.iter_rows()]
+        return rows.title, [[value(cell) for cell in row] for row in rows.iter_rows()]
 
 
 @contextmanager
 def _worksheet(path: Path, sheet: str, data_only: bool) -> Iterator[Any]:
     """Yield an openpyxl worksheet; `data_only` shows values in place of formulas."""
-    from xml.etree.ElementTree import ParseError
-
     import openpyxl
-    from openpyxl.utils.exceptions import InvalidFileException
 
-    try:
+    with _broken_refused(path):
         workbook = openpyxl.load_workbook(path, read_only=True, data_only=data_only)
         shown = [s.title for s in workbook.worksheets if s.sheet_state == "visible"]
         name = _choose_sheet(path, shown, [s.title for s in workbook.worksheets], sheet)
         yield workbook[name]
-    except (InvalidFileException, zipfile.BadZipFile, ParseError, KeyError, ValueError) as error:
+
+
+@contextmanager
+def _broken_refused(path: Path) -> Iterator[None]:
+    """Turn what zipfile and openpyxl raise of a broken .xlsx into one line."""
+    from xml.etree.ElementTree import ParseError
+
+    from openpyxl.utils.exceptions import InvalidFileException
+
+    broken = (InvalidFileException, zipfile.BadZipFile, zlib.error, ParseError, EOFError)
+    try:
+        yield
+    except (*broken, LookupError, RuntimeError, ValueError) as error:
         raise UserError(
             f"{path} cannot be read as a spreadsheet ({error}): {SAVE_AGAIN}"
         ) from error
 
 
-def texts_of_formulas(
-    path: str | Path, sheet: str, column: int, header_row: int, known: Collection[int]
-) -> dict[int, str]:
-    """Return row -> formula of the cells in `column` of an .xlsx that hold one without a value.
+def _formulas(path: Path, sheet: str, column: int, known: Container[int]) -> dict[int, str]:
+    """Return row number -> a `Formula` or a `Lost`, which cells of an .xlsx hold without a value.
 
     Spreadsheet programs take a comment that begins with "=" for a formula; the comment is then all
-    that the cell holds. Rows up to `header_row` and those of `known` texts are passed over. Raises
-    UserError where a cell holds an error such as #NAME?, whose text is lost.
+    that the cell holds. The rows of `known` texts are passed over.
     """
-    path, texts = Path(path), {}
+    texts: dict[int, str] = {}
     if path.suffix.lower() != ".xlsx" or not _holds_formulas(path):
         return texts
     with _worksheet(path, sheet, data_only=False) as cells:
-        lines = cells.iter_rows(min_row=header_row + 1, min_col=column + 1, max_col=column + 1)
-        for number, (cell, *_) in enumerate(lines, start=header_row + 1):
-            if number not in known and cell.data_type == "e":
-                raise UserError(
-                    f"{path}, row {number}: column {column_letter(column)} holds {cell.value} and "
-                    "no text: type the comment again, or clear the cell"
-                )
-            if number not in known and cell.data_type == "f":
-                texts[number] = str(cell.value)
+        lines = cells.iter_rows(min_col=column + 1, max_col=column + 1)
+        for number, (cell, *_) in enumerate(lines, start=1):
+            if cell.data_type in ("f", "e") and number not in known:
+                texts[number] = (Formula if cell.data_type == "f" else Lost)(str(cell.value))
     return texts
 
 
@@ -121,7 +204,7 @@ def _holds_formulas(path: Path) -> bool:
     """Return whether any sheet of an .xlsx has a formula or an error: far quicker than a parser."""
     if not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as book:
+    with _broken_refused(path), zipfile.ZipFile(path) as book:
         sheets = [name for name in book.namelist() if name.startswith("xl/worksheets/")]
         return any(re.search(rb'<f[ />]|t="e"', book.read(name)) for name in sheets)
 
@@ -136,12 +219,6 @@ def _choose_sheet(path: Path, visible: list[str], names: list[str], wanted: str)
     if len(names) > 1 and not wanted:
         print(f"sheet {chosen!r} of {', '.join(map(repr, names))}")
     return chosen
-
-
-def _read_csv_cells(path: Path, encoding: str) -> dict[int, list[str]]:
-    text = decode(path, path.read_bytes(), encoding)
-    names = re.match(r"[\r\n]*([^\r\n]*)", text)[1]
-    return parse_csv(path, text, max(",;\t", key=names.count), SAVE_AGAIN)
 
 
 def cell_text(cell: Any) -> str:
