@@ -7,6 +7,7 @@ from conftest import ROOT
 
 from benchmarks import (
     common,
+    data_growth,
     pack_memory,
     prompt_growth,
     report_decoder,
@@ -71,6 +72,25 @@ def test_the_parts_of_a_step_add_up_to_its_seconds(results):
         shares = [float(line["share of the step"].rstrip("%")) for line in lines]
         assert sum(shares) == pytest.approx(100, abs=0.5)
         assert "matrix products" in [line["kind"] for line in lines]
+
+
+@pytest.mark.slow
+def test_each_data_step_is_measured_in_a_process_of_its_own(results):
+    data_growth.main(["--rows", "400", "--xlsx-rows", "400"])
+    record = json.loads((results / "data_growth.json").read_text())
+    (lines,) = record["tables"].values()
+    steps = ["1, .xlsx", "1, .csv", "2", "3", "3b", "human sample", "compare", "page"]
+    assert [line["step"] for line in lines] == steps
+    for line in lines:
+        assert line["rows"] == 400 and line["rows/s"] == pytest.approx(400 / line["seconds"])
+        assert 30 < line["peak memory, MB"] < 500  # this process, which has torch, has more
+    assert "The page has 0." in record["notes"][1]
+
+
+def test_seconds_a_row_are_compared_with_the_size_before():
+    lines = [{"step": "2", "rows": num, "rows/s": rate} for num, rate in ((10, 50), (100, 40))]
+    found = [data_growth.with_growth(line, lines) for line in lines]
+    assert [line["seconds a row, to the size before"] for line in found] == [None, "1.25"]
 
 
 def test_every_benchmark_has_its_place_in_the_readme():

@@ -18,6 +18,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 import write_report
 from pipeline.common.files import write_json
 from pipeline.common.tables import write_csv
+from pipeline.report import page_rows
 
 SECTIONS = (
     *("summary", "figure1", "models", "comparison", "human-check", "audit", "predictions"),
@@ -351,3 +352,104 @@ def test_controls_have_labels_headers_a_scope_and_the_count_is_announced(page):
         order.append(page.switch_to.active_element.get_attribute("id"))
         page.switch_to.active_element.send_keys(Keys.TAB)
     assert order == list(CONTROLS)
+
+
+HOSTILE_TEXTS = {
+    "row-100": "\u202e\u2066 reversed \u202d and never closed",
+    "row-101": "a\u200b\u200d\ufeffb \u2060zero-width",
+    "row-102": "line\u2028paragraph\u2029end",
+    "row-103": "\u0627\u0644\u0633\u0644\u0627\u0645 (right to left) !",
+    "row-104": "Z" + "\u0335\u034a\u0320" * 60,
+    "row-105": "x" * 100_000,
+    "row-106": "</script></td></table><style>*{display:none}</style>" * 30,
+}
+
+
+@pytest.fixture(scope="module")
+def hostile_results(tmp_path_factory):
+    """Write a study with hostile comments and its page; return the results folder."""
+    folder = tmp_path_factory.mktemp("hostile")
+    shutil.copy(Path(write_report.__file__).with_name("prompt.txt"), folder)
+    with contextlib.chdir(folder):
+        written = write_study(folder)
+        path = written / "bert-after/predictions.csv"
+        table = pd.read_csv(path, dtype=str, keep_default_na=False).set_index("custom_id")
+        for custom_id, text in HOSTILE_TEXTS.items():
+            table.loc[custom_id, "message"] = text
+        write_csv(table.reset_index(), path)
+        write_report.main(arguments(folder))
+    return written
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+def test_hostile_comments_stay_in_their_cell_and_change_no_other_row(
+    chromium, hostile_results, width
+):
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+    chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    open_anew(chromium, address(hostile_results))
+    choose(chromium, run="bert-after", q="row-10")
+    shown = {row[0]: row for row in shown_rows(chromium)}
+    table = predictions(hostile_results, "bert-after").set_index("custom_id")
+    assert HOSTILE_TEXTS.keys() <= shown.keys()
+    for custom_id, row in shown.items():
+        assert row[2] == NAMES[table.loc[custom_id, "class"]]
+        assert row[3] == NAMES[table.loc[custom_id, "predicted"]]
+        text = HOSTILE_TEXTS.get(custom_id, row[1])
+        assert row[1] == text or row[1].startswith(text[:1000] + "…Show ")
+    script = "return document.documentElement.scrollWidth"
+    assert chromium.execute_script(script) <= width
+    script = """return [...document.querySelectorAll("#rows .comment")].filter((one) =>
+      getComputedStyle(one).unicodeBidi !== "isolate" || getComputedStyle(one).overflowX !== "clip"
+    ).length"""
+    assert chromium.execute_script(script) == 0
+    assert (
+        max(row.size["height"] for row in chromium.find_elements(By.CSS_SELECTOR, "#rows tr"))
+        < 1500
+    )
+    assert chromium.get_log("browser") == []
+    chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_long_comment_is_folded_and_unfolds(chromium, hostile_results):
+    open_anew(chromium, address(hostile_results))
+    choose(chromium, run="bert-after", q="row-106")
+    cell = chromium.find_element(By.CSS_SELECTOR, "#rows .text")
+    button = cell.find_element(By.TAG_NAME, "button")
+    assert button.text == f"Show all {len(HOSTILE_TEXTS['row-106']):,} letters"
+    button.click()
+    assert cell.text == HOSTILE_TEXTS["row-106"]
+    chromium.find_element(By.ID, "q").clear()
+    choose(chromium, q="row-105")
+    cell = chromium.find_element(By.CSS_SELECTOR, "#rows .text")
+    button = cell.find_element(By.TAG_NAME, "button")
+    assert button.text == "Show the first 10,000 of 100,000 letters"
+    button.click()
+    assert cell.text == "x" * 10_000 + "… [the rest stands in predictions.csv]"
+
+
+def test_counts_of_a_page_of_some_rows_tell_them_from_all_rows(chromium, tmp_path, monkeypatch):
+    monkeypatch.setattr(page_rows, "MOST_ROWS", 100)
+    results = write_study(tmp_path)
+    shutil.rmtree(results / "bert-human")
+    write_report.main(arguments(tmp_path))
+    open_anew(chromium, address(results))
+    choose(chromium, run="bert-after", label=1, predicted=1)
+    here = len(shown_rows(chromium))
+    table = predictions(results, "bert-after")
+    such = ((table["class"] == 1) & (table["predicted"] == 1)).sum()
+    total = len(chromium.execute_script("return data.rows"))
+    assert here < such and total == 100
+    assert count(chromium) == (
+        f"{here} of the {total} rows on this page. Among all 260 rows there are {such} such."
+    )
+    choose(chromium, part="sample")
+    assert count(chromium).endswith("These are not counted among all 260 rows.")
+    drawn = chromium.execute_script("return data.sample.map(place => data.rows[place][0])")
+    assert {row[0] for row in shown_rows(chromium)} <= set(drawn)
+    choose(chromium, label="", predicted="", part="differ")
+    runs = {run: predictions(results, run) for run in ("qwen-before", "qwen-after", "bert-before")}
+    runs["bert-after"] = table
+    guesses = pd.DataFrame({run: t.set_index("custom_id")["predicted"] for run, t in runs.items()})
+    differ = guesses.index[guesses.nunique(axis=1) > 1]
+    assert {row[0] for row in shown_rows(chromium)} <= set(differ)

@@ -649,6 +649,127 @@ def test_the_runs_share_their_rows(tmp_path):
     assert data["best"] == max(runs, key=lambda run: run.metrics["accuracy_all_rows"]).name
 
 
+def give_rows(results, runs, total):
+    """Let runs have predicted `total` rows, of which some are wrong; two runs differ on some."""
+    np, pd = report_fixture.np, report_fixture.pd
+    places = np.arange(total)
+    true = places % 4
+    for n, run in enumerate(runs):
+        wrong = places % (50 + n) == 0
+        predicted = np.where(wrong, (true + 1 + places // 60 % 3) % 4, true)
+        confidence = (0.3 + 0.7 * (places * 7919 % total) / total).round(6)
+        table = {
+            "custom_id": [f"row-{k + 2}" for k in places],
+            "message": [f"评论 {k}" for k in places],
+        }
+        table |= {"class": true, "predicted": predicted, "reply": "", "confidence": confidence}
+        report_fixture.write_csv(pd.DataFrame(table), results / run / "predictions.csv")
+        file = results / run / "metrics.json"
+        metrics = json.loads(file.read_bytes()) | compute_metrics(true, predicted, 4, 0)
+        write_json(metrics, file)
+
+
+def test_too_many_rows_are_shown_in_part_and_the_page_says_which(tmp_path, monkeypatch):
+    results = write_study(tmp_path)
+    runs = ("qwen-after", "bert-after")
+    give_rows(results, runs, 3000)
+    for run in ("qwen-before", "bert-before"):
+        shutil.rmtree(results / run)
+    monkeypatch.setattr(page_rows, "MOST_ROWS", 500)
+    _, page = run_report(tmp_path)
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
+    assert len(data["rows"]) == 500 and data["sampled"]
+    read = [run for run in read_runs(results) if run.scored]
+    found = {run.name: read_predictions(run) for run in read}
+    shown = page_rows.rows_on_page(read, found, seed=42)
+    assert "This page shows 500 of 3,060 rows." in page
+    for run in runs:
+        assert f"{(results / run / 'predictions.csv').as_posix()}" in page
+    assert [reason.key for reason in shown.reasons] == [
+        "people",
+        "differ",
+        "wrong",
+        "unsure",
+        "random",
+    ]
+    people, differ, wrong, unsure, sample = shown.reasons
+    assert (people.shown, people.rows) == (60, 60)  # as few rows as there are
+    assert differ.shown == wrong.shown == unsure.shown == 100
+    assert f"100 of {differ.rows:,} rows on which models differ" in page
+    assert f"{sample.shown} rows drawn at random from all (seed 42)" in page
+    assert sample.rows == 3060 and len(shown.sample) == sample.shown
+    by_run = {run["run"]: run for run in data["runs"]}
+    least = sorted(frame_of(found["bert-after"])["confidence"])[:50]
+    shares = [value for value in by_run["bert-after"]["confidence"] if value is not None]
+    assert {round(10_000 * value) for value in least} <= set(shares)
+    for run in runs:  # counts of all rows, whatever is shown
+        matrix = json.loads((results / run / "metrics.json").read_bytes())["confusion_matrix"]
+        counts = [row[1:] for row in by_run[run]["counts"][1:]]
+        assert counts == [row[:4] for row in matrix]
+
+
+def test_the_sample_on_the_page_is_drawn_from_all_rows_alike_and_by_the_seed(tmp_path, monkeypatch):
+    results = write_study(tmp_path)
+    give_rows(results, ["bert-after"], 4000)
+    monkeypatch.setattr(page_rows, "MOST_ROWS", 1000)
+    [run] = [run for run in read_runs(results) if run.name == "bert-after"]
+    found = {run.name: read_predictions(run)}
+    first, again, other = (page_rows.rows_on_page([run], found, seed) for seed in (1, 1, 2))
+    assert first == again != other
+    drawn = [first.rows[place] for place in first.sample]
+    assert abs(sum(label == 0 for _, _, label in drawn) / len(drawn) - 0.25) < 0.06
+    wrong = [
+        row
+        for row, guess in zip(first.rows, first.runs[0]["predicted"], strict=True)
+        if row[2] != guess
+    ]
+    assert len(wrong) == 80  # all that there are, four times their share
+    kinds = {
+        (row[2], guess) for row, guess in zip(first.rows, first.runs[0]["predicted"], strict=True)
+    }
+    assert len(kinds) == 4 + 6  # right of each class, wrong of two
+
+
+def test_long_comments_are_cut_and_the_page_has_as_many_rows_as_fit(tmp_path, monkeypatch):
+    results = write_study(tmp_path)
+    path = results / "bert-after/predictions.csv"
+    table = report_fixture.pd.read_csv(path, dtype=str, keep_default_na=False)
+    table.loc[5:, "message"] = "<" * 100_000
+    report_fixture.write_csv(table, path)
+    monkeypatch.setattr(page_rows, "MOST_BYTES", 1_000_000)
+    _, page = run_report(tmp_path)
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
+    assert len(page) < 1_300_000 and data["sampled"]
+    lengths = {int(place): length for place, length in data["lengths"].items()}
+    cut = [place for place, row in enumerate(data["rows"]) if row[1].startswith("<<")]
+    assert sorted(lengths) == cut and set(lengths.values()) == {100_000}
+    assert {len(data["rows"][place][1]) for place in cut} == {10_000}
+    assert f"{len(cut)} comments are longer than 10,000 letters" in page
+
+
+def test_a_long_comment_among_the_examples_is_cut_with_its_length(study):
+    study.comparison["errors"]["qwen-after"][0]["examples"][0]["message"] = "好" * 100_000
+    study.audit["top"][0]["message"] = "\u202e" + "z" * 5000
+    page = page_of(study)
+    assert f"{'好' * 1000}… [100,000 letters in all]</span>" in page and "好" * 1001 not in page
+    assert "… [5,001 letters in all]</td>" in page
+
+
+def test_half_a_letter_in_a_record_is_shown_as_unknown(study):
+    study.comparison["errors"]["qwen-after"][0]["examples"][0]["message"] = "a\ud800b"
+    page_of(study).encode()
+    assert "a\ufffdb" in page_of(study)
+
+
+def test_predictions_with_half_a_letter_are_refused_with_the_cure(tmp_path):
+    path = write_study(tmp_path) / "bert-after/predictions.csv"
+    text = path.read_bytes()
+    at = text.index(b"row-2")
+    path.write_bytes(text[:at] + b"\xed\xa0\x80" + text[at:])
+    with pytest.raises(UserError, match="predictions.csv is not UTF-8 .byte .*: save it as"):
+        run_report(tmp_path)
+
+
 def test_the_table_by_class_is_the_report_s():
     names = ["Positive", "Mild", "Negative", "Irrelevant"]
     matrix = [[30, 17, 0, 0, 29], [46, 84, 0, 0, 116], [16, 17, 0, 0, 23], [4, 97, 0, 0, 102]]
