@@ -1,6 +1,7 @@
 """Replies, codebooks, requests and answers of any text: one row never changes another's label."""
 
 import json
+import time
 from codecs import BOM_UTF8
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from pipeline.common.files import clean_text
 from pipeline.common.replies import parse_cut_reply, parse_reply
 from pipeline.common.tables import read_csv, write_csv
 from pipeline.labelling.ids import label_set_of, request_ids
+from pipeline.labelling.ledger import Job, read_jobs
 from pipeline.labelling.outcomes import AnswerFiles
 from pipeline.labelling.price import estimate_tokens
 from pipeline.labelling.requests import Requests, read_requests, request_line
@@ -82,6 +84,37 @@ def test_a_reply_without_a_number_and_a_class_name_is_no_class(reply):
         return
     assert parse_reply(reply, codebook).form in ("empty", "no_label")
     assert parse_cut_reply(reply, codebook).label == -1
+
+
+@pytest.mark.parametrize("before", ["class", "label is", "[1", "(", "class 1 ,", "[1] or", "not"])
+def test_a_reply_of_thousands_of_spaces_is_read_at_once(before):
+    codebook, start = codebook_of_four(), time.perf_counter()
+    for space in (" ", "\n", "\u3000"):
+        for parse in (parse_reply, parse_cut_reply):
+            parse(before + 1_500 * space + "x", codebook)
+    assert time.perf_counter() - start < 5
+
+
+def test_a_class_number_of_thousands_of_digits_is_refused_in_a_line():
+    Path("prompt.txt").write_text(f"[0] a: x\n[{'1' * 5_000}] b: y", encoding="utf-8")
+    with pytest.raises(UserError, match=r"^prompt\.txt numbers its classes \[0, 111111111\]"):
+        read_codebook("prompt.txt")
+
+
+@pytest.mark.parametrize("value", [None, 3, "x", [], {"x": 1}, "\ud800", "a\0b"])
+@pytest.mark.parametrize("name", ["answers_file", "jobs", "rows", "token", "counts", "status"])
+def test_a_ledger_with_another_value_is_read_or_refused_in_a_line(name, value):
+    job = Job("r.jsonl", "0" * 8, "m", 1, "batch", "http://x", {}, token="t")
+    state = {"answers_file": "answers.jsonl", "jobs": [vars(job)]}
+    place = state if name in state else state["jobs"][0]
+    place[name] = value
+    Path("state.json").write_text(json.dumps(state), encoding="utf-8")
+    try:
+        _, jobs = read_jobs(Path("state.json"), "restore it")
+    except UserError as error:
+        assert str(error).startswith("state.json is no state")
+        return
+    assert [vars(job) for job in jobs] == state["jobs"]
 
 
 @given(texts())
