@@ -16,6 +16,7 @@ from pipeline.common.codebook import read_codebook
 from pipeline.common.files import check_outputs
 from pipeline.common.tables import csv_writer
 from pipeline.sheets.comments import open_comment_sheet
+from pipeline.sheets.last_run import refuse_moved_column
 from pipeline.sheets.masking import MASKED_COLUMNS
 from pipeline.sheets.messages import Messages
 
@@ -48,6 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     with open_comment_sheet(
         args.excel_file, args.sheet, args.text_column, args.id_column, args.encoding
     ) as sheet:
+        refuse_moved_column(sheet, args.text_column, *outputs)
         messages = Messages(sheet, args.user_column, args.label_column, codebook, mask)
         with (
             csv_writer(args.simple_file, messages.columns) as simple,

@@ -500,3 +500,28 @@ def test_mixed_line_ends_quoted_line_breaks_and_nul_bytes_leave_the_rows_apart()
     rows = convert("--excel-file", "book.csv")
     assert rows["message"].tolist() == ["a b c", "de", 'f "g" h']
     assert rows["custom_id"].tolist() == ["row-2", "row-3", "row-4"]
+
+
+def test_a_letter_that_names_another_column_than_in_the_last_run_is_told():
+    rows = [["user", "comment", "place"], ["ann", "first", "x"], ["ben", "second", "y"]]
+    moved = [[place, user, comment] for user, comment, place in rows]
+    write_xlsx("book.xlsx", rows)
+    convert("--excel-file", "book.xlsx", "--text-column", "B")
+    write_xlsx("moved.xlsx", moved)
+    written = Path("out/simple.csv").read_bytes()
+    with pytest.raises(UserError) as error:
+        convert("--excel-file", "moved.xlsx", "--text-column", "b")
+    assert str(error.value) == (
+        "moved.xlsx: column B is 'user' and was 'comment' when out/all.csv was made; 'comment' "
+        "stands in C now: give --text-column 'comment', or 'user' if that is meant"
+    )
+    assert Path("out/simple.csv").read_bytes() == written
+    for sheet, column, first in [
+        ("moved.xlsx", "C", "first"),  # the new letter
+        ("book.xlsx", "B", "first"),  # moved back, and the letter that is right
+        ("book.xlsx", "C", "x"),  # another column of the same sheet
+        ("moved.xlsx", "comment", "first"),  # a name
+        ("moved.xlsx", "user", "ann"),  # another column by its name
+    ]:
+        found = convert("--excel-file", sheet, "--text-column", column)["message"].iloc[0]
+        assert found == first
