@@ -5,14 +5,19 @@ Writes  CSV_FILE, custom_id and every column of the sheet
         SIMPLE_FILE: custom_id (row-N, N the spreadsheet's row, or your own), message,
         class (-1 = no label), and with LABEL_COLUMN coded_by (human)
         and coded_as (the class's name)
+        with MASK_PERSONAL_DATA, MASKED_FILE: custom_id, kind, count of what was hidden
 Run     python excel_2_csv.py --text-column comment
 """
+
+from pathlib import Path
 
 from pipeline.common.cli import parse_settings, run
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import check_outputs, written_together
 from pipeline.common.tables import csv_writer
 from pipeline.sheets.comments import open_comment_sheet
+from pipeline.sheets.last_run import refuse_moved_column
+from pipeline.sheets.masking import MASKED_COLUMNS
 from pipeline.sheets.messages import Messages
 
 # ---------------------------------------------------------------------------------------------
@@ -29,18 +34,24 @@ LABEL_COLUMN = (
 PROMPT_FILE = "./prompt.txt"  # the codebook, read only with LABEL_COLUMN
 CSV_FILE = "./pre_process/datas/weibo_data.csv"  # every column
 SIMPLE_FILE = "./pre_process/datas/simple.csv"  # what the next steps read
+MASK_PERSONAL_DATA = (
+    False  # hide in SIMPLE_FILE what looks like a phone number, a name after @, ...
+)
+MASKED_FILE = "./pre_process/datas/masked.csv"  # which comments were masked, where any was
 # ---------------------------------------------------------------------------------------------
 
 
 @written_together()
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
-    check_outputs([args.csv_file, args.simple_file], inputs=[args.excel_file])
+    mask, outputs = args.mask_personal_data, [args.csv_file, args.simple_file]
+    check_outputs([*outputs, *([args.masked_file] if mask else [])], inputs=[args.excel_file])
     codebook = read_codebook(args.prompt_file) if args.label_column else None
     with open_comment_sheet(
         args.excel_file, args.sheet, args.text_column, args.id_column, args.encoding
     ) as sheet:
-        messages = Messages(sheet, args.user_column, args.label_column, codebook)
+        refuse_moved_column(sheet, args.text_column, *outputs)
+        messages = Messages(sheet, args.user_column, args.label_column, codebook, mask)
         with (
             csv_writer(args.simple_file, messages.columns) as simple,
             csv_writer(args.csv_file, sheet.columns) as table,
@@ -48,8 +59,18 @@ def main(argv: list[str] | None = None) -> None:
             for rows, rows_with_messages in messages.parts():
                 table.write_rows(rows)
                 simple.write_rows(rows_with_messages)
+    if mask or Path(args.masked_file).is_file():  # an earlier record is no longer right
+        with csv_writer(args.masked_file, MASKED_COLUMNS) as masked:
+            masked.write_rows(messages.personal.masked)
+    print_counts(messages)
+
+
+def print_counts(messages: Messages) -> None:
+    """Print what was left out or changed, and what looks like personal data."""
     for what, count in messages.counts().items():
         print(f"  {count:>9,}  {what}")
+    for line in messages.personal.report():
+        print(line)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ import xlwt
 import excel_2_csv
 from pipeline.common.cli import UserError
 from pipeline.common.tables import read_csv
+from pipeline.sheets.comments import open_comment_sheet
+from pipeline.sheets.messages import Messages
 from pipeline.sheets.reading import column_letter
 
 HEADER = ["user", "comment", "likes"]
@@ -434,3 +436,92 @@ def test_columns_go_from_a_to_z_and_on():
         "ZZ",
         "AAA",
     ]
+
+
+def test_personal_data_in_comments_are_counted_and_masked_only_when_asked_for(capsys):
+    mail, phone = "写信给 ann.li@example.com", "打 13812345678 或 13912345678"
+    write_xlsx("book.xlsx", [HEADER, ["@somebody", mail, 1], ["u", phone, 2], ["u", "一", 3]])
+    options = ["--excel-file", "book.xlsx", "--masked-file", "out/masked.csv"]
+    assert convert(*options)["message"].tolist() == [mail, phone, "一"]
+    said = capsys.readouterr().out
+    assert "1  comments with what looks like a person's phone, such as 138****5678" in said
+    assert "1  comments with what looks like a person's e-mail" in said and "ann.li" not in said
+    assert not Path("out/masked.csv").exists()
+    rows = convert(*options, "--mask-personal-data", "--user-column", "user")
+    masked = ["@somebody: 写信给 ‹e-mail›", "u: 打 ‹phone› 或 ‹phone›", "u: 一"]
+    assert rows["message"].tolist() == masked
+    assert read_csv("out/all.csv", HEADER, "x")["comment"].tolist() == [mail, phone, "一"]
+    record = read_csv("out/masked.csv", ["custom_id", "kind", "count"], "x")
+    assert record.values.tolist() == [["row-2", "e-mail", "1"], ["row-3", "phone", "2"]]
+
+
+@pytest.mark.parametrize("text_type", ["shared", "inline"])
+def test_a_large_xlsx_is_streamed_to_the_same_rows(text_type, monkeypatch):
+    day = datetime.datetime(2024, 5, 1, 12, 30)
+    rows = [["id", "comment", "day", "n"]]
+    rows += [[f"w{n}", f"一 & <{n}>\n“二”" if n % 3 else None, day, n / 4] for n in range(300)]
+    rows += [[], ["w-end", "=_= 无语", day.date(), True]]
+    workbook = openpyxl.Workbook(write_only=text_type == "inline")
+    sheets = [workbook.create_sheet(name) for name in ("评论", "notes")]
+    for row in rows:
+        sheets[0].append(row)
+    sheets[1].append(["a note"])
+    if text_type == "shared":
+        del workbook["Sheet"]
+    workbook.save("book.xlsx")
+    read = []
+    for limit in (2**26, 0):
+        monkeypatch.setattr("pipeline.sheets.reading.LARGE", limit)
+        convert("--excel-file", "book.xlsx", "--id-column", "id")
+        read.append([Path(f"out/{name}.csv").read_bytes() for name in ("all", "simple")])
+    assert read[0] == read[1]
+    assert "=_= 无语".encode() in read[1][1]
+
+
+def test_rows_are_written_while_the_sheet_is_read(monkeypatch):
+    lines = (f"{n},text {n}" for n in range(50_000))
+    Path("book.csv").write_text("\n".join(["n,comment", *lines]), encoding="utf-8")
+    with open_comment_sheet("book.csv", "", "comment") as sheet:
+        read = []
+        all_rows = type(sheet).rows
+
+        def rows(self):
+            for number, cells in all_rows(self):
+                read.append(number)
+                yield number, cells
+
+        monkeypatch.setattr(type(sheet), "rows", rows)
+        table, messages = next(Messages(sheet).parts())
+    assert len(table) == len(messages) == len(read) == 20_000
+
+
+def test_mixed_line_ends_quoted_line_breaks_and_nul_bytes_leave_the_rows_apart():
+    Path("book.csv").write_bytes(b'n,comment\r\n1,"a\r\nb\rc"\n2,d\0e\r3,"f ""g"" h"\r\n')
+    rows = convert("--excel-file", "book.csv")
+    assert rows["message"].tolist() == ["a b c", "de", 'f "g" h']
+    assert rows["custom_id"].tolist() == ["row-2", "row-3", "row-4"]
+
+
+def test_a_letter_that_names_another_column_than_in_the_last_run_is_told():
+    rows = [["user", "comment", "place"], ["ann", "first", "x"], ["ben", "second", "y"]]
+    moved = [[place, user, comment] for user, comment, place in rows]
+    write_xlsx("book.xlsx", rows)
+    convert("--excel-file", "book.xlsx", "--text-column", "B")
+    write_xlsx("moved.xlsx", moved)
+    written = Path("out/simple.csv").read_bytes()
+    with pytest.raises(UserError) as error:
+        convert("--excel-file", "moved.xlsx", "--text-column", "b")
+    assert str(error.value) == (
+        "moved.xlsx: column B is 'user' and was 'comment' when out/all.csv was made; 'comment' "
+        "stands in C now: give --text-column 'comment', or 'user' if that is meant"
+    )
+    assert Path("out/simple.csv").read_bytes() == written
+    for sheet, column, first in [
+        ("moved.xlsx", "C", "first"),  # the new letter
+        ("book.xlsx", "B", "first"),  # moved back, and the letter that is right
+        ("book.xlsx", "C", "x"),  # another column of the same sheet
+        ("moved.xlsx", "comment", "first"),  # a name
+        ("moved.xlsx", "user", "ann"),  # another column by its name
+    ]:
+        found = convert("--excel-file", sheet, "--text-column", column)["message"].iloc[0]
+        assert found == first

@@ -15,6 +15,7 @@ from pipeline.common.files import clean_text
 from pipeline.common.rows import HUMAN, row_numbers
 from pipeline.common.tables import PART
 from pipeline.sheets.comments import ID, CommentSheet
+from pipeline.sheets.masking import PersonalData
 from pipeline.sheets.reading import Formula, Lost, cell_text, column_letter, find_column
 
 # A cell without controls that begins with one of these, and ends with no space, is clean.
@@ -49,7 +50,8 @@ class Messages:
     """Makes the rows of our two tables of those of a sheet, and counts what is left out or changed.
 
     With `user_column`, a name or a letter, messages read "user: comment". `label_column` holds the
-    classes that people gave, by number or by name of `codebook`, blank for none.
+    classes that people gave, by number or by name of `codebook`, blank for none. `mask` hides what
+    looks like personal data in the comments; users' names stay.
     """
 
     def __init__(
@@ -58,8 +60,10 @@ class Messages:
         user_column: str = "",
         label_column: str = "",
         codebook: Codebook | None = None,
+        mask: bool = False,
     ) -> None:
         self._sheet, self._codebook = sheet, codebook
+        self.personal = PersonalData(mask)
         self._user = find_column(sheet.path, sheet.header, user_column) if user_column else -1
         self._label = find_column(sheet.path, sheet.header, label_column) if label_column else -1
         self.columns = [ID, "message", "class", *(["coded_by", "coded_as"] if label_column else [])]
@@ -90,7 +94,7 @@ class Messages:
             custom_id = self._read_id(number, texts)
             kept = texts if all_places else [texts[place] for place in places]
             table.append([custom_id, *kept])
-            if message := self._read_message(number, cells[sheet.text], texts):
+            if message := self._read_message(number, custom_id, cells[sheet.text], texts):
                 messages.append([custom_id, message, *self._read_class(number, texts)])
             if len(table) == PART:
                 yield table, messages
@@ -112,7 +116,7 @@ class Messages:
             self._nameless.add(number)
         return custom_id
 
-    def _read_message(self, number: int, cell: Any, texts: list[str]) -> str:
+    def _read_message(self, number: int, custom_id: str, cell: Any, texts: list[str]) -> str:
         """Return a row's message, "" where it has none."""
         message = texts[self._sheet.text]
         if not isinstance(cell, str):
@@ -129,6 +133,7 @@ class Messages:
             self._empty.add(number)
             return ""
         self._cleaned += message != cell and message != cell.strip()
+        message = self.personal.look_at(custom_id, message)
         if self._user >= 0 and (name := texts[self._user]):
             message = f"{name}: {message}"
         self._hashes.append(hash(message))

@@ -27,12 +27,16 @@ SPACES, DASHES = "\t\u00a0\u2002\u2003\u2009\u202f\u3000", "\u2010\u2011\u2012\u
 PLAIN = str.maketrans(FULL_WIDTH | dict.fromkeys(SPACES, " ") | dict.fromkeys(DASHES, "-"))
 
 # Most texts have none of these, and then nothing that the patterns below find: @, _, letters after
-# 号, a digit after a letter, five digits.
+# 号, a digit after a letter, seven digits; five of an account are announced by a word.
 DIGIT, LETTERS = "[0-9０-９]", "A-Za-zａ-ｚＡ-Ｚ"
 BETWEEN = f"[ {SPACES}{DASHES}()（）－-]{{0,3}}"
 HINT = re.compile(
     rf"[0-9０-９@＠_＿号](?:(?<=[@＠_＿])|(?<=号)[:： ]?[{LETTERS}]"
-    rf"|(?<=[{LETTERS}{DASHES}－-]{DIGIT})|(?:{BETWEEN}{DIGIT}){{4}})"
+    rf"|(?<=[{LETTERS}{DASHES}－-]{DIGIT})|(?:{BETWEEN}{DIGIT}){{6}})"
+)
+FIVE_DIGITS = re.compile(rf"{DIGIT}(?:{BETWEEN}{DIGIT}){{4}}")
+ANNOUNCED = re.compile(  # by the last letter of the word
+    rf"[信鹅扣微qtnvxQTNVXｑｔｎｖｘＱＴＮＶＸ][群号码加是为:：, {SPACES}]{{0,4}}{DIGIT}"
 )
 
 GAP = "[ -]{1,2}"
@@ -85,7 +89,8 @@ SHOWN = {PHONE: (3, 4), ID_CARD: (3, 2), EMAIL: (1, 0), NAME: (2, 0), ACCOUNT: (
 
 def find_personal_data(text: str) -> list[Found]:
     """Return what looks like a person's in a text, in order and without overlaps."""
-    if not HINT.search(text):
+    account = FIVE_DIGITS.search(text) and ANNOUNCED.search(text)
+    if not account and not HINT.search(text):
         return []
     plain = text.translate(PLAIN)
     found = []
