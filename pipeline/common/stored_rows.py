@@ -34,13 +34,14 @@ class StoredRows:
 
     def messages(self, places: Sequence[int]) -> list[str]:
         """Return the messages of some rows, by their places in `frame`, in that order."""
-        first = self.first[places].tolist()
-        sizes = (self.end[places] - self.first[places]).tolist()
+        first, end = self.first[places], self.end[places]
+        apart = np.flatnonzero(first[1:] != end[:-1]) + 1  # others follow the row before them
+        spans = zip(first[np.append(0, apart)], end[np.append(apart, len(end)) - 1], strict=True)
         records = []
         with self.path.open("rb", buffering=0) as file:
-            for start, size in zip(first, sizes, strict=True):
+            for start, stop in spans if len(first) else ():
                 file.seek(start)
-                records.append(file.read(size).strip())
+                records.append(file.read(stop - start).strip())
         text = io.StringIO(b"\n".join(records).decode(), newline="")
         return [clean_text(cells[self.column]) for cells in csv.reader(text)]
 
