@@ -5,6 +5,7 @@ A repeat is a request that is sent again on purpose, to see whether the teacher 
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from heapq import nsmallest
 from itertools import islice
 from pathlib import Path
@@ -104,7 +105,6 @@ class Requests:
             rows = np.bincount(self._file)
             size = np.bincount(self._file, self._length + 1)
             self.largest = int(rows.max()), int(size.max())
-        self._places = Places(self.ids, with_mark=True)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -113,6 +113,10 @@ class Requests:
     def name(self) -> str:
         """The files' name without the numbers of shards."""
         return SHARD.sub("", self.files[0].stem) + self.files[0].suffix
+
+    @cached_property
+    def _places(self) -> Places:
+        return Places(self.ids, with_mark=True)
 
     def texts(self) -> list[str]:
         """Return the ids as they are sent, in their order."""
