@@ -24,7 +24,8 @@ from pipeline.common.tables import PART
 from pipeline.labelling.id_columns import ids_of_rows
 from pipeline.labelling.ids import label_set_of
 from pipeline.labelling.price import Estimate, estimate_tokens, print_request
-from pipeline.labelling.requests import line_maker, max_tokens_of, read_requests
+from pipeline.labelling.request_lines import line_maker, max_tokens_of
+from pipeline.labelling.requests import read_requests
 from pipeline.labelling.shards import write_shards
 
 # ---------------------------------------------------------------------------------------------

@@ -332,3 +332,23 @@ def test_a_broken_request_line_is_refused_with_its_number(requests):
         file.write('{"custom_id": "row-14", "body"')
     with pytest.raises(UserError, match="requests.jsonl, line 13 is no batch request"):
         label(answer)
+
+
+HOSTILE = (
+    '{"custom_id": "%s", "response": {"status_code": 1e999, "body": {}}}',
+    '{"custom_id": "%s--try-' + "9" * 5000 + '", "error": {"code": "x"}}',
+    '{"custom_id": "\\ud83d", "error": {"code": "\\ud83d\\n", "message": "\\ud83d"}}',
+    '{"custom_id": "%s0x", "response": {"status_code": 200, "body": {"choices": [1]}}}',
+    '{"custom_id": "%s", "error": {"code": "a\\ud83d", "message": "b\\u0000\\ud83d"}}',
+    "[" * 100_000,
+)
+
+
+def test_hostile_answers_are_reported_and_no_crash(requests):
+    record = json.loads(answer_line(asked("row-3"), "[2] \ud83d"))
+    record["response"]["body"] |= {"created": 1e300, "model": "m\ud83d\n"}
+    lines = [line.replace("%s", asked("row-2")) for line in HOSTILE]
+    labelled, errors = label(json.dumps(record), *lines)
+    assert labelled["class"]["row-3"] == "2" and labelled["class"]["row-2"] == "-1"
+    assert (errors["reason"]["row-2"], errors["reply"]["row-2"]) == ("a", "b")
+    assert len(errors[errors.index.isin(ROWS)]) == 11 and len(errors) == 15

@@ -19,9 +19,13 @@ MESSAGE_HASH = "message_hash"
 
 def read_cells(path: Path, first: np.ndarray, end: np.ndarray) -> Iterator[list[str]]:
     """Return the cells of those rows of a CSV file that stand between some bytes, in that order."""
+    if not len(first):
+        return iter(())
+    apart = np.flatnonzero(first[1:] != end[:-1]) + 1  # the others follow the row before them
+    starts, stops = first[np.append(0, apart)], end[np.append(apart, len(end)) - 1]
     records = []
     with path.open("rb", buffering=0) as file:
-        for start, size in zip(first.tolist(), (end - first).tolist(), strict=True):
+        for start, size in zip(starts.tolist(), (stops - starts).tolist(), strict=True):
             file.seek(start)
             records.append(file.read(size).rstrip(b"\r\n"))
     return csv.reader(io.StringIO(b"\n".join(records).decode(), newline=""))

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.common.cli import UserError
 from pipeline.common.rows import HUMAN
 from pipeline.labelling.outcomes import CONFLICT, MISSING, NOT_ASKED, AnswerFiles, Outcome
-from pipeline.labelling.requests import Line
+from pipeline.labelling.request_lines import Line
 
 NO_LINE = Line(-1, 0, 0, b"")
 WITHOUT_ANSWER = MISSING, NOT_ASKED, HUMAN  # the forms of the first places
@@ -39,17 +39,24 @@ class AnswerTable:
 
     def add(self, outcome: Outcome, line: Line) -> None:
         """Take the outcome of a line at the next place."""
-        kind = outcome.form.partition(" line ")[0]
+        form = self.forms.get(outcome.form)
+        if form is None:
+            form = self.forms.setdefault(outcome.form.partition(" line ")[0], len(self.forms))
+        model = self.models.get(outcome.model)
+        if model is None:
+            model = self.models.setdefault(outcome.model, len(self.models))
         self._label.append(outcome.label)
-        self._form.append(self.forms.setdefault(kind, len(self.forms)))
-        self._model.append(self.models.setdefault(outcome.model, len(self.models)))
+        self._form.append(form)
+        self._model.append(model)
         self._created.append(outcome.created)
         self._file.append(line.file)
         self._line.append(line.number)
         self._start.append(line.start)
-        known = bool(outcome.probabilities)
-        self._sure.append(len(self._probabilities) // self._num_labels if known else -1)
-        self._probabilities.extend(np.nan if p is None else p for p in outcome.probabilities)
+        if outcome.probabilities:
+            self._sure.append(len(self._probabilities) // self._num_labels)
+            self._probabilities.extend(np.nan if p is None else p for p in outcome.probabilities)
+        else:
+            self._sure.append(-1)
 
     def join(self, form: str, places: Sequence[int]) -> int:
         """Add that answers come to no label, for the reason `form`; return the place."""

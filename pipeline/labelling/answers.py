@@ -83,7 +83,7 @@ def match_answers(source: AnswerFiles, ids: IdColumns, label_set: str) -> Answer
         taken.add(*(own[1:] if own else (0, 0, 0)))
         said.append(hash((outcome.label, outcome.reply)))
         table.add(outcome, line)
-    return _match(table, ids, taken.columns(), np.array(said), others)
+    return _match(table, ids, taken.columns(), np.asarray(said), others)
 
 
 def refuse_strangers(answers: Answers, file: Path) -> None:
@@ -113,15 +113,15 @@ def _match(
         row[one] = more.setdefault(key, len(ids) + len(more))
     known = ids.followed_by(more)
 
-    found = np.flatnonzero(row >= 0)
-    order = found[np.lexsort((said[found], asked.mark[found], row[found]))]
+    order = np.lexsort((said, asked.mark, row)).astype(np.int32)
+    order = order[row[order] >= 0]
     same_request = _equals_last(row[order]) & _equals_last(asked.mark[order])
     kept = np.sort(order[~(same_request & _equals_last(said[order]))])
 
     shift = len(WITHOUT_ANSWER)
     told = kept[asked.mark[kept] >= 0]
     told = told[np.argsort(row[told], kind="stable")]
-    first, tries = np.full(len(known), -1), np.zeros(len(known), np.int64)
+    first, tries = np.full(len(known), -1, np.int32), np.zeros(len(known), np.int32)
     np.maximum.at(tries, row[told], asked.tries[told])
     begins = ~_equals_last(row[told])
     first[row[told][begins]] = _come_to(table, told + shift, begins)

@@ -12,6 +12,8 @@ from pipeline.common.rows import coded_by_people
 from pipeline.common.stored_rows import MESSAGE_HASH
 from pipeline.labelling.ids import numbers_among_equals, read_id, write_id
 
+AT_ONCE = 50_000  # ids that are looked for in one go
+
 
 @dataclass(frozen=True)
 class IdColumns:
@@ -29,7 +31,7 @@ class IdColumns:
         """Where ids stand among these, whatever their marks."""
         return Places(self)
 
-    def only(self, these: np.ndarray) -> "IdColumns":
+    def only(self, these: np.ndarray | slice) -> "IdColumns":
         """Return some of the ids."""
         return IdColumns(self.message[these], self.number[these], self.mark[these])
 
@@ -38,8 +40,8 @@ class IdColumns:
         columns = np.array(list(more), np.uint64).reshape(-1, 2)
         return IdColumns(
             np.append(self.message, columns[:, 0]),
-            np.append(self.number, columns[:, 1].astype(np.int64)),
-            np.append(self.mark, np.zeros(len(columns), np.int64)),
+            np.append(self.number, columns[:, 1].astype(np.int32)),
+            np.append(self.mark, np.zeros(len(columns), np.int32)),
         )
 
     @property
@@ -57,8 +59,8 @@ class IdColumns:
 def ids_of_rows(frame: pd.DataFrame) -> IdColumns:
     """Return the ids of rows' first requests, from the hashes of their messages."""
     messages = frame[MESSAGE_HASH].to_numpy(np.uint64)
-    numbers = numbers_among_equals(messages, coded_by_people(frame))
-    return IdColumns(messages, numbers, np.zeros(len(messages), np.int64))
+    numbers = numbers_among_equals(messages, coded_by_people(frame)).astype(np.int32)
+    return IdColumns(messages, numbers, np.zeros(len(messages), np.int32))
 
 
 class IdsRead:
@@ -76,7 +78,7 @@ class IdsRead:
     def columns(self) -> IdColumns:
         """Return what was taken."""
         parts = zip((self._message, self._number, self._mark), ("u8", "i4", "i4"), strict=True)
-        return IdColumns(*(np.array(part, kind) for part, kind in parts))
+        return IdColumns(*(np.asarray(part).astype(kind, copy=False) for part, kind in parts))
 
 
 def read_columns(ids: Iterable[str], label_set: str) -> IdColumns:
@@ -93,15 +95,21 @@ class Places:
     def __init__(self, ids: IdColumns, with_mark: bool = False) -> None:
         self._with_mark = with_mark
         rest = self._rest(ids)
-        self._order = np.lexsort((rest, ids.message))
+        self._order = np.lexsort((rest, ids.message)).astype(np.int32)
         self._message, self._last = ids.message[self._order], rest[self._order]
 
     def _rest(self, ids: IdColumns) -> np.ndarray:
-        numbers = ids.number.astype(np.int64)
-        return (numbers << 32) + ids.mark if self._with_mark else numbers
+        if not self._with_mark:
+            return ids.number
+        return (ids.number.astype(np.int64) << 32) + ids.mark
 
     def find(self, ids: IdColumns) -> np.ndarray:
         """Return the place of each id, int (ids,), -1 where it is none; of equals the last one."""
+        parts = (slice(start, start + AT_ONCE) for start in range(0, len(ids), AT_ONCE))
+        places = [self._find(ids.only(part)) for part in parts]
+        return np.concatenate(places) if places else np.zeros(0, np.int32)
+
+    def _find(self, ids: IdColumns) -> np.ndarray:
         rest = self._rest(ids)
         low = np.searchsorted(self._message, ids.message)
         high = end = np.searchsorted(self._message, ids.message, "right")
@@ -116,7 +124,7 @@ class Places:
         found = low - 1
         same = (found >= start) & (found < end)
         same[same] = self._last[found[same]] == rest[same]
-        places = np.full(len(rest), -1)
+        places = np.full(len(rest), -1, np.int32)
         places[same] = self._order[found[same]]
         return places
 

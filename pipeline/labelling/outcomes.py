@@ -7,13 +7,15 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import JsonObject, clean_text
 from pipeline.common.replies import parse_cut_reply, parse_reply
 from pipeline.labelling.logprobs import class_probabilities
-from pipeline.labelling.requests import Line, read_lines
+from pipeline.labelling.request_lines import Line, read_lines
 
 TOO_LONG = "context_length_exceeded"  # OpenAI's code; other servers say it in a code of their own
 SAYS_TOO_LONG = re.compile(r"context[ _](?:length|size|window)", re.IGNORECASE)
@@ -22,8 +24,7 @@ MALFORMED = "malformed line "
 CUSTOM_ID = re.compile(r'"custom_id"\s*:\s*"([^"\\]*)"')
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What an answer says: a label and its `form` (`strict` or `lenient`), or -1 and the reason.
 
     `probabilities` are those of the classes where the provider gave log-probabilities, None for a
@@ -127,7 +128,7 @@ def outcome_of(record: JsonObject, codebook: Codebook) -> Outcome:
         return Outcome(-1, "content_filter", reply)
     parsed = (parse_cut_reply if finish == "length" else parse_reply)(reply, codebook)
     tokens = (choice.get("logprobs") or {}).get("content") or []
-    probabilities = class_probabilities(tokens, parsed.label, len(codebook.names))
+    probabilities = class_probabilities(tokens, parsed.label, len(codebook.names)) if tokens else ()
     body = record["response"]["body"]
     created, model = body.get("created"), str(body.get("model") or "")
     return Outcome(
@@ -136,8 +137,14 @@ def outcome_of(record: JsonObject, codebook: Codebook) -> Outcome:
         reply,
         probabilities,
         created if isinstance(created, int | float) and 0 < created < END_OF_TIME else 0,
-        clean_text(model),
+        one_line(model),
     )
+
+
+@lru_cache(maxsize=100)
+def one_line(model: str) -> str:
+    """Return a model's name on one line; few models give all answers."""
+    return clean_text(model)
 
 
 def choice_of(record: JsonObject) -> JsonObject:

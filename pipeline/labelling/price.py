@@ -9,7 +9,8 @@ from pipeline.common.cli import UserError
 from pipeline.common.codebook import answer
 from pipeline.common.files import JsonObject
 from pipeline.labelling.ledger import Job, Ledger
-from pipeline.labelling.requests import Request, Requests
+from pipeline.labelling.request_lines import Request
+from pipeline.labelling.requests import Requests
 
 CHINESE = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]+")
 

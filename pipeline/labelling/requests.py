@@ -3,17 +3,12 @@
 A repeat is a request that is sent again on purpose, to see whether the teacher agrees with itself.
 """
 
-import codecs
-import json
-import secrets
-import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from heapq import nsmallest
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -22,85 +17,18 @@ from pipeline.common.files import JsonObject
 from pipeline.common.rows import text_hash
 from pipeline.labelling.id_columns import IdColumns, IdsRead, Places, read_columns
 from pipeline.labelling.ids import REPEAT, TRY, RequestId, label_set_of, plain_id, rank, read_id
+from pipeline.labelling.request_lines import (
+    NO_REQUEST,
+    Line,
+    Request,
+    RequestReader,
+    read_lines,
+    read_request,
+    with_id,
+)
 from pipeline.labelling.shards import SHARD, write_shards
 
 AGAIN = "run batch_infer_gen.py again"
-
-
-@dataclass(frozen=True)
-class Request:
-    """A line of a request file: `prompt` is its system turn, `line` its text as it stands there."""
-
-    custom_id: str
-    prompt: str
-    message: str
-    model: str
-    max_tokens: int
-    line: str
-
-    @property
-    def settings(self) -> JsonObject:
-        """What the body holds beside the messages: the model, the temperature and so on."""
-        body = json.loads(self.line)["body"]
-        return {name: value for name, value in body.items() if name != "messages"}
-
-
-def request_line(custom_id: str, message: str, prompt: str, body: JsonObject) -> str:
-    """Return a line of the batch format: `prompt` as the system turn, `message` as the user's.
-
-    `body` holds the model and its settings.
-    """
-    turns = [{"role": "system", "content": prompt}, {"role": "user", "content": message}]
-    request = {
-        "custom_id": custom_id,
-        "method": "POST",
-        "url": "/v1/chat/completions",
-        "body": {"model": body["model"], "messages": turns} | body,
-    }
-    return json.dumps(request, ensure_ascii=False)
-
-
-def line_maker(prompt: str, body: JsonObject) -> Callable[[str, str], str]:
-    """Return `request_line` of an id and a message; what all lines share is encoded once."""
-    here = secrets.token_hex(16)  # stands nowhere else, and is the same in JSON
-    before, between, after = request_line(here, here, prompt, body).split(here)
-    encode = json.JSONEncoder(ensure_ascii=False).encode
-
-    def line_of(custom_id: str, message: str) -> str:
-        return f"{before}{custom_id}{between}{encode(message)[1:-1]}{after}"
-
-    return line_of
-
-
-def with_id(request: Request, custom_id: str) -> str:
-    """Return a request's line under another id."""
-    return json.dumps(json.loads(request.line) | {"custom_id": custom_id}, ensure_ascii=False)
-
-
-class Line(NamedTuple):
-    """A line without blanks around it: the file's place, the line's number from 1, first byte."""
-
-    file: int
-    number: int
-    start: int
-    text: bytes
-
-
-def read_lines(files: Iterable[Path]) -> Iterator[Line]:
-    """Yield the lines of files, without blank lines, line ends and byte order marks."""
-    for place, file in enumerate(files):
-        with file.open("rb") as lines:
-            end = 0
-            for number, line in enumerate(lines, start=1):
-                end += len(line)
-                begun = line.removeprefix(codecs.BOM_UTF8).lstrip()
-                if begun:
-                    yield Line(place, number, end - len(begun), begun.rstrip())
-
-
-def max_tokens_of(body: JsonObject) -> int:
-    """Return how long an answer may be, in tokens, 0 where a request's body does not say."""
-    return int(body.get("max_completion_tokens") or body.get("max_tokens") or 0)
 
 
 def read_requests(files: Sequence[Path]) -> Iterator[Request]:
@@ -118,15 +46,15 @@ def read_requests(files: Sequence[Path]) -> Iterator[Request]:
 
 def _checked_requests(files: Sequence[Path]) -> Iterator[tuple[Line, Request, RequestId]]:
     """Yield the line, the request and the parts of its id; see `read_requests`."""
-    first = ""
+    first, reader = "", RequestReader()
     for line in read_lines(files):
         where = f"{files[line.file]}, line {line.number}"
         try:
-            request = _request_of(line.text)
+            request = reader.read(line.text)
             label_set = label_set_of(request.prompt, request.model)
             own = read_id(request.custom_id)
             made_for = label_set, text_hash(request.message)
-        except (ValueError, KeyError, IndexError, TypeError, OverflowError, RecursionError) as why:
+        except NO_REQUEST as why:
             raise UserError(f"{where} is no batch request: {AGAIN}") from why
         if not own or own[:2] != made_for:
             raise UserError(
@@ -147,25 +75,11 @@ def _refuse_repeats(files: Sequence[Path], ids: IdColumns) -> None:
     repeated = Places(ids, with_mark=True).repeated()
     if len(repeated):
         line = next(islice(read_lines(files), int(repeated.min()), None))
-        custom_id = _request_of(line.text).custom_id
+        custom_id = read_request(line.text).custom_id
         raise UserError(
             f"{files[line.file]}, line {line.number}: custom_id {custom_id!r} stands there twice: "
             f"{AGAIN}"
         )
-
-
-def _request_of(line: bytes) -> Request:
-    """Read a line of a request file; raises what a broken one comes to."""
-    text = line.decode()
-    record = json.loads(text)
-    custom_id, body = record["custom_id"], record["body"]
-    prompt, message = body["messages"][0]["content"], body["messages"][-1]["content"]
-    model = body["model"]
-    if not all(isinstance(value, str) for value in (custom_id, prompt, message, model)):
-        raise TypeError
-    return Request(
-        custom_id, sys.intern(prompt), message, sys.intern(model), max_tokens_of(body), text
-    )
 
 
 class Requests:
@@ -191,7 +105,6 @@ class Requests:
             rows = np.bincount(self._file)
             size = np.bincount(self._file, self._length + 1)
             self.largest = int(rows.max()), int(size.max())
-        self._places = Places(self.ids, with_mark=True)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -200,6 +113,10 @@ class Requests:
     def name(self) -> str:
         """The files' name without the numbers of shards."""
         return SHARD.sub("", self.files[0].stem) + self.files[0].suffix
+
+    @cached_property
+    def _places(self) -> Places:
+        return Places(self.ids, with_mark=True)
 
     def texts(self) -> list[str]:
         """Return the ids as they are sent, in their order."""
@@ -246,11 +163,11 @@ class Requests:
 
     def read(self, ids: Iterable[str]) -> Iterator[Request]:
         """Yield some requests."""
-        return map(_request_of, self.lines(ids))
+        return map(read_request, self.lines(ids))
 
     def read_at(self, places: Iterable[int]) -> Iterator[Request]:
         """Yield the requests at some places."""
-        return map(_request_of, self.lines_at(places))
+        return map(read_request, self.lines_at(places))
 
 
 def write_repeats(

@@ -28,7 +28,8 @@ from pipeline.labelling.provider import (
     message_of,
     seconds_to_wait,
 )
-from pipeline.labelling.requests import Request, Requests
+from pipeline.labelling.request_lines import Request
+from pipeline.labelling.requests import Requests
 
 FAILURES_IN_A_ROW = 20  # and none answered between them: the provider is down, not the rows bad
 FILTERED = ("content_filter", "data_inspection_failed", "content_policy_violation")
