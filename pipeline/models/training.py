@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
@@ -25,6 +24,12 @@ from pipeline.common.processes import is_main_process, num_processes
 from pipeline.common.rows import coded_by_people
 from pipeline.evaluation.learned import warning_text
 from pipeline.evaluation.plots import plot_loss
+from pipeline.models.checkpoints import (
+    put_in_place,
+    remove_scratch,
+    usable_checkpoints,
+    written_beside,
+)
 from pipeline.models.epoch_lines import EpochLines
 from pipeline.models.folder import RECORD, fingerprint
 from pipeline.models.in_batches import LONGEST_WAIT, OTHER_ENDED, gathered
@@ -156,10 +161,8 @@ def claim_output(output_dir: str, record: dict, resume: bool) -> str | None:
     with other settings, data, base or codebook than the checkpoints were made with.
     """
     folder, final = Path(output_dir), Path(output_dir) / "final_model"
-    earlier = sorted(
-        (path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()),
-        key=lambda path: int(path.name.rpartition("-")[2]),
-    )
+    remove_scratch(folder)
+    earlier = [] if final.exists() else usable_checkpoints(folder)
     if not resume:
         if earlier or final.exists():
             what = "the final_model" if final.exists() else earlier[-1].name
@@ -242,7 +245,7 @@ def train_and_save(
     title: str,
     finish: Callable[[Path, dict], None] = lambda folder, record: None,
 ) -> None:
-    """Train, then write `final_model` (the best weights) and the loss curve.
+    """Train, then write the loss curve and, as the last thing, `final_model` (the best weights).
 
     `finish` completes the folder before it takes its place; the record then holds `log_history`,
     `train` and `validation`, the metrics of the best weights.
@@ -278,8 +281,8 @@ def train_and_save(
     trainer.end()  # the main process goes on alone
     if not is_main_process():
         return
-    save_final(final, record, save)
     plot_loss(state.log_history, title, folder / "loss_curve.png")
+    save_final(final, record, save)
     name = trainer.args.metric_for_best_model.removeprefix("eval_").replace("_", " ")
     print(f"best validation {name} {state.best_metric:.4f}, at step {state.best_global_step}")
     print(f"trained in {result.metrics['train_runtime']:.0f} s; wrote {final}")
@@ -288,8 +291,7 @@ def train_and_save(
 
 def save_final(final: Path, record: dict, save: Callable[[str], None]) -> None:
     """Write a model with its record beside its place, and move it there when complete."""
-    scratch = final.with_name(f".{os.getpid()}-{final.name}")
-    save(str(scratch))
-    write_json(record, scratch / RECORD)
-    shutil.rmtree(final, ignore_errors=True)
-    os.replace(scratch, final)
+    with written_beside(final, "add --resume to write it") as scratch:
+        save(str(scratch))
+        write_json(record, scratch / RECORD)
+        put_in_place(scratch, final)

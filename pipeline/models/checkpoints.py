@@ -1,0 +1,223 @@
+"""Checkpoints of a training: each is whole or not there, and a training goes on as it was.
+
+A folder is written beside its place and moved there when all its files are on the disk. A
+checkpoint also has `complete.json`, written last: the hash of each of its files.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import psutil
+from safetensors import SafetensorError
+from transformers import Trainer, TrainerCallback
+from transformers.trainer_utils import TrainOutput, sort_checkpoints
+
+from pipeline.common.cli import UserError
+from pipeline.common.files import read_json, write_json
+from pipeline.models.in_batches import gathered, wait_for_all
+
+COMPLETE = "complete.json"
+STATE = "trainer_state.json"
+TORCH_COULD_NOT_WRITE = re.compile("PytorchStreamWriter failed|inline_container")
+
+
+class ResumableTrainer(Trainer):
+    """A Trainer that ends alike whether it was interrupted or not, and whose checkpoints are whole.
+
+    Beside what its base class keeps in a checkpoint it knows after a resume for how long it has
+    trained, that it had come to its end, and where its best checkpoint is if the folder was moved.
+    Its training loss is of all steps. Each epoch ends a point of the loss curve, so that no part of
+    one is lost between two epochs.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.add_callback(LogEpochs)
+        self.began = time.monotonic()
+        self.has_ended = False
+        self.scratch: Path | None = None  # where a checkpoint is being written
+
+    def train(self, resume_from_checkpoint: str | None = None, **kwargs) -> TrainOutput:
+        self.began = time.monotonic()
+        if resume_from_checkpoint is not None:
+            kept = read_json(Path(resume_from_checkpoint) / COMPLETE, "start without --resume")
+            self.began -= kept["seconds"]
+        return super().train(resume_from_checkpoint, **kwargs)
+
+    def _init_training_state(self, *args, **kwargs) -> tuple[int, int]:
+        position = super()._init_training_state(*args, **kwargs)
+        self.has_ended = self.control.should_training_stop  # the Trainer then sets it to False
+        self._find_best()
+        return position
+
+    def _find_best(self) -> None:
+        if self.state.best_global_step:
+            best = self._checkpoint(self.state.best_global_step)
+            self.state.best_model_checkpoint = str(best)
+
+    def _checkpoint(self, step: int) -> Path:
+        return Path(self.args.output_dir) / f"checkpoint-{step}"
+
+    def _run_epoch(self, **kwargs) -> None:
+        if self.has_ended:
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(**kwargs)
+
+    def _get_output_dir(self, trial) -> str:
+        return super()._get_output_dir(trial) if self.scratch is None else str(self.scratch)
+
+    def _save_checkpoint(self, model, trial) -> None:
+        place = self._checkpoint(self.state.global_step)
+        before = any(place.parent.glob("checkpoint-*"))
+        cure = "add --resume to go on from the last checkpoint" if before else "start again"
+        with written_beside(place, cure, of_process=gathered(os.getpid())[0]) as scratch:
+            self.scratch = scratch
+            super()._save_checkpoint(model, trial)
+            self.scratch = None
+            self._find_best()
+            wait_for_all()  # each process writes the state of its random numbers
+            if self.args.should_save:
+                written = scratch / place.name
+                self.state.save_to_json(str(written / STATE))
+                write_json(
+                    {"files": hashes(written), "seconds": time.monotonic() - self.began},
+                    written / COMPLETE,
+                )
+                put_in_place(written, place)
+                self._remove_old()
+            wait_for_all()
+
+    def _remove_old(self) -> None:
+        best = self.state.best_model_checkpoint
+        earlier = sort_checkpoints(self.args.output_dir, best_model_checkpoint=best)
+        kept = max(self.args.save_total_limit, len({best, earlier[-1]}))
+        for old in earlier[:-kept]:
+            remove_whole(Path(old))
+
+    def _finalize_training(self, trial, num_train_samples, start_time) -> TrainOutput:
+        self._initial_global_step = 0
+        points = [(0, 0.0)]
+        points += [(p["step"], p["loss"]) for p in self.state.log_history if "loss" in p]
+        self._total_loss_scalar = sum(
+            (step - before) * loss for (before, _), (step, loss) in pairwise(points)
+        )
+        began = time.time() - (time.monotonic() - self.began)
+        return super()._finalize_training(trial, num_train_samples, began)
+
+
+class LogEpochs(TrainerCallback):
+    """Ends a point of the loss curve with each epoch."""
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        control.should_log = True
+        return control
+
+
+def usable_checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints that a training can go on from, the earliest first.
+
+    Others become `unused-checkpoint-*`, with a line that says why.
+    """
+    found = (path for path in folder.glob("checkpoint-*") if re.fullmatch(r"\D+\d+", path.name))
+    usable: list[Path] = []
+    for checkpoint in sorted(found, key=step_of):
+        if not (reason := why_unusable(checkpoint, usable)):
+            usable.append(checkpoint)
+            continue
+        aside = checkpoint.with_name(f"unused-{checkpoint.name}")
+        while aside.exists():
+            aside = aside.with_name(f"{aside.name}-again")
+        os.replace(checkpoint, aside)
+        print(f"{checkpoint} is not used: {reason}; it was renamed to {aside.name}")
+    return usable
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def why_unusable(checkpoint: Path, usable: list[Path]) -> str | None:
+    """Return why a training cannot go on from a checkpoint, or None where it can.
+
+    `usable` are the checkpoints before it, of which it needs the best one.
+    """
+    try:
+        files = read_json(checkpoint / COMPLETE, "")["files"]
+    except UserError:
+        return f"its {COMPLETE} is missing or cut, so that it may be half-written"
+    for name, expected in files.items():
+        if not (checkpoint / name).is_file():
+            return f"its {name} is missing"
+        if hash_of(checkpoint / name) != expected:
+            return f"its {name} is not as it was written"
+    best = read_json(checkpoint / STATE, "").get("best_global_step")
+    if best and best not in {step_of(path) for path in [*usable, checkpoint]}:
+        return f"the best one until then, checkpoint-{best}, is missing"
+    return None
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file in a folder, by its name."""
+    return {path.name: hash_of(path) for path in sorted(folder.iterdir())}
+
+
+def hash_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def written_beside(place: Path, cure: str, of_process: int | None = None) -> Iterator[Path]:
+    """Yield a scratch folder beside `place`, which is gone at the end.
+
+    Raises UserError with the `cure` where the disk is full or fails. `of_process` is the process
+    after which the folder is called, where several write in it.
+    """
+    scratch = place.with_name(f".{of_process or os.getpid()}-{place.name}")
+    try:
+        yield scratch
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, RuntimeError) and not TORCH_COULD_NOT_WRITE.search(str(error)):
+            raise
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise UserError(
+            f"cannot write {place} ({reason}): free some space and check the folder, then {cure}"
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def put_in_place(written: Path, place: Path) -> None:
+    """Move a folder to its place, when all that is in it is on the disk."""
+    for path in written.iterdir():
+        with path.open("r+b") as file:
+            os.fsync(file.fileno())
+    if place.exists():
+        remove_whole(place)
+    os.replace(written, place)
+
+
+def remove_whole(folder: Path) -> None:
+    """Remove a folder that never stands half-removed in its place."""
+    scratch = folder.with_name(f".{os.getpid()}-old-{folder.name}")
+    os.replace(folder, scratch)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def remove_scratch(folder: Path) -> None:
+    """Remove the scratch files and folders of processes that have ended."""
+    for path in folder.glob(".*-*"):
+        process = re.match(r"\.(\d+)-", path.name)
+        if process and not psutil.pid_exists(int(process[1])):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
