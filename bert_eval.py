@@ -15,6 +15,7 @@ from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.rows import read_test_rows
 from pipeline.evaluation.folder import PlannedRun, plan_run
 from pipeline.evaluation.run import save_results
+from pipeline.models.kept_rows import keeping_rows
 
 # ---------------------------------------------------------------------------------------------
 STUDY = "."  # the folder of a study: all default paths but those of models lie in it
@@ -39,24 +40,25 @@ def main(argv: list[str] | None = None) -> None:
     codebook = read_codebook(settings.prompt_file)
     rows = read_test_rows(settings.test_file, codebook, settings.max_test_samples)
     planned = planned_run(settings, codebook)
-
     from pipeline.common.machine import start_run
 
     start_run(settings.dtype)
-    predictions, record = predict_before(
-        codebook,
-        rows,
-        planned,
-        model_path=settings.model_path,
-        train_file=settings.train_file,
-        max_train_samples=settings.max_train_samples,
-        untrained_head=settings.untrained_head,
-        batch_size=settings.batch_size,
-        max_length=settings.max_length,
-        seed=settings.seed,
-        settings=vars(settings),
-    )
-    save_results(planned.folder, rows, predictions, codebook, record, settings.seed)
+    with keeping_rows(planned.folder) as kept:
+        predictions, record = predict_before(
+            codebook,
+            rows,
+            planned,
+            model_path=settings.model_path,
+            train_file=settings.train_file,
+            max_train_samples=settings.max_train_samples,
+            untrained_head=settings.untrained_head,
+            batch_size=settings.batch_size,
+            max_length=settings.max_length,
+            seed=settings.seed,
+            settings=vars(settings),
+            kept=kept,
+        )
+        save_results(planned.folder, rows, predictions, codebook, record, settings.seed)
 
 
 def planned_run(settings: Namespace, codebook: Codebook) -> PlannedRun:

@@ -25,6 +25,7 @@ from pipeline.evaluation.comparison_text import both_as_text
 from pipeline.evaluation.folder import PlannedRun, plan_run
 from pipeline.evaluation.run import score_run
 from pipeline.evaluation.runs import run_of
+from pipeline.models.kept_rows import keeping_rows
 
 # ---------------------------------------------------------------------------------------------
 STUDY = "."  # the folder of a study: all default paths but those of models lie in it
@@ -58,17 +59,19 @@ def main(argv: list[str] | None = None) -> None:
     from pipeline.common.machine import start_run
 
     start_run(settings.dtype)
-    after = predict_after(codebook, rows, planned, tuned_path=settings.tuned_path, **shared)
-    before = predict_before(
-        codebook,
-        rows,
-        planned,
-        train_file=settings.train_file,
-        max_train_samples=settings.max_train_samples,
-        untrained_head=settings.untrained_head,
-        **shared,
-    )
-    save_comparison(planned.folder, rows, before, after, codebook, settings.seed)
+    with keeping_rows(planned.folder) as kept:
+        shared |= {"kept": kept}
+        after = predict_after(codebook, rows, planned, tuned_path=settings.tuned_path, **shared)
+        before = predict_before(
+            codebook,
+            rows,
+            planned,
+            train_file=settings.train_file,
+            max_train_samples=settings.max_train_samples,
+            untrained_head=settings.untrained_head,
+            **shared,
+        )
+        save_comparison(planned.folder, rows, before, after, codebook, settings.seed)
 
 
 def planned_run(settings: Namespace, codebook: Codebook) -> PlannedRun:

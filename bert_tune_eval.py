@@ -14,6 +14,7 @@ from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.rows import read_test_rows
 from pipeline.evaluation.folder import PlannedRun, plan_run
 from pipeline.evaluation.run import save_results
+from pipeline.models.kept_rows import keeping_rows
 
 # ---------------------------------------------------------------------------------------------
 STUDY = "."  # the folder of a study: all default paths but those of models lie in it
@@ -39,17 +40,19 @@ def main(argv: list[str] | None = None) -> None:
     from pipeline.common.machine import start_run
 
     start_run(settings.dtype)
-    predictions, record = predict_after(
-        codebook,
-        rows,
-        planned,
-        tuned_path=settings.tuned_path,
-        batch_size=settings.batch_size,
-        max_length=settings.max_length,
-        seed=settings.seed,
-        settings=vars(settings),
-    )
-    save_results(planned.folder, rows, predictions, codebook, record, settings.seed)
+    with keeping_rows(planned.folder) as kept:
+        predictions, record = predict_after(
+            codebook,
+            rows,
+            planned,
+            tuned_path=settings.tuned_path,
+            batch_size=settings.batch_size,
+            max_length=settings.max_length,
+            seed=settings.seed,
+            settings=vars(settings),
+            kept=kept,
+        )
+        save_results(planned.folder, rows, predictions, codebook, record, settings.seed)
 
 
 def planned_run(settings: Namespace, codebook: Codebook) -> PlannedRun:

@@ -17,11 +17,17 @@ Writes  AUDIT_DIR/audit.xlsx, audit.json
 Run     python label_audit.py
 """
 
+from argparse import Namespace
+
+import numpy as np
+import pandas as pd
+
 from pipeline.common.cli import UserError, at_least_one, parse_settings, run
-from pipeline.common.codebook import read_codebook
+from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.processes import num_processes
 from pipeline.common.rows import read_messages
 from pipeline.models.folder import check_model_folder, refuse_tuned
+from pipeline.models.kept_rows import KeptRows, keeping_rows
 
 # ---------------------------------------------------------------------------------------------
 STUDY = "."  # the folder of a study: all default paths but those of models lie in it
@@ -53,7 +59,6 @@ def main(argv: list[str] | None = None) -> None:
 
     from pipeline.audit import suspects
     from pipeline.audit.near_duplicates import near_duplicates
-    from pipeline.audit.probabilities import probe_probabilities, split_folds, tuned_probabilities
     from pipeline.common.machine import start_run
 
     start_run(args.dtype)
@@ -61,14 +66,25 @@ def main(argv: list[str] | None = None) -> None:
     rows = suspects.rows_to_audit(labelled, args.splits_dir, codebook)
     groups = near_duplicates(rows["message"].tolist(), args.similarity)
     suspects.refuse_few_messages(args.labeled_file, rows, groups, args.folds, codebook)
+    with keeping_rows(folder) as kept:
+        kept.claim()
+        probabilities, method = class_probabilities(args, rows, groups, codebook, kept)
+        found = suspects.find_suspects(rows, probabilities, groups)
+        record = suspects.audit_record(found, codebook, method, len(labelled), vars(args))
+        suspects.write_audit(found, record, codebook, folder)
+
+
+def class_probabilities(
+    args: Namespace, rows: pd.DataFrame, groups: np.ndarray, codebook: Codebook, kept: KeptRows
+) -> tuple[np.ndarray, str]:
+    """Return class probabilities (rows, classes) by the method that was asked for, and its name."""
+    from pipeline.audit.probabilities import probe_probabilities, split_folds, tuned_probabilities
+
     folds = split_folds(rows["class"].to_numpy(), groups, args.folds, args.seed)
-    probe = args.audit_method == "probe"
-    of_rows = probe_probabilities if probe else tuned_probabilities
-    own = (args.max_length,) if probe else (args.tuned_path, args.seed)
-    probabilities, method = of_rows(args.model_path, rows, folds, codebook, args.batch_size, *own)
-    found = suspects.find_suspects(rows, probabilities, groups)
-    record = suspects.audit_record(found, codebook, method, len(labelled), vars(args))
-    suspects.write_audit(found, record, codebook, folder)
+    shared = (args.model_path, rows, folds, codebook, args.batch_size)
+    if args.audit_method == "probe":
+        return probe_probabilities(*shared, args.max_length, kept)
+    return tuned_probabilities(*shared, args.tuned_path, args.seed, kept)
 
 
 def check_settings(method: str, folds: int, similarity: float, batch_size: int) -> None:

@@ -18,6 +18,7 @@ import bert_tune
 import label_audit
 from pipeline.common import processes
 from pipeline.common.cli import UserError, run
+from pipeline.models import in_batches
 
 DRIVER = '''
 """Run scripts one after the other, the last with too small a memory in the second process."""
@@ -40,8 +41,8 @@ def too_large(output, mask):
 def main():
     machine.cpu_has_bf16 = lambda: False
     processes.SECONDS_TO_END = 1
-    *calls, failing = json.loads(Path("calls.json").read_text(encoding="utf-8"))
-    for script, argv in calls:
+    *calls, going_on, failing = json.loads(Path("calls.json").read_text(encoding="utf-8"))
+    for script, argv in [*calls, going_on]:
         importlib.import_module(script).main(argv)
     if processes.process_index() == 1:
         encoder.softmax_of_logits = too_large
@@ -54,7 +55,7 @@ MEASURED = r"seconds|rows_per_second|processes|(Speed|device): .*|.*rows/s"  # w
 
 
 def calls_of(data, llm, bert, tuned):
-    """Return the scripts and their arguments, the last of which is to fail."""
+    """Return the scripts and their arguments: the last but one is to go on, the last to fail."""
     causal = ["--model-path", llm, "--no-load-in-4bit", "--test-file", f"{data}/test.csv"]
     encoder = ["--test-file", f"{data}/test.csv", "--batch-size", "7", "--max-length", "64"]
     probe = [*encoder, "--model-path", bert, "--train-file", f"{data}/train.csv"]
@@ -70,13 +71,17 @@ def calls_of(data, llm, bert, tuned):
         ("bert_tune_eval", [*after, "--output-dir", "tuned"]),
         ("bert_inference_compare", [*probe, *after, "--output-dir", "compared"]),
         ("label_audit", [*audit, "--model-path", bert, "--audit-dir", "audit"]),
+        ("local_inference", [*reply, "--output-dir", "going-on"]),
         ("bert_eval", [*probe, "--untrained-head", "--output-dir", "failed"]),
     ]
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory, tiny_qwen2, tiny_bert, tiny_codebook):
-    """Run all scripts in one process and in two; return the folders, and how the two ended."""
+    """Run all scripts in one process and in two; return the folders, and how the two ended.
+
+    The two go on with a run of one process that was interrupted.
+    """
     data = write_splits(tmp_path_factory.mktemp("data"), 4, train=80, validation=20, test=23)
     tuned = tmp_path_factory.mktemp("tuned") / "bert"
     bert_tune.main(
@@ -96,10 +101,13 @@ def both(tmp_path_factory, tiny_qwen2, tiny_bert, tiny_codebook):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with chdir(one), redirect_stdout(StringIO()) as said, redirect_stderr(StringIO()) as bars:
-        for script, argv in calls[:-1]:
+        for script, argv in calls[:-2]:
             importlib.import_module(script).main(argv)
     (one / "said.txt").write_text(said.getvalue(), encoding="utf-8")
     (one / "bars.txt").write_text(bars.getvalue(), encoding="utf-8")
+    with chdir(two), pytest.MonkeyPatch.context() as within, pytest.raises(KeyboardInterrupt):
+        within.setattr(in_batches, "unless_out_of_memory", interrupted_after(2))
+        importlib.import_module(calls[-2][0]).main(calls[-2][1])
     torch.set_num_threads(threads)
 
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
@@ -108,6 +116,18 @@ def both(tmp_path_factory, tiny_qwen2, tiny_bert, tiny_codebook):
         [*torchrun, "driver.py"], cwd=two, env=environment, capture_output=True, text=True
     )
     return one, two, done
+
+
+def interrupted_after(batches):
+    """Return what computes so many batches and is interrupted then."""
+    left = iter(range(batches))
+
+    def compute(function, rows):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return function(rows)
+
+    return compute
 
 
 def without_measures(value):
@@ -170,7 +190,34 @@ def test_an_error_in_one_process_ends_all_with_its_line_and_no_results(both):
     assert done.returncode != 0
     line = "driver.py: the memory is too small for a single row: give a smaller --max-length\n"
     assert done.stderr.count(line) == 1
-    assert list((two / "failed").iterdir()) == []
+    assert [path.name for path in (two / "failed").iterdir()] == ["unfinished"]
+
+
+def test_two_processes_go_on_with_what_one_has_left(both):
+    one, two, done = both
+    assert "replies: 8 of 23 rows were there from a run that was interrupted" in done.stdout
+    name = "predictions.csv"
+    assert (two / "going-on" / name).read_bytes() == (one / "replies" / name).read_bytes()
+    texts = [
+        (folder / "report.txt").read_text("utf-8") for folder in (two / "going-on", one / "replies")
+    ]
+    assert lines_of(texts[0]) == lines_of(texts[1])
+
+
+def test_one_process_goes_on_with_what_two_have_left(both, monkeypatch, capsys):
+    _, two, _ = both
+    script, argv = json.loads((two / "calls.json").read_bytes())[-1]
+    monkeypatch.chdir(two)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    importlib.import_module(script).main(argv)
+    there = "probabilities before: {} of 23 rows were there from a run that was interrupted"
+    assert there.format(14) in capsys.readouterr().out  # the first process had two batches of 7
+    importlib.import_module(script).main([*argv[:-1], "failed-never"])
+    torch.set_num_threads(threads)
+    texts = [(two / name / "predictions.csv").read_bytes() for name in ("failed", "failed-never")]
+    assert texts[0] == texts[1]
+    assert not (two / "failed/unfinished").exists()
 
 
 def test_an_error_that_all_processes_come_to_is_said_by_the_main_one(monkeypatch, capsys):

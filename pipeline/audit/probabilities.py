@@ -1,10 +1,12 @@
 """Class probabilities of each row, by models that learned from other rows."""
 
 import tempfile
+from functools import partial
 
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
+from transformers import PreTrainedModel
 
 from pipeline.bert.encoder import (
     encode,
@@ -13,12 +15,15 @@ from pipeline.bert.encoder import (
     load_encoder,
     load_tokenizer,
     mean_of_tokens,
+    part_of,
     softmax_of_logits,
 )
 from pipeline.bert.training import bert_trainer
 from pipeline.common.codebook import Codebook
-from pipeline.common.files import read_json
+from pipeline.common.files import JsonObject, read_json
 from pipeline.models.folder import RECORD, check_codebook
+from pipeline.models.kept_lines import tokens_sha256
+from pipeline.models.kept_rows import KeptRows
 from pipeline.models.training import TrainingOptions, options_of
 
 Folds = list[tuple[np.ndarray, np.ndarray]]  # the rows to learn from, the rows to predict
@@ -40,14 +45,17 @@ def probe_probabilities(
     codebook: Codebook,
     batch_size: int,
     max_length: int,
+    kept: KeptRows,
 ) -> tuple[np.ndarray, str]:
     """Return class probabilities (rows, classes) of linear probes, and how they were made.
 
-    The probes are fitted on the features of the encoder in `path`, which stays as it is.
+    The probes are fitted on the features of the encoder in `path`, which stays as it is. Those that
+    are among the `kept` rows are not computed again.
     """
     tokenizer = load_tokenizer(path, max_length)
     ids, _ = encode(tokenizer, rows["message"].tolist(), max_length)
-    features = forward(load_encoder(path), tokenizer, ids, batch_size, mean_of_tokens)
+    part = part_of(kept, "features", path, ids, batch_size)
+    features = forward(load_encoder(path), tokenizer, ids, batch_size, mean_of_tokens, part)
     labels = rows["class"].to_numpy()
     probabilities = np.zeros((len(rows), len(codebook.names)))
     for known, unseen in folds:
@@ -64,11 +72,12 @@ def tuned_probabilities(
     batch_size: int,
     tuned_path: str,
     seed: int,
+    kept: KeptRows,
 ) -> tuple[np.ndarray, str]:
     """Return class probabilities (rows, classes) of BERT, and how they were made.
 
     The encoder in `path` is fine-tuned once a fold with the settings of the model in `tuned_path`,
-    a tenth of the known rows being its validation.
+    a tenth of the known rows being its validation; not for a fold whose rows are `kept`.
     """
     record = read_json(f"{tuned_path}/{RECORD}", "run bert_tune.py first")
     check_codebook(tuned_path, record, codebook)
@@ -76,30 +85,43 @@ def tuned_probabilities(
     tokenizer = load_tokenizer(path, training["max_length"])
     ids, _ = encode(tokenizer, rows["message"].tolist(), training["max_length"])
     probabilities = np.zeros((len(rows), len(codebook.names)))
-    for known, unseen in folds:
-        learned = rows.iloc[known]
-        enough = learned["class"].value_counts().min() >= 10  # for one of each in a tenth
-        train, validation = train_test_split(
-            learned,
-            test_size=0.1,
-            stratify=learned["class"] if enough else None,
-            random_state=seed,
-        )
-        with tempfile.TemporaryDirectory() as scratch:
-            trainer = bert_trainer(
-                path,
-                codebook,
-                train,
-                validation,
-                options_of(TrainingOptions, training | {"output_dir": scratch}),
-                max_length=training["max_length"],
-                warmup_ratio=training["warmup_ratio"],
-                balanced=training["class_weights"],
-                freeze_word_embeddings=training.get("freeze_word_embeddings", False),
-            )
-            trainer.train()
+
+    def of_fold(known: np.ndarray, unseen: np.ndarray) -> np.ndarray:
+        model = fine_tuned(path, rows.iloc[known], codebook, training, seed)
         unseen_ids = [ids[i] for i in unseen]
-        probabilities[unseen] = forward(
-            trainer.model, tokenizer, unseen_ids, batch_size, softmax_of_logits
-        )
+        return forward(model, tokenizer, unseen_ids, batch_size, softmax_of_logits)
+
+    for number, (known, unseen) in enumerate(folds, 1):
+        depends_on = {
+            "labels": tokens_sha256([rows["class"].tolist(), known.tolist(), unseen.tolist()]),
+            "classes": len(codebook.names),
+            "training": training,
+            "seed": seed,
+        }
+        part = part_of(kept, f"fold {number}", path, ids, batch_size, **depends_on)
+        probabilities[unseen] = part.whole(len(unseen), partial(of_fold, known, unseen))
     return probabilities, f"BERT fine-tuned with the settings of {tuned_path}"
+
+
+def fine_tuned(
+    path: str, rows: pd.DataFrame, codebook: Codebook, training: JsonObject, seed: int
+) -> PreTrainedModel:
+    """Return the encoder in `path` fine-tuned on rows, with the settings of another training."""
+    enough = rows["class"].value_counts().min() >= 10  # for one of each in a tenth
+    train, validation = train_test_split(
+        rows, test_size=0.1, stratify=rows["class"] if enough else None, random_state=seed
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = bert_trainer(
+            path,
+            codebook,
+            train,
+            validation,
+            options_of(TrainingOptions, training | {"output_dir": scratch}),
+            max_length=training["max_length"],
+            warmup_ratio=training["warmup_ratio"],
+            balanced=training["class_weights"],
+            freeze_word_embeddings=training.get("freeze_word_embeddings", False),
+        )
+        trainer.train()
+    return trainer.model

@@ -29,9 +29,11 @@ from pipeline.common.machine import compute_dtype, device
 from pipeline.models.by_length import batches_of_rows
 from pipeline.models.folder import check_model_folder
 from pipeline.models.in_batches import compute_in_batches, wait_for_all
+from pipeline.models.kept_lines import tokens_sha256
+from pipeline.models.kept_rows import KeptPart, KeptRows
 from pipeline.models.text_tokens import as_text
 from pipeline.models.tokenizer import load_fast_tokenizer
-from pipeline.models.weights import check_all_read
+from pipeline.models.weights import check_all_read, content_sha256
 
 READ_FIRST_TOKEN = (  # classifiers of BERT's layers
     BertForSequenceClassification,
@@ -137,11 +139,12 @@ def forward(
     rows: list[list[int]],
     batch_size: int,
     read: Callable,
+    kept: KeptPart | None = None,
 ) -> np.ndarray:
     """Return `read(output, mask)` of every row, in the order of `rows`, as float32.
 
     Batches hold rows of similar length; `read` maps a model's output and the attention mask
-    (rows, tokens) to a tensor (rows, ...).
+    (rows, tokens) to a tensor (rows, ...). What `kept` has is not computed again.
     """
     model.to(device(), compute_dtype()).eval()
 
@@ -152,7 +155,30 @@ def forward(
         check_finite(values, "the encoder's numbers")
         return values
 
-    return np.stack(compute_in_batches(batches_of_rows(rows, batch_size), values_of))
+    return np.stack(compute_in_batches(batches_of_rows(rows, batch_size), values_of, kept=kept))
+
+
+def part_of(
+    kept: KeptRows | None,
+    what: str,
+    path: str,
+    rows: list[list[int]],
+    batch_size: int,
+    **more: int,
+) -> KeptPart | None:
+    """Return where the values that an encoder has for rows (token ids) are kept, if anywhere.
+
+    `more` is what they depend on beside the encoder, its tokens and the size of the batches.
+    """
+    if kept is None:
+        return None
+    model, tokens = content_sha256(path), tokens_sha256(rows)
+    return kept.part(what, model=model, rows=tokens, batch_size=batch_size, **more)
+
+
+def seconds_of(kept: KeptPart | None, start: float) -> float:
+    """Return the seconds since `start`, and those of the rows that were there."""
+    return time.perf_counter() - start + (kept.seconds if kept else 0.0)
 
 
 def softmax_of_logits(output, mask: torch.Tensor) -> torch.Tensor:
@@ -178,6 +204,7 @@ def predict_with_probe(
     num_labels: int,
     batch_size: int,
     max_length: int,
+    kept: KeptRows | None = None,
 ) -> tuple[np.ndarray, int, float]:
     """Fit a linear probe on a frozen encoder and predict; see `predict_with_classifier`.
 
@@ -186,16 +213,17 @@ def predict_with_probe(
     tokenizer, model = load_tokenizer(path, max_length), load_encoder(path)
     print(f"fitting a linear probe on {len(train):,} rows")
     known, _ = encode(tokenizer, train["message"].tolist(), max_length)
-    probe = fit_probe(
-        forward(model, tokenizer, known, batch_size, mean_of_tokens), train["class"].to_numpy()
-    )
+    part = part_of(kept, "features of training rows", path, known, batch_size)
+    features = forward(model, tokenizer, known, batch_size, mean_of_tokens, part)
+    probe = fit_probe(features, train["class"].to_numpy())
     wait_for_all()
     start = time.perf_counter()
     rows, shortened = encode(tokenizer, messages, max_length)
-    features = forward(model, tokenizer, rows, batch_size, mean_of_tokens)
+    part = part_of(kept, "features of test rows", path, rows, batch_size)
+    features = forward(model, tokenizer, rows, batch_size, mean_of_tokens, part)
     probabilities = np.zeros((len(rows), num_labels))
     probabilities[:, probe.classes_] = probe.predict_proba(features)
-    return probabilities, shortened, time.perf_counter() - start
+    return probabilities, shortened, seconds_of(part, start)
 
 
 def predict_with_classifier(
@@ -205,12 +233,19 @@ def predict_with_classifier(
     batch_size: int,
     max_length: int,
     seed: int,
+    kept: KeptRows | None = None,
+    what: str = "probabilities",
 ) -> tuple[np.ndarray, int, float]:
-    """Return class probabilities (rows, classes), how many rows were shortened, and seconds."""
+    """Return class probabilities (rows, classes), how many rows were shortened, and seconds.
+
+    `what` is their name among the `kept` rows, which are not computed again; their seconds count.
+    """
     tokenizer = load_tokenizer(path, max_length)
     model = load_classifier(path, codebook, seed)
     wait_for_all()
     start = time.perf_counter()
     rows, shortened = encode(tokenizer, messages, max_length)
-    probabilities = forward(model, tokenizer, rows, batch_size, softmax_of_logits)
-    return probabilities, shortened, time.perf_counter() - start
+    head = {"seed": seed, "classes": len(codebook.names)}  # of a random one
+    part = part_of(kept, what, path, rows, batch_size, **head)
+    probabilities = forward(model, tokenizer, rows, batch_size, softmax_of_logits, part)
+    return probabilities, shortened, seconds_of(part, start)

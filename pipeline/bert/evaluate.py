@@ -16,6 +16,7 @@ from pipeline.models.folder import (
     fingerprint,
     refuse_tuned,
 )
+from pipeline.models.kept_rows import KeptRows
 
 
 def predict_before(
@@ -31,21 +32,30 @@ def predict_before(
     max_length: int,
     seed: int,
     settings: dict,
+    kept: KeptRows,
 ) -> tuple[pd.DataFrame, dict]:
     """Predict with the encoder as it was downloaded; return predictions and the run's record.
 
     A linear probe fitted on `train_file`, or with `untrained_head` a random head, which is chance.
     The folder of the `planned` run is checked first. `settings` are all of the script's, for the
-    record.
+    record. `kept` are the rows that are finished.
     """
     refuse_tuned(check_model_folder(model_path, "encoder"))
     check_results(planned, rows)
+    kept.claim()
     messages = rows["message"].tolist()
     if untrained_head:
         from pipeline.bert.encoder import predict_with_classifier
 
         outcome = predict_with_classifier(
-            model_path, messages, codebook, batch_size, max_length, seed
+            model_path,
+            messages,
+            codebook,
+            batch_size,
+            max_length,
+            seed,
+            kept,
+            "probabilities before",
         )
         method = "an untrained random head: chance"
     else:
@@ -57,7 +67,7 @@ def predict_before(
         from pipeline.bert.encoder import predict_with_probe
 
         outcome = predict_with_probe(
-            model_path, train, messages, len(codebook.names), batch_size, max_length
+            model_path, train, messages, len(codebook.names), batch_size, max_length, kept
         )
         method = f"a linear probe on frozen features, fitted on {len(train)} rows"
         if human := int(coded_by_people(train).sum()):
@@ -77,11 +87,13 @@ def predict_after(
     max_length: int,
     seed: int,
     settings: dict,
+    kept: KeptRows,
 ) -> tuple[pd.DataFrame, dict]:
     """Predict with the model that bert_tune.py made; return predictions and the run's record.
 
     Where a `model_path` is given, the model must have been tuned from that encoder. The folder of
-    the `planned` run is checked first. `settings` are all of the script's, for the record.
+    the `planned` run is checked first. `settings` are all of the script's, for the record. `kept`
+    are the rows that are finished.
     """
     tuning = read_tuning(tuned_path, codebook)
     base = tuning["settings"]["model_path"]
@@ -93,11 +105,13 @@ def predict_after(
             "--model-path that one"
         )
     check_results(planned, rows)
+    kept.claim()
 
     from pipeline.bert.encoder import predict_with_classifier
 
+    messages, what = rows["message"].tolist(), "probabilities after"
     outcome = predict_with_classifier(
-        tuned_path, rows["message"].tolist(), codebook, batch_size, max_length, seed
+        tuned_path, messages, codebook, batch_size, max_length, seed, kept, what
     )
     record = _record(
         "after", base, f"fine-tuned in {tuned_path}", *outcome, planned.test_file, settings

@@ -28,6 +28,9 @@ from pipeline.models.folder import (
     is_tuned,
     temperature_of,
 )
+from pipeline.models.kept_lines import tokens_sha256
+from pipeline.models.kept_rows import keeping_rows
+from pipeline.models.weights import content_sha256
 
 DECODINGS = ("score", "generate")
 
@@ -77,50 +80,65 @@ def evaluate_llm(
     from pipeline.llm.loading import load_model, load_tokenizer
     from pipeline.llm.scoring import choose_packing, score_comments
     from pipeline.models.in_batches import wait_for_all
+    from pipeline.models.text_tokens import tokenizer_sha256
 
-    start_run(dtype)
-    tokenizer = load_tokenizer(model_path)
-    prompt = build_prompt(tokenizer, codebook)
-    if prompt.note:
-        print(prompt.note)
-    check_prompt(adapter_path or model_path, prompt.sha256)
-    comments, shortened = encode_comments(tokenizer, prompt, rows["message"].tolist(), max_length)
-    model = load_model(model_path, load_in_4bit, adapter_path)
-    generates = decoding == "generate"
-    packed = choose_packing(model, prompt, comments, max_new_tokens if generates else 0)
-    calibration: dict = {}
-    wait_for_all()
-    start = time.perf_counter()
-    if decoding == "score":
-        logits = score_comments(model, prompt, comments, max_tokens_per_pack, packed)
-        method = "class tokens compared in one pass"
-        temperature = temperature_of(adapter_path or model_path)
-        predictions, calibration = calibrated(logits, temperature, rows, codebook)
-    else:
-        replies, cut = generate_replies(
-            model, tokenizer, prompt, comments, batch_size, max_new_tokens, packed
+    with keeping_rows(planned.folder) as kept:
+        kept.claim()
+        start_run(dtype)
+        tokenizer = load_tokenizer(model_path)
+        prompt = build_prompt(tokenizer, codebook)
+        if prompt.note:
+            print(prompt.note)
+        check_prompt(adapter_path or model_path, prompt.sha256)
+        messages = rows["message"].tolist()
+        comments, shortened = encode_comments(tokenizer, prompt, messages, max_length)
+        model = load_model(model_path, load_in_4bit, adapter_path)
+        generates = decoding == "generate"
+        packed = choose_packing(model, prompt, comments, max_new_tokens if generates else 0)
+        asked = {
+            "model": content_sha256(model_path),
+            "adapter": content_sha256(adapter_path),
+            "load_in_4bit": load_in_4bit,
+            "packed": packed,
+            "prompt": prompt.sha256,
+            "rows": tokens_sha256(comments),
+        }
+        calibration: dict = {}
+        wait_for_all()
+        start = time.perf_counter()
+        if decoding == "score":
+            part = kept.part("scores", **asked, max_tokens_per_pack=max_tokens_per_pack)
+            logits = score_comments(model, prompt, comments, max_tokens_per_pack, packed, part)
+            method = "class tokens compared in one pass"
+            temperature = temperature_of(adapter_path or model_path)
+            predictions, calibration = calibrated(logits, temperature, rows, codebook)
+        else:
+            replying = {"batch_size": batch_size, "max_new_tokens": max_new_tokens}
+            part = kept.part("replies", **asked, **replying, tokenizer=tokenizer_sha256(tokenizer))
+            replies, cut = generate_replies(
+                model, tokenizer, prompt, comments, batch_size, max_new_tokens, packed, part
+            )
+            method = f"greedy generation of at most {max_new_tokens} tokens"
+            predictions = predictions_of(replies, cut, codebook)
+        seconds = part.seconds + time.perf_counter() - start
+
+        weights = "NF4" if load_in_4bit else "unquantized"
+        prompts = "shared-prefix packs" if packed else "padded batches"
+        run = run_record(
+            family="llm",
+            stage=stage,
+            model_path=model_path,
+            adapter_path=adapter_path,
+            method=f"{method}, {weights}, {prompts}",
+            shortened=shortened,
+            seconds=seconds,
+            num_rows=len(rows),
+            dtype=model.dtype,
+            test_file=test_file,
+            settings=settings,
         )
-        method = f"greedy generation of at most {max_new_tokens} tokens"
-        predictions = predictions_of(replies, cut, codebook)
-    seconds = time.perf_counter() - start
-
-    weights = "NF4" if load_in_4bit else "unquantized"
-    prompts = "shared-prefix packs" if packed else "padded batches"
-    run = run_record(
-        family="llm",
-        stage=stage,
-        model_path=model_path,
-        adapter_path=adapter_path,
-        method=f"{method}, {weights}, {prompts}",
-        shortened=shortened,
-        seconds=seconds,
-        num_rows=len(rows),
-        dtype=model.dtype,
-        test_file=test_file,
-        settings=settings,
-    )
-    run |= {"prompt_sha256": prompt.sha256}
-    return save_results(planned.folder, rows, predictions, codebook, run | calibration, seed)
+        run |= {"prompt_sha256": prompt.sha256}
+        return save_results(planned.folder, rows, predictions, codebook, run | calibration, seed)
 
 
 def checked_stage(model_path: str, adapter_path: str, codebook: Codebook) -> str:

@@ -14,6 +14,7 @@ from pipeline.llm.prompt import Prompt
 from pipeline.llm.scoring import inference
 from pipeline.models.by_length import batches_of_rows
 from pipeline.models.in_batches import compute_in_batches
+from pipeline.models.kept_rows import KeptPart, limit_of
 
 
 def generate_replies(
@@ -24,12 +25,14 @@ def generate_replies(
     batch_size: int,
     max_new_tokens: int,
     packed: bool = True,
+    kept: KeptPart | None = None,
 ) -> tuple[list[str], list[bool]]:
     """Return the greedy reply to each comment (token ids), and whether it was cut, in their order.
 
     A reply ends with the turn or with a first line of `[k]`; after `max_new_tokens` it is cut.
-    Batches hold `batch_size` rows of similar length, 0 being as many as the memory takes; where the
-    model can be `packed` the prefix is computed once.
+    Batches hold `batch_size` rows of similar length, 0 being as many as the memory takes, or as
+    many as `kept` had, whose replies are not generated again; where the model can be `packed` the
+    prefix is computed once.
     """
     if packed:
         base_of(model).get_decoder().set_attn_implementation("sdpa")  # generation pads, with a mask
@@ -43,7 +46,7 @@ def generate_replies(
     size = batch_size
     if not size:
         longest = max(map(len, rows)) + (0 if packed else len(prompt.prefix))
-        size = generation_rows(model, prompt, longest, max_new_tokens)
+        size = limit_of(kept, lambda: generation_rows(model, prompt, longest, max_new_tokens))
         print(f"generating {size} replies at once")
     stop = torch.tensor(prompt.stop, device=model.device)
 
@@ -66,7 +69,7 @@ def generate_replies(
         texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
         return list(zip(texts, (~ended).tolist(), strict=True))
 
-    answered = compute_in_batches(batches_of_rows(rows, size), replies_of, "replies")
+    answered = compute_in_batches(batches_of_rows(rows, size), replies_of, "replies", kept)
     if packed:
         base_of(model).get_decoder().set_attn_implementation(ATTENTION)
     return [reply for reply, _ in answered], [was_cut for _, was_cut in answered]

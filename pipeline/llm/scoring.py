@@ -15,6 +15,7 @@ from pipeline.llm.packing import Inputs, NotPackable, pack, pad, prefix_states, 
 from pipeline.llm.prompt import Prompt
 from pipeline.models.by_length import batches_of_tokens
 from pipeline.models.in_batches import compute_in_batches
+from pipeline.models.kept_rows import KeptPart, limit_of
 
 
 def choose_packing(
@@ -105,12 +106,13 @@ def score_comments(
     comments: list[list[int]],
     max_tokens_per_pack: int,
     packed: bool = True,
+    kept: KeptPart | None = None,
 ) -> np.ndarray:
     """Return class logits (rows, classes), float32, in the order of `comments` (token ids).
 
     `packed` says that the model's attention is that of packs (`choose_packing`). No batch has more
     than `max_tokens_per_pack` tokens, padding included, which bounds the memory; 0 is as many as it
-    takes.
+    takes, or as many as `kept` had, whose rows are not scored again.
     """
     asked = prompt.suffix + prompt.answers[0][: prompt.shared]
     rows = [comment + asked for comment in comments]
@@ -119,7 +121,8 @@ def score_comments(
     prefix = 0 if packed else len(prompt.prefix)
     limit = max_tokens_per_pack
     if not limit:
-        limit = scoring_pack_tokens(model, prompt, max(map(len, rows)), packed)
+        longest = max(map(len, rows))
+        limit = limit_of(kept, lambda: scoring_pack_tokens(model, prompt, longest, packed))
         print(f"scoring {limit:,} tokens at once")
     batches = batches_of_tokens(rows, limit, prefix, padded=not packed)
 
@@ -133,4 +136,4 @@ def score_comments(
         check_finite(values, LOGITS)
         return values
 
-    return np.stack(compute_in_batches(batches, class_logits, "scores"))
+    return np.stack(compute_in_batches(batches, class_logits, "scores", kept))

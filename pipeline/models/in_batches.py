@@ -4,7 +4,7 @@ A batch is the same whichever process computes it, so that the results are those
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from pipeline.common.cli import UserError
 from pipeline.common.processes import is_main_process, num_processes, process_index
+from pipeline.models.kept_rows import KeptPart
 from pipeline.models.memory import unless_out_of_memory
 
 Value = TypeVar("Value")
@@ -24,8 +25,9 @@ LONGEST_WAIT = timedelta(days=7)  # of a process that has done its share for the
 
 def compute_in_batches(
     batches: Iterable[list[int]],
-    compute: Callable[[list[int]], Iterable[Value]],
+    compute: Callable[[list[int]], Sequence[Value]],
     what: str | None = None,
+    kept: KeptPart | None = None,
 ) -> list[Value]:
     """Return the value that `compute` has for every row, in the order of the rows.
 
@@ -36,17 +38,25 @@ def compute_in_batches(
     Where the memory is too small for a batch, this one and all that follow are cut in half.
     Raises UserError where it is too small for a single row. `what` stands before the progress bar,
     which counts the batches of a turn as done when the main process has done its own.
+
+    What `kept` has of an interrupted run is not computed again, and it gets each finished batch.
     """
     shared = gathered(list(batches))[0]
+    there: dict[int, Value] = kept.finished(shared) if kept else {}
     values: dict[int, Value] = {}
-    total, pieces = sum(map(len, shared)), 1
-    with tqdm(total=total, unit="row", desc=what, disable=not is_main_process()) as bar:
-        for first in range(0, len(shared), num_processes()):
-            turn = shared[first : first + num_processes()]
-            own = turn[process_index()] if process_index() < len(turn) else []
-            waiting = own
+    total, pieces = sum(map(len, shared)), kept.pieces if kept else 1
+    left = [(len(batch), [row for row in batch if row not in there]) for batch in shared]
+    left = [(size, waiting) for size, waiting in left if waiting]
+    bar = tqdm(
+        total=total, initial=len(there), unit="row", desc=what, disable=not is_main_process()
+    )
+    with bar:
+        for first in range(0, len(left), num_processes()):
+            turn = left[first : first + num_processes()]
+            whole, waiting = turn[process_index()] if process_index() < len(turn) else (0, [])
+            others = sum(len(waiting) for _, waiting in turn) - len(waiting)
             while waiting:
-                size = math.ceil(len(own) / pieces)
+                size = math.ceil(whole / pieces)
                 rows = waiting[:size]
                 with torch.inference_mode():
                     found = unless_out_of_memory(compute, rows)
@@ -57,8 +67,12 @@ def compute_in_batches(
                     values |= zip(rows, found, strict=True)
                     waiting = waiting[size:]
                     bar.update(len(rows))
-            bar.update(sum(map(len, turn)) - len(own))
-    everyone: dict[int, Value] = {}
+                    if kept:
+                        kept.keep(rows, found, pieces)
+            bar.update(others)
+    if kept:
+        kept.close()
+    everyone = dict(there)
     for part in gathered(values):
         everyone |= part
     return [everyone[row] for row in range(total)]

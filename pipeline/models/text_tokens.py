@@ -1,5 +1,6 @@
 """A tokenizer to which control tokens are text: what `[SEP]` or `<|im_end|>` in a comment is."""
 
+import hashlib
 import json
 
 from tokenizers import Tokenizer
@@ -24,3 +25,8 @@ def as_text(tokenizer: PreTrainedTokenizerBase, keep_words: bool = False) -> Tok
     return Tokenizer.from_str(
         json.dumps(spec | {"added_tokens": words, "truncation": None, "padding": None})
     )
+
+
+def tokenizer_sha256(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return a hash of what a tokenizer makes of a text, and a text of tokens."""
+    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()

@@ -12,6 +12,7 @@ from pipeline.common.files import read_json
 
 WHOLE, INDEX, PICKLED = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
 POINTER = b"version https://git-lfs"
+READ_WHOLE = 1 << 30
 CONVERT = (
     'python -c "import torch; from safetensors.torch import save_file; '
     "w = torch.load({source!r}, weights_only=True); "
@@ -120,4 +121,29 @@ def fingerprint(path: str) -> str:
             header = data.read(min(size, 1 << 16))
             data.seek(size // 2)
             digest.update(str(size).encode() + header + data.read(1 << 20))
+    return digest.hexdigest()
+
+
+def content_sha256(path: str) -> str:
+    """Return a hash of all that a model or an adapter computes with, wherever its folder lies.
+
+    It covers the configuration and the weights; of a file beyond `READ_WHOLE` bytes the first
+    64 KiB of each MiB, which no training leaves as they were. No folder, "", has "".
+    """
+    if not path:
+        return ""
+    folder, digest = Path(path), hashlib.sha256()
+    adapter = [folder / name for name in ("adapter_config.json", "adapter_model.safetensors")]
+    for file in [folder / "config.json", *weight_files(folder), *adapter]:
+        if not file.is_file():
+            continue
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size} ".encode())
+        with file.open("rb") as data:
+            if size <= READ_WHOLE:
+                digest.update(hashlib.file_digest(data, "sha256").digest())
+            else:
+                for start in range(0, size, 1 << 20):
+                    data.seek(start)
+                    digest.update(data.read(1 << 16))
     return digest.hexdigest()
