@@ -2,7 +2,10 @@
 
 import errno
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,8 @@ from transformers import Trainer
 
 import bert_tune
 from pipeline.common.cli import UserError
+from pipeline.common.files import write_json
+from pipeline.models.checkpoints import hashes, last_usable, remove_scratch
 
 TIMES = ("runtime", "per_second")
 
@@ -166,3 +171,51 @@ def test_a_full_disk_leaves_the_checkpoint_before_it(tiny_bert, data, monkeypatc
     with pytest.raises(UserError, match="cannot write .*checkpoint-14 .*: free some .*--resume"):
         tune(tiny_bert, data)
     assert {path.name for path in Path("tuned").iterdir()} == {"checkpoint-7", "training.json"}
+
+
+@pytest.mark.parametrize(
+    ("best", "broken", "used", "unused"),
+    [
+        ({24: 12, 36: 36}, [], "checkpoint-36", []),
+        ({24: 12, 36: 36}, [36], "checkpoint-24", ["unused-checkpoint-36"]),
+        (
+            {7: 7, 14: 14, 21: 14},
+            [14],
+            "checkpoint-7",
+            [f"unused-checkpoint-{n}" for n in (14, 21)],
+        ),
+        ({8: 8}, [8], None, ["unused-checkpoint-8"]),
+        ({8: 8, 100: 100}, [], "checkpoint-100", []),
+        ({}, [], None, []),
+    ],
+)
+def test_the_last_checkpoint_that_is_whole_with_its_best_one_is_used(best, broken, used, unused):
+    """Where the best one until then has been removed for a better one, that will come again."""
+    Path("tuned").mkdir()
+    for step, best_step in best.items():
+        folder = Path(f"tuned/checkpoint-{step}")
+        write_json({"best_global_step": best_step}, folder / "trainer_state.json")
+        write_json({"files": hashes(folder)}, folder / "complete.json")
+        if step in broken:
+            write_json({}, folder / "trainer_state.json")
+    chosen = last_usable(Path("tuned"))
+    assert (chosen and chosen.name) == used
+    assert sorted(path.name for path in Path("tuned").glob("unused-*")) == unused
+
+
+def test_a_training_without_its_best_weights_does_not_end_with_others(whole, tiny_bert, data):
+    killed(whole, "checkpoint-7", "checkpoint-14")
+    with pytest.raises(UserError, match="checkpoint-14 is missing, which had the best weights"):
+        tune(tiny_bert, data, "--resume")
+    assert not Path("tuned/final_model").exists()
+
+
+def test_what_killed_processes_were_writing_is_removed_and_what_others_write_is_not():
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for name in (f".{ended.pid}-final_model", f".{os.getpid()}-checkpoint-7", "checkpoint-7"):
+        write_json({}, Path("tuned") / name / "a.json")
+    write_json({}, f"tuned/.{ended.pid}-training.json")
+    remove_scratch(Path("tuned"))
+    left = {path.name for path in Path("tuned").iterdir()}
+    assert left == {f".{os.getpid()}-checkpoint-7", "checkpoint-7"}

@@ -103,6 +103,12 @@ class ResumableTrainer(Trainer):
             remove_whole(Path(old))
 
     def _finalize_training(self, trial, num_train_samples, start_time) -> TrainOutput:
+        best = self.state.best_model_checkpoint
+        if best is not None and not Path(best).is_dir():
+            raise UserError(
+                f"{best} is missing, which had the best weights of this training: start again in "
+                "another --output-dir"
+            )
         self._initial_global_step = 0
         points = [(0, 0.0)]
         points += [(p["step"], p["loss"]) for p in self.state.log_history if "loss" in p]
@@ -121,34 +127,48 @@ class LogEpochs(TrainerCallback):
         return control
 
 
-def usable_checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints that a training can go on from, the earliest first.
+def last_usable(folder: Path) -> Path | None:
+    """Return the checkpoint that a training goes on from, None where there is none.
 
-    Others become `unused-checkpoint-*`, with a line that says why.
+    It is the last one that is whole and whose best one is there too; else the last that is whole,
+    as the best one until then was removed when a better one followed. Those that are not whole or
+    later become `unused-checkpoint-*`, with a line that says why.
     """
     found = (path for path in folder.glob("checkpoint-*") if re.fullmatch(r"\D+\d+", path.name))
-    usable: list[Path] = []
-    for checkpoint in sorted(found, key=step_of):
-        if not (reason := why_unusable(checkpoint, usable)):
-            usable.append(checkpoint)
-            continue
-        aside = checkpoint.with_name(f"unused-{checkpoint.name}")
-        while aside.exists():
-            aside = aside.with_name(f"{aside.name}-again")
-        os.replace(checkpoint, aside)
-        print(f"{checkpoint} is not used: {reason}; it was renamed to {aside.name}")
-    return usable
+    reasons = {path: why_not_whole(path) for path in sorted(found, key=step_of)}
+    whole = [path for path, reason in reasons.items() if not reason]
+    steps = {step_of(path) for path in whole}
+    with_best = [path for path in whole if best_step_of(path) in steps]
+    chosen = (with_best or whole or [None])[-1]
+    for path, reason in reasons.items():
+        if reason is None and step_of(path) > step_of(chosen):
+            reason = f"the best one until then, checkpoint-{best_step_of(path)}, is missing"
+        if reason is not None:
+            set_aside(path, reason)
+    return chosen
+
+
+def set_aside(checkpoint: Path, reason: str) -> None:
+    """Rename a checkpoint, and say why."""
+    aside = checkpoint.with_name(f"unused-{checkpoint.name}")
+    while aside.exists():
+        aside = aside.with_name(f"{aside.name}-again")
+    os.replace(checkpoint, aside)
+    print(f"{checkpoint} is not used: {reason}; it was renamed to {aside.name}")
 
 
 def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
-def why_unusable(checkpoint: Path, usable: list[Path]) -> str | None:
-    """Return why a training cannot go on from a checkpoint, or None where it can.
+def best_step_of(checkpoint: Path) -> int:
+    """Return the step of the best checkpoint until a whole one, which may be itself."""
+    state = read_json(checkpoint / STATE, "start in another --output-dir")
+    return state.get("best_global_step") or step_of(checkpoint)
 
-    `usable` are the checkpoints before it, of which it needs the best one.
-    """
+
+def why_not_whole(checkpoint: Path) -> str | None:
+    """Return what is wrong with the files of a checkpoint, or None where nothing is."""
     try:
         files = read_json(checkpoint / COMPLETE, "")["files"]
     except UserError:
@@ -158,9 +178,6 @@ def why_unusable(checkpoint: Path, usable: list[Path]) -> str | None:
             return f"its {name} is missing"
         if hash_of(checkpoint / name) != expected:
             return f"its {name} is not as it was written"
-    best = read_json(checkpoint / STATE, "").get("best_global_step")
-    if best and best not in {step_of(path) for path in [*usable, checkpoint]}:
-        return f"the best one until then, checkpoint-{best}, is missing"
     return None
 
 

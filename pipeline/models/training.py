@@ -25,9 +25,9 @@ from pipeline.common.rows import coded_by_people
 from pipeline.evaluation.learned import warning_text
 from pipeline.evaluation.plots import plot_loss
 from pipeline.models.checkpoints import (
+    last_usable,
     put_in_place,
     remove_scratch,
-    usable_checkpoints,
     written_beside,
 )
 from pipeline.models.epoch_lines import EpochLines
@@ -162,10 +162,10 @@ def claim_output(output_dir: str, record: dict, resume: bool) -> str | None:
     """
     folder, final = Path(output_dir), Path(output_dir) / "final_model"
     remove_scratch(folder)
-    earlier = [] if final.exists() else usable_checkpoints(folder)
+    earlier = None if final.exists() else last_usable(folder)
     if not resume:
         if earlier or final.exists():
-            what = "the final_model" if final.exists() else earlier[-1].name
+            what = "the final_model" if final.exists() else earlier.name
             cure = "" if final.exists() else "go on with --resume, "
             raise UserError(
                 f"{output_dir} holds {what} of an earlier training: {cure}give another "
@@ -192,11 +192,11 @@ def claim_output(output_dir: str, record: dict, resume: bool) -> str | None:
         changed.append(f"it had {count} process{'es' * (count != 1)}")
     if changed:
         raise UserError(
-            f"{earlier[-1]} belongs to another training ({', '.join(changed)}): "
+            f"{earlier} belongs to another training ({', '.join(changed)}): "
             "resume with the same settings and files, or start in another --output-dir"
         )
-    print(f"resuming from {earlier[-1]}")
-    return str(earlier[-1])
+    print(f"resuming from {earlier}")
+    return str(earlier)
 
 
 def class_weights(labels: pd.Series, num_labels: int, balanced: bool) -> list[float]:

@@ -1,0 +1,1 @@
+"""Tests, a module per step or room, and `python -m tests.kills`."""
