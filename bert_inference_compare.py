@@ -16,7 +16,7 @@ import pandas as pd
 from pipeline.bert.evaluate import predict_after, predict_before
 from pipeline.common.cli import UserError, at_least_one, parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
-from pipeline.common.files import write_json, write_text
+from pipeline.common.files import write_json, write_text, written_together
 from pipeline.common.processes import is_main_process
 from pipeline.common.rows import COLUMNS, read_test_rows
 from pipeline.common.tables import write_csv
@@ -98,6 +98,7 @@ def with_class(rows: pd.DataFrame, test_file: str) -> pd.DataFrame:
     return rows[~unlabelled].reset_index(drop=True)
 
 
+@written_together()
 def save_comparison(
     folder: Path,
     rows: pd.DataFrame,

@@ -14,7 +14,7 @@ Run     python compare_labels.py
 from pathlib import Path
 
 from pipeline.common.cli import parse_settings, run
-from pipeline.common.files import check_outputs, write_text
+from pipeline.common.files import check_outputs, write_text, written_together
 from pipeline.common.records import write_record
 from pipeline.labelling.label_tables import read_label_sets
 from pipeline.people.human_codes import read_human_codes
@@ -37,6 +37,7 @@ SEED = 42  # of the examples and of the bootstrap intervals
 # ---------------------------------------------------------------------------------------------
 
 
+@written_together()
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
     folder = Path(args.output_dir)

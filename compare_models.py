@@ -13,7 +13,7 @@ import pandas as pd
 
 from pipeline.common.cli import parse_settings, run
 from pipeline.common.codebook import read_codebook
-from pipeline.common.files import write_json, write_text
+from pipeline.common.files import check_outputs, write_json, write_text, written_together
 from pipeline.common.rows import read_messages
 from pipeline.common.tables import write_csv
 from pipeline.evaluation.baselines import baselines
@@ -30,10 +30,12 @@ SEED = 42  # of the bootstrap intervals
 # ---------------------------------------------------------------------------------------------
 
 
+@written_together()
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
     folder = Path(args.results_dir)
     runs = [run for run in read_runs(folder) if run.scored]
+    check_outputs([folder / "comparison.json"])
     groups = on_same_rows(runs)
     print_groups(groups)
     predictions = {run.name: scored_rows(read_predictions(run)) for run in runs}

@@ -12,7 +12,7 @@ import pandas as pd
 
 from pipeline.common.cli import UserError, parse_settings, run
 from pipeline.common.codebook import read_codebook
-from pipeline.common.files import check_outputs
+from pipeline.common.files import check_outputs, written_together
 from pipeline.common.rows import row_numbers
 from pipeline.common.tables import write_csv
 from pipeline.sheets.comments import CommentSheet, build_messages, read_comment_sheet, read_labels
@@ -34,6 +34,7 @@ SIMPLE_FILE = "./pre_process/datas/simple.csv"  # what the next steps read
 # ---------------------------------------------------------------------------------------------
 
 
+@written_together()
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
     check_outputs([args.csv_file, args.simple_file], inputs=[args.excel_file])

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from pipeline.common.cli import at_least_one, parse_settings, run
 from pipeline.common.codebook import read_codebook
+from pipeline.common.files import written_together
 from pipeline.people.record import PILOTS, SAMPLE_FILE
 from pipeline.people.sample import (
     coder_names,
@@ -48,6 +49,7 @@ SEED = 42  # of the draw and of the coders' orders
 # ---------------------------------------------------------------------------------------------
 
 
+@written_together()
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
     at_least_one(vars(args), "sample_size")

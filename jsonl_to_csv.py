@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from pipeline.common.cli import UserError, at_least_one, parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
-from pipeline.common.files import check_outputs, write_json
+from pipeline.common.files import check_outputs, write_json, written_together
 from pipeline.common.rows import coded_by_people, read_messages
 from pipeline.labelling import label_files as write
 from pipeline.labelling.corrections import apply_corrections, read_corrections, write_corrections
@@ -64,6 +64,7 @@ OUTPUTS = ("unlabeled", "labeled", "purged", "errors", "retry", "confidence", "r
 INPUTS = ("input_file", "prompt_file", "requests_file", "answers_file", "corrections")
 
 
+@written_together()
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
     at_least_one(vars(args), "max_requests_per_file", "max_bytes_per_file")

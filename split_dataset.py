@@ -17,7 +17,7 @@ import pandas as pd
 
 from pipeline.common.cli import UserError, parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
-from pipeline.common.files import JsonObject, check_outputs, write_json
+from pipeline.common.files import JsonObject, check_outputs, write_json, written_together
 from pipeline.common.rows import read_labelled, set_examples_apart
 from pipeline.common.splits import RECORD, SPLITS, add_new_rows, draw_splits, kept_splits
 from pipeline.common.tables import write_csv
@@ -38,6 +38,7 @@ SEED = 42  # the same seed gives the same split
 DRAWN_WITH = ("seed", "test_size", "validation_size", "group_duplicates")
 
 
+@written_together()
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
     codebook = read_codebook(args.prompt_file)

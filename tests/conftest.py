@@ -12,6 +12,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # pytest -n 2
 import ast
 import json
 import re
+import resource
 import subprocess
 import threading
 import time
@@ -147,6 +148,17 @@ def serve():
     for provider in started:
         provider.shutdown()
         provider.server_close()
+
+
+@contextmanager
+def file_size_limit(size):
+    """Let no file grow beyond so many bytes, as the system sees to it: like a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 open_url = build_opener(ProxyHandler({})).open

@@ -13,13 +13,14 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, answer_line, request_ids_of, served
+from conftest import ROOT, answer_line, file_size_limit, request_ids_of, served
 
 import batch_infer_gen
 import jsonl_to_csv
 import submit_batch
 from pipeline.common.cli import UserError
 from pipeline.common.tables import read_csv
+from pipeline.labelling import send_batches
 from pipeline.labelling.ids import label_set_of, plain_id, request_ids
 from pipeline.labelling.ledger import Ledger
 from pipeline.labelling.shards import write_shards
@@ -267,6 +268,46 @@ def test_rows_that_a_completed_batch_never_shows_are_told_and_missing_only_if_th
     jsonl_to_csv.main([])
     submit(provider, "--requests-file", str(DATAS / "retry_v2.jsonl"), "--accept-missing")
     assert sum(provider.charged.values()) == 10 + missing
+
+
+@pytest.fixture
+def jump(monkeypatch):
+    """Return a function that moves the clock, once a batch was seen to have ended."""
+    moved, read, collect = [0.0], time.time, send_batches.collect
+    monkeypatch.setattr(time, "time", lambda: read() + sum(moved))
+
+    def by(seconds):
+        def and_jump(*what):
+            try:
+                collect(*what)
+            finally:
+                moved[0] = seconds
+
+        monkeypatch.setattr(send_batches, "collect", and_jump)
+
+    return by
+
+
+def test_a_clock_that_jumps_ahead_does_not_end_the_wait_for_rows(serve, requests, jump):
+    provider = serve(polls=3)
+    ids = requests(5)
+    provider.endings.append("late")
+    jump(86_400)
+    submit(provider, "--wait-for-rows", "60")
+    assert answered() == ids
+
+
+def test_a_clock_that_is_set_back_does_not_make_the_wait_for_rows_longer(serve, requests, jump):
+    provider = serve(polls=10**6)
+    requests(5)
+    provider.endings.append("late")
+    break_off(provider)
+    provider.faults.clear()
+    provider.batches["batch-000000"]["polls"] = 1
+    jump(-86_400)
+    for _ in range(2):  # in the run that saw the end, and in one after the clock was set back
+        with pytest.raises(UserError, match="have neither an answer nor an error"):
+            submit(provider, "--wait-for-rows", "0.05")
 
 
 @pytest.mark.parametrize("refuses", ["429", "failed"])
@@ -1029,3 +1070,18 @@ def test_75_000_requests_in_15_shards_with_two_kills_are_paid_once(serve, start,
     assert provider.charged == Counter(ids)
     assert len(provider.batches) == 15 and [job["rows"] for job in jobs()] == [5000] * 15
     assert 50 < peak < 250, f"{peak:.0f} MiB"
+
+
+def test_an_answers_file_without_room_ends_with_a_whole_line_and_the_same_command_goes_on(
+    serve, requests, capsys
+):
+    provider, ids = serve(), requests(60, "--max-requests-per-file", "60")
+    with pytest.raises(UserError) as error, file_size_limit(5_000):
+        submit(provider, "--mode", "chat", "--max-concurrency", "1")
+    assert f"cannot write {ANSWERS} (File too large): it is larger than" in str(error.value)
+    kept = answered()
+    assert kept == ids[: len(kept)] and 0 < len(kept) < 60
+    assert ANSWERS.read_bytes().endswith(b"\n")
+    submit(provider, "--mode", "chat")
+    assert answered() == ids
+    assert sum(provider.charged.values()) == 61, "the one that had no room is asked again"

@@ -10,7 +10,7 @@ from cleanlab.filter import find_label_issues
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
-from pipeline.common.files import check_outputs, read_json, write_json
+from pipeline.common.files import check_outputs, read_json, write_json, written_together
 from pipeline.common.processes import is_main_process
 from pipeline.common.rows import coded_by_people, find_rows
 from pipeline.common.splits import RECORD as SPLITS_RECORD
@@ -188,6 +188,7 @@ def audit_record(
     }
 
 
+@written_together()
 def write_audit(found: Suspects, record: dict[str, Any], codebook: Codebook, folder: Path) -> None:
     """Write audit.xlsx and audit.json, in the main process, and say what people do with them."""
     if not is_main_process():

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import errno
 import io
 import math
 import os
@@ -9,6 +10,8 @@ import sys
 import tokenize
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +20,15 @@ from pipeline.common.processes import (
     let_the_main_process_end,
     unsupported_launch,
 )
+
+FULL = ": a disk is full, perhaps that of the log or of the folder for temporary files"
+FULL += ": free some space, and run the same command again"
+UNFORESEEN = {  # faults of the machine, and the cure
+    errno.ENOSPC: FULL,
+    errno.EDQUOT: FULL,
+    errno.EIO: ": a disk fails or went away: look after it, and run the same command again",
+    errno.EPIPE: ": what it prints to was closed: run the same command again without `| head`",
+}
 
 
 class UserError(Exception):
@@ -128,11 +140,29 @@ def option_of(name: str) -> str:
     return "--" + name.lower().replace("_", "-")
 
 
+@dataclass(frozen=True)
+class Script:
+    """The script that `run` runs: what it has claimed is released by `until_end`."""
+
+    name: str
+    until_end: ExitStack
+    claimed: set[Path] = field(default_factory=set)
+
+
+_running: list[Script] = []
+
+
+def running() -> Script | None:
+    """Return the script that `run` runs, None where a `main` was called by other means."""
+    return _running[-1] if _running else None
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a script's `main`; a user's mistake becomes one line on stderr and exit status 1.
 
-    What a terminal or a log file in another encoding than UTF-8 cannot show is printed as "?". Of
-    several processes only the main one prints.
+    So does a fault of the machine that no writer of files foresaw, as where the log that is printed
+    to lies on a full disk. What a terminal or a log file in another encoding than UTF-8 cannot show
+    is printed as "?". Of several processes only the main one prints.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a notebook's is none, and takes any text
@@ -140,12 +170,22 @@ def run(main: Callable[[], None]) -> None:
     if not is_main_process():
         sys.stdout = io.StringIO()
         warnings.simplefilter("ignore")
+    name = Path(sys.argv[0]).name
     try:
         if reason := unsupported_launch():
             raise UserError(reason)
-        main()
+        with ExitStack() as until_end:
+            _running.append(Script(name, until_end))
+            until_end.callback(_running.pop)
+            main()
+        sys.stdout.flush()
     except UserError as error:
         let_the_main_process_end()
-        sys.exit(f"{Path(sys.argv[0]).name}: {error}")
+        sys.exit(f"{name}: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
+    except OSError as error:
+        if error.errno not in UNFORESEEN:
+            raise
+        sys.stdout = io.StringIO()  # what was not printed would fail again at the end
+        sys.exit(f"{name}: {error.strerror}{UNFORESEEN[error.errno]}")

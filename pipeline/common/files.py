@@ -5,11 +5,14 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from pipeline.common.cli import UserError
+from pipeline.common.faults import writing
+from pipeline.common.lock import claim
+from pipeline.common.scratch import scratch_beside
 
 JsonObject = dict[str, Any]  # as json.loads returns it
 
@@ -41,27 +44,80 @@ def clean_text(text: str) -> str:
 def replacing(path: str | Path, keep: bool = False) -> Iterator[Path]:
     """Yield a path to write beside `path`, and rename it to `path` when all went well.
 
-    With `keep`, `path` stays as it is: a trial of whether it could be written.
+    What is renamed is on the disk by then: where the power fails, the old file is there or the new
+    one. With `keep`, `path` stays as it is: a trial of whether it could be written.
     """
     path = Path(path)
-    scratch = path.with_name(f".{os.getpid()}-{path.name}")
+    with ExitStack() as beside:
+        with writing(path):
+            scratch = beside.enter_context(scratch_beside(path))
+        with writing(path, scratch):
+            yield scratch
+            if keep:
+                return
+            flush_to_disk(scratch)
+            if _together:
+                _together[-1].add(path, scratch, beside.pop_all())
+            else:
+                os.replace(scratch, path)
+
+
+class Together:
+    """Complete files that wait beside their places for the others of their run."""
+
+    def __init__(self) -> None:
+        self._moves: list[tuple[Path, Path]] = []
+        self._beside = ExitStack()
+
+    def add(self, path: Path, scratch: Path, beside: ExitStack) -> None:
+        """Let a file wait; `beside` removes it where it does not take its place."""
+        self._moves.append((path, scratch))
+        self._beside.push(beside)
+
+    def move(self) -> None:
+        """Rename all files, in the order in which they were written."""
+        for path, scratch in self._moves:
+            with writing(path):
+                os.replace(scratch, path)
+
+    def drop(self) -> None:
+        """Remove those that have not taken their places, and say so."""
+        if left := [path.name for path, scratch in self._moves if scratch.exists()]:
+            print(f"{', '.join(left)}: not kept, the earlier ones stay as they were")
+        self._beside.close()
+
+
+_together: list[Together] = []
+
+
+@contextmanager
+def written_together() -> Iterator[None]:
+    """Let the files that are written inside take their places one after another at its end.
+
+    So they are of one run, or stay those of the run before: where one cannot be written, none is.
+    Only a process that is killed between two renames leaves a mixture. It decorates functions too.
+    """
+    files = Together()
+    _together.append(files)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield scratch
-        if not keep:
-            os.replace(scratch, path)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path} ({error.strerror or error}): close it in other programs, such as "
-            "Excel, and check the folder, its permissions and the free space"
-        ) from error
+        yield
+        files.move()
     finally:
-        with suppress(OSError):
-            scratch.unlink()
+        _together.remove(files)
+        files.drop()
+
+
+def flush_to_disk(path: Path) -> None:
+    """Return once the system has a file's content on the disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def check_outputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path] = ()) -> None:
-    """Stop where an output cannot be written or is an input, before anything is written."""
+    """Stop where an output cannot be written or is an input, before anything is written.
+
+    Until the script ends, no other process that runs it may write these outputs.
+    """
     sources = {Path(path).resolve() for path in inputs}
     for path in map(Path, outputs):
         if path.resolve() in sources:
@@ -72,6 +128,7 @@ def check_outputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path] = 
             scratch.touch()
             if path.is_file():
                 path.open("r+b").close()  # on Windows it fails where another program has the file
+            claim(path)
 
 
 def write_text(text: str, path: str | Path) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from io import FileIO
 from pathlib import Path
 
 from pipeline.common.files import JsonObject, replacing
@@ -65,6 +66,17 @@ def cut_half_written_line(path: str | Path) -> None:
             file.write(b"\n")
         elif last:
             file.truncate(end - len(last))
+
+
+def append_line(file: FileIO, line: bytes) -> None:
+    """Add a line to an open file, whole or not at all, as where its disk is full."""
+    end, left = file.seek(0, os.SEEK_END), line + b"\n"
+    try:
+        while left:
+            left = left[file.write(left) :]
+    except OSError:
+        file.truncate(end)
+        raise
 
 
 def lines_of(path: str | Path) -> Iterator[bytes]:

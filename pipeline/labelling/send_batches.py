@@ -41,6 +41,7 @@ class Progress:
     batches were under way then. `refused` and `ran` are of one look at all batches: whether some
     were refused for a limit, and whether one ran or was collected. `refusals` counts the looks with
     refusals since one ran. `unanswered` says why a batch could not be asked after for the moment.
+    `ended` is when a job's batch was first seen to have ended, by its token and `time.monotonic`.
     """
 
     may_plan: bool
@@ -52,6 +53,18 @@ class Progress:
     ran: bool = False
     refusals: int = 0
     unanswered: str = ""
+    ended: dict[str, float] = field(default_factory=dict)
+
+    def seconds_since_end(self, job: Job) -> float:
+        """Return how long ago a job's batch was first seen to have ended.
+
+        While the script runs, this is by a clock that no correction of the time moves. Of the time
+        before, as the ledger has it, nothing counts where it lies in the future.
+        """
+        if job.token not in self.ended:
+            job.ended = job.ended or time.time()
+            self.ended[job.token] = time.monotonic() - max(0.0, time.time() - job.ended)
+        return time.monotonic() - self.ended[job.token]
 
     def refuse(self, message: str, under_way: int) -> None:
         """Note that the provider takes no other batch for now."""
@@ -157,7 +170,7 @@ def _look_after(
             _refuse(client, ledger, requests, job, batch, progress)
         else:
             progress.ran = True
-            collect(client, ledger, job, batch, options)
+            collect(client, ledger, job, batch, progress, options)
     except UserError as error:
         progress.given_up[job.token] = str(error)
     except APIError as error:
@@ -205,7 +218,12 @@ def _refuse(
 
 
 def collect(
-    client: OpenAI, ledger: Ledger, job: Job, batch: JsonObject, options: SendOptions
+    client: OpenAI,
+    ledger: Ledger,
+    job: Job,
+    batch: JsonObject,
+    progress: Progress,
+    options: SendOptions,
 ) -> None:
     """Add what a batch that has ended brought, also of rows that failed or came before its end.
 
@@ -216,9 +234,8 @@ def collect(
     ids = set(ledger.ids_of(job))
     lines = distinct_lines(fetch(client, job, batch))
     add_answers(ledger.answers_of(job), lines)
-    job.ended = job.ended or time.time()
     missing = len(ids.difference(map(id_of, lines)))
-    waited = time.time() - job.ended >= options.wait_for_rows
+    waited = progress.seconds_since_end(job) >= options.wait_for_rows
     if not missing or (waited and (batch["status"] != "completed" or options.accept_missing)):
         counts = count_answers(lines, ids)
         said = {reason: hide_key(client, text) for reason, text in counts["messages"].items()}

@@ -8,14 +8,16 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from itertools import count, islice
 
 from openai import APIError, APIStatusError, APITimeoutError, OpenAI
 from tqdm import tqdm
 
 from pipeline.common.cli import UserError
+from pipeline.common.faults import writing
 from pipeline.common.files import JsonObject
-from pipeline.labelling.answer_file import count_answers, id_of, lines_of
+from pipeline.labelling.answer_file import append_line, count_answers, id_of, lines_of
 from pipeline.labelling.ledger import SENDING, Job, Ledger
 from pipeline.labelling.outcomes import is_too_long
 from pipeline.labelling.provider import (
@@ -51,13 +53,11 @@ def run_chat(
     asked = [custom_id for job in jobs for custom_id in ledger.ids_of(job)]
     with (
         tqdm(total=len(asked), unit="row") as bar,
+        writing(ledger.answers_file),
         open(ledger.answers_file, "ab", buffering=0) as answers,
     ):
-
-        def write(line: bytes) -> None:
-            answers.write(line + b"\n")
-
         answered_before = answers.tell() > 0
+        write = partial(append_line, answers)
         retried = send_all(client, requests.read(asked), concurrency, write, bar, answered_before)
     lines = list(lines_of(ledger.answers_file))
     for job in jobs:

@@ -2,14 +2,15 @@
 
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterable
 from contextlib import ExitStack
 from glob import escape
 from pathlib import Path
 
 from pipeline.common.cli import UserError
+from pipeline.common.faults import writing
+from pipeline.common.files import flush_to_disk
+from pipeline.common.scratch import scratch_beside
 
 SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
 
@@ -24,26 +25,20 @@ def write_shards(
     """
     path = Path(path)
     stale = set(existing_files(path))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".requests-", dir=path.parent))
-        try:
-            parts = _write_files(lines, scratch, max_requests, max_bytes)
-            total = len(parts)
-            shards = [
-                path.with_stem(f"{path.stem}-{n:05d}-of-{total:05d}") if total > 1 else path
-                for n in range(1, total + 1)
-            ]
-            for part, shard in zip(parts, shards, strict=True):
-                os.replace(part, shard)
-        finally:
-            shutil.rmtree(scratch)
+    with writing(path), scratch_beside(path) as scratch:
+        scratch.mkdir()
+        parts = _write_files(lines, scratch, max_requests, max_bytes)
+        total = len(parts)
+        shards = [
+            path.with_stem(f"{path.stem}-{n:05d}-of-{total:05d}") if total > 1 else path
+            for n in range(1, total + 1)
+        ]
+        for part in parts:
+            flush_to_disk(part)
+        for part, shard in zip(parts, shards, strict=True):
+            os.replace(part, shard)
         for old in stale - set(shards):
             old.unlink()
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path} ({error.strerror}): check the folder and the free space"
-        ) from error
     return shards
 
 

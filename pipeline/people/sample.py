@@ -213,6 +213,7 @@ def write_sample(rows: pd.DataFrame, record: Sample, codebook: Codebook, folder:
     """Write a sheet per coder, each in an order of its own, then sample.json and sample.csv."""
     sheets = {coder: folder / f"{coder}.xlsx" for coder in record.coders}
     check_outputs([folder / SAMPLE_FILE, folder / RECORD_FILE, *sheets.values()])
+    refuse_drawn(folder, record.coders)  # by another process, since this one began
     for number, path in enumerate(sheets.values(), start=1):
         order = rows.sample(frac=1, random_state=record.seed + number)
         sheet = order[["custom_id", "message"]].assign(**{"class": ""})

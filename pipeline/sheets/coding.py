@@ -3,6 +3,7 @@
 import hashlib
 import re
 import zipfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -170,8 +171,10 @@ def _add_drop_down(sheet: Any, codebook: Codebook, column: int, bottom: int) -> 
 
 
 def _save(book: Any, path: str | Path) -> None:
+    packed = BytesIO()  # what zipfile leaves open on a full disk would fail again, with a traceback
+    book.save(packed)
     with replacing(path) as scratch:
-        book.save(scratch)
+        scratch.write_bytes(packed.getbuffer())
 
 
 def read_filled_in(
