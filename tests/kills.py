@@ -1,13 +1,14 @@
-"""Kill the steps that compute for long at random moments, start them again, compare what they leave.
+"""Kill the steps that compute for long at random moments, start them again, compare the ends.
 
     python -m tests.kills --times 100
 
 Each script is run once without interruption, then from the beginning again and again: killed
 (SIGKILL) once to three times, and started again until it ends. What it leaves must be what the
-uninterrupted run left, with nothing computed twice that was finished. Half of the moments are a few
-milliseconds after a file or folder has appeared that appeared in the uninterrupted run, each of
-them alike; the others are spread over the time of the work, some over the whole life of the process.
-Prints a table of kills by what the process was doing; the exit status is 1 where anything differs.
+uninterrupted run left, and no finished row is computed again. Half of the moments are a few
+milliseconds after the appearance of a file or folder that is drawn from all that appeared in the
+uninterrupted run. The others are spread over the time of the work, some over the whole life of the
+process. Prints a table of kills by what the process was doing; the exit status is 1 where anything
+differs.
 """
 
 import argparse
@@ -140,6 +141,7 @@ class Run:
         """Start the script, with `more` options."""
         argv = [str(ROOT / self.case.script), *self.case.options, *more]
         environment = {"TMPDIR": str(self.temporary), "OMP_NUM_THREADS": "1"}
+        environment["PYTHONUNBUFFERED"] = "1"
         kind = Forked if self.preloaded else Fresh
         return kind(argv, self.folder, environment)
 
@@ -219,6 +221,7 @@ class Forked:
                 os.dup2(said.fileno(), 2)
             os.chdir(folder)
             os.environ |= environment
+            sys.stdout.reconfigure(line_buffering=True)
             tempfile.tempdir = None
             sys.argv = argv
             ends_with(lambda: runpy.run_path(argv[0], run_name="__main__"))
@@ -388,7 +391,8 @@ def differences(whole: Run, run: Run) -> list[str]:
 def content(path: Path) -> object:
     """Return what a file holds, without times, its own place and the option --resume."""
     if path.name == "decision_serve.json":
-        return path.read_text(encoding="utf-8").replace(str(path.parent), "")
+        served = json.loads(path.read_bytes())
+        return served | {"adapter": Path(served["adapter"]).name}
     if path.name == "README.md":
         return path.read_text(encoding="utf-8").replace("- resume: True", "- resume: False")
     if path.name == "complete.json":

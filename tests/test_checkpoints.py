@@ -2,22 +2,20 @@
 
 import errno
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import write_splits
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import Trainer
 
 import bert_tune
 from pipeline.common.cli import UserError
 from pipeline.common.files import write_json
-from pipeline.models.checkpoints import hashes, last_usable, remove_scratch
+from pipeline.models.checkpoints import hashes, last_usable
 
 TIMES = ("runtime", "per_second")
 
@@ -158,6 +156,7 @@ def test_a_checkpoint_counts_when_it_is_whole(whole, tiny_bert, data, monkeypatc
     [
         OSError(errno.ENOSPC, "No space left on device"),
         RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"),
+        SafetensorError("I/O error: No space left on device (os error 28)"),
     ],
 )
 def test_a_full_disk_leaves_the_checkpoint_before_it(tiny_bert, data, monkeypatch, error):
@@ -168,7 +167,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_it(tiny_bert, data, monkeypatc
 
     save = Trainer._save_optimizer_and_scheduler
     monkeypatch.setattr(Trainer, "_save_optimizer_and_scheduler", full_in_the_second)
-    with pytest.raises(UserError, match="cannot write .*checkpoint-14 .*: free some .*--resume"):
+    with pytest.raises(UserError, match="cannot write .*checkpoint-14 .* space.*; add --resume"):
         tune(tiny_bert, data)
     assert {path.name for path in Path("tuned").iterdir()} == {"checkpoint-7", "training.json"}
 
@@ -208,14 +207,3 @@ def test_a_training_without_its_best_weights_does_not_end_with_others(whole, tin
     with pytest.raises(UserError, match="checkpoint-14 is missing, which had the best weights"):
         tune(tiny_bert, data, "--resume")
     assert not Path("tuned/final_model").exists()
-
-
-def test_what_killed_processes_were_writing_is_removed_and_what_others_write_is_not():
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    for name in (f".{ended.pid}-final_model", f".{os.getpid()}-checkpoint-7", "checkpoint-7"):
-        write_json({}, Path("tuned") / name / "a.json")
-    write_json({}, f"tuned/.{ended.pid}-training.json")
-    remove_scratch(Path("tuned"))
-    left = {path.name for path in Path("tuned").iterdir()}
-    assert left == {f".{os.getpid()}-checkpoint-7", "checkpoint-7"}

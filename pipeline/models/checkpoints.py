@@ -7,24 +7,26 @@ checkpoint also has `complete.json`, written last: the hash of each of its files
 import hashlib
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
 
-import psutil
 from safetensors import SafetensorError
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import TrainOutput, sort_checkpoints
 
 from pipeline.common.cli import UserError
-from pipeline.common.files import read_json, write_json
+from pipeline.common.faults import fault_text, writing
+from pipeline.common.files import flush_to_disk, read_json, write_json
+from pipeline.common.scratch import remove_unfinished, scratch_beside
 from pipeline.models.in_batches import gathered, wait_for_all
 
 COMPLETE = "complete.json"
 STATE = "trainer_state.json"
+CHECKPOINT, OLD = "checkpoint", "old"  # what is being written, and removed, is called after
+GO_ON = "; add --resume to go on from the last checkpoint"
 TORCH_COULD_NOT_WRITE = re.compile("PytorchStreamWriter failed|inline_container")
 
 
@@ -76,31 +78,30 @@ class ResumableTrainer(Trainer):
 
     def _save_checkpoint(self, model, trial) -> None:
         place = self._checkpoint(self.state.global_step)
-        before = any(place.parent.glob("checkpoint-*"))
-        cure = "add --resume to go on from the last checkpoint" if before else "start again"
-        with written_beside(place, cure, of_process=gathered(os.getpid())[0]) as scratch:
-            self.scratch = scratch
-            super()._save_checkpoint(model, trial)
-            self.scratch = None
-            self._find_best()
-            wait_for_all()  # each process writes the state of its random numbers
+        cure = GO_ON if any(place.parent.glob("checkpoint-*")) else ""
+        with ExitStack() as beside:
             if self.args.should_save:
-                written = scratch / place.name
-                self.state.save_to_json(str(written / STATE))
-                write_json(
-                    {"files": hashes(written), "seconds": time.monotonic() - self.began},
-                    written / COMPLETE,
-                )
-                put_in_place(written, place)
-                self._remove_old()
-            wait_for_all()
+                self.scratch = beside.enter_context(scratch_beside(place.with_name(CHECKPOINT)))
+            self.scratch = gathered(self.scratch)[0]
+            with writing_model(place, cure):
+                super()._save_checkpoint(model, trial)
+                written, self.scratch = self.scratch / place.name, None
+                self._find_best()
+                wait_for_all()  # each process writes the state of its random numbers
+                if self.args.should_save:
+                    self.state.save_to_json(str(written / STATE))
+                    seconds = time.monotonic() - self.began
+                    write_json({"files": hashes(written), "seconds": seconds}, written / COMPLETE)
+                    put_in_place(written, place)
+                    self._remove_old()
+                wait_for_all()
 
     def _remove_old(self) -> None:
         best = self.state.best_model_checkpoint
         earlier = sort_checkpoints(self.args.output_dir, best_model_checkpoint=best)
         kept = max(self.args.save_total_limit, len({best, earlier[-1]}))
         for old in earlier[:-kept]:
-            remove_whole(Path(old))
+            remove_at_once(Path(old))
 
     def _finalize_training(self, trial, num_train_samples, start_time) -> TrainOutput:
         best = self.state.best_model_checkpoint
@@ -192,49 +193,41 @@ def hash_of(path: Path) -> str:
 
 
 @contextmanager
-def written_beside(place: Path, cure: str, of_process: int | None = None) -> Iterator[Path]:
-    """Yield a scratch folder beside `place`, which is gone at the end.
+def writing_model(place: Path, cure: str) -> Iterator[None]:
+    """Turn a fault of the disk, while a model is written, into one line, to which `cure` is added.
 
-    Raises UserError with the `cure` where the disk is full or fails. `of_process` is the process
-    after which the folder is called, where several write in it.
+    torch and safetensors have errors of their own for it.
     """
-    scratch = place.with_name(f".{of_process or os.getpid()}-{place.name}")
     try:
-        yield scratch
-    except (OSError, RuntimeError, SafetensorError) as error:
-        if isinstance(error, RuntimeError) and not TORCH_COULD_NOT_WRITE.search(str(error)):
+        with writing(place):
+            yield
+    except UserError as error:
+        raise UserError(f"{error}{cure}") from error
+    except (RuntimeError, SafetensorError) as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))  # as the system's errors have
+        if not number and not TORCH_COULD_NOT_WRITE.search(str(error)):
             raise
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        raise UserError(
-            f"cannot write {place} ({reason}): free some space and check the folder, then {cure}"
-        ) from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        code = int(number[1]) if number else 0
+        reason = os.strerror(code) if code else "its disk does not take a file"
+        raise UserError(f"{fault_text(place, code, reason)}{cure}") from error
 
 
 def put_in_place(written: Path, place: Path) -> None:
     """Move a folder to its place, when all that is in it is on the disk."""
     for path in written.iterdir():
-        with path.open("r+b") as file:
-            os.fsync(file.fileno())
+        flush_to_disk(path)
     if place.exists():
-        remove_whole(place)
+        remove_at_once(place)
     os.replace(written, place)
 
 
-def remove_whole(folder: Path) -> None:
+def remove_at_once(folder: Path) -> None:
     """Remove a folder that never stands half-removed in its place."""
-    scratch = folder.with_name(f".{os.getpid()}-old-{folder.name}")
-    os.replace(folder, scratch)
-    shutil.rmtree(scratch, ignore_errors=True)
+    with scratch_beside(folder.with_name(OLD)) as scratch:
+        os.replace(folder, scratch)
 
 
-def remove_scratch(folder: Path) -> None:
-    """Remove the scratch files and folders of processes that have ended."""
-    for path in folder.glob(".*-*"):
-        process = re.match(r"\.(\d+)-", path.name)
-        if process and not psutil.pid_exists(int(process[1])):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+def remove_unfinished_models(folder: Path) -> None:
+    """Remove what killed processes were writing or removing in the folder of a training."""
+    for name in (CHECKPOINT, OLD, "final_model"):
+        remove_unfinished(folder / name)

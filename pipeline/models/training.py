@@ -22,13 +22,14 @@ from pipeline.common.lock import lock
 from pipeline.common.machine import compute_dtype, describe_device, device, versions
 from pipeline.common.processes import is_main_process, num_processes
 from pipeline.common.rows import coded_by_people
+from pipeline.common.scratch import scratch_beside
 from pipeline.evaluation.learned import warning_text
 from pipeline.evaluation.plots import plot_loss
 from pipeline.models.checkpoints import (
     last_usable,
     put_in_place,
-    remove_scratch,
-    written_beside,
+    remove_unfinished_models,
+    writing_model,
 )
 from pipeline.models.epoch_lines import EpochLines
 from pipeline.models.folder import RECORD, fingerprint
@@ -161,7 +162,7 @@ def claim_output(output_dir: str, record: dict, resume: bool) -> str | None:
     with other settings, data, base or codebook than the checkpoints were made with.
     """
     folder, final = Path(output_dir), Path(output_dir) / "final_model"
-    remove_scratch(folder)
+    remove_unfinished_models(folder)
     earlier = None if final.exists() else last_usable(folder)
     if not resume:
         if earlier or final.exists():
@@ -291,7 +292,10 @@ def train_and_save(
 
 def save_final(final: Path, record: dict, save: Callable[[str], None]) -> None:
     """Write a model with its record beside its place, and move it there when complete."""
-    with written_beside(final, "add --resume to write it") as scratch:
+    with (
+        scratch_beside(final) as scratch,
+        writing_model(final, "; add --resume to write what is missing"),
+    ):
         save(str(scratch))
         write_json(record, scratch / RECORD)
         put_in_place(scratch, final)
