@@ -11,6 +11,7 @@ Run     python split_dataset.py
 """
 
 import math
+from glob import glob
 from pathlib import Path
 
 import pandas as pd
@@ -18,9 +19,16 @@ import pandas as pd
 from pipeline.common.cli import UserError, parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import JsonObject, check_outputs, write_json, written_together
-from pipeline.common.rows import read_labelled, set_examples_apart
-from pipeline.common.splits import RECORD, SPLITS, add_new_rows, draw_splits, kept_splits
-from pipeline.common.tables import write_csv
+from pipeline.common.splits import (
+    RECORD,
+    SPLITS,
+    add_new_rows,
+    draw_splits,
+    kept_splits,
+    store_labelled,
+    write_splits,
+)
+from pipeline.common.stored_rows import MESSAGE_HASH
 from pipeline.people.held_out import keep_samples
 
 # ---------------------------------------------------------------------------------------------
@@ -42,12 +50,12 @@ DRAWN_WITH = ("seed", "test_size", "validation_size", "group_duplicates")
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
     codebook = read_codebook(args.prompt_file)
-    rows = read_labelled(args.input_file, codebook)
-    pool, examples = set_examples_apart(rows, codebook)
-    pool = pool.drop_duplicates("message") if args.group_duplicates else pool
+    folder, find = Path(args.output_dir), bool(glob(args.human_samples))
+    stored = store_labelled(args.input_file, codebook, find or (folder / RECORD).is_file())
+    pool, examples = set_examples_apart(stored.frame, codebook)
+    pool = pool.drop_duplicates(MESSAGE_HASH) if args.group_duplicates else pool
     smallest = smallest_share(args.test_size, args.validation_size)
     refuse_small_classes(args.input_file, pool, codebook, smallest)
-    folder = Path(args.output_dir)
     outputs = [*(folder / f"{name}.csv" for name in SPLITS), folder / RECORD]
     check_outputs(outputs, inputs=[args.input_file])
 
@@ -57,13 +65,20 @@ def main(argv: list[str] | None = None) -> None:
     splits, exchanged = keep_samples(splits, args.human_samples, args.group_duplicates, args.seed)
     splits["train"] = pd.concat([splits["train"], examples])
     if args.group_duplicates:
-        splits = with_duplicates(splits, rows)
-    for name, part in splits.items():
-        write_csv(part, folder / f"{name}.csv")
+        splits = with_duplicates(splits, stored.frame)
+    write_splits(splits, stored, folder)
     settings = drawn_with | {"input_file": args.input_file, "exchanged": before + exchanged}
-    record = describe_splits(splits, rows) | settings
+    record = describe_splits(splits, len(stored.frame)) | settings
     write_json(record, folder / RECORD)
     print_shares(splits, record["shared_messages"], codebook)
+
+
+def set_examples_apart(rows: pd.DataFrame, codebook: Codebook) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows that are no examples in the codebook, and those that are; say how many."""
+    told = rows.pop("told")
+    if told.any():
+        print(f"{told.sum():,} rows are examples in {codebook.path}: they go into train alone")
+    return rows[~told], rows[told]
 
 
 def smallest_share(test_size: float, validation_size: float) -> float:
@@ -102,14 +117,16 @@ def splits_of(
 
 def with_duplicates(splits: dict[str, pd.DataFrame], rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return each split with all rows that have one of its messages."""
-    return {name: rows[rows["message"].isin(part["message"])] for name, part in splits.items()}
+    return {
+        name: rows[rows[MESSAGE_HASH].isin(part[MESSAGE_HASH])] for name, part in splits.items()
+    }
 
 
-def describe_splits(splits: dict[str, pd.DataFrame], rows: pd.DataFrame) -> JsonObject:
-    """Return the splits' sizes, and how many messages stand in more than one."""
-    messages = pd.concat([part["message"].drop_duplicates() for part in splits.values()])
+def describe_splits(splits: dict[str, pd.DataFrame], total: int) -> JsonObject:
+    """Return the splits' sizes, the rows in all, and how many messages are in several splits."""
+    messages = pd.concat([part[MESSAGE_HASH].drop_duplicates() for part in splits.values()])
     return {name: len(part) for name, part in splits.items()} | {
-        "rows": len(rows),
+        "rows": total,
         "shared_messages": messages[messages.duplicated()].nunique(),
     }
 

@@ -1,6 +1,6 @@
 """The rows between the steps: custom_id, message, class."""
 
-from collections import defaultdict, deque
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +11,14 @@ from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook, parse_label
 from pipeline.common.examples import example_key
 from pipeline.common.files import clean_text, read_json
-from pipeline.common.tables import END_BYTE, FIRST_BYTE, read_csv_parts
+from pipeline.common.tables import END_BYTE, FIRST_BYTE, PART, read_csv_parts
 
 HUMAN = "human"  # who coded a row, in `coded_by`
 LABELS_RECORD = "silver_labels.json"  # of jsonl_to_csv.py, beside the labels
 COLUMNS = ("custom_id", "message", "class", "coded_by", "weight")
+MESSAGE_KEY = "message_key"  # in place of a message, see `message_keys`
+FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd: two 64-bit numbers become one
+TEXT_COLUMNS = ("custom_id", "message", "coded_by")
 
 
 def read_messages(
@@ -30,7 +33,14 @@ def read_messages(
     rows of the data set that a row of a sample stands for). Raises UserError for a class that the
     codebook does not define, and where a row's class is not the one that `coded_as` names.
     """
-    return pd.concat(message_parts(path, made_by, codebook, labelled), ignore_index=True)
+    parts = message_parts(path, made_by, codebook, labelled)
+    return pd.concat(map(with_text_columns, parts), ignore_index=True)
+
+
+def with_text_columns(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows with pandas' own texts, which take less memory than Python's."""
+    names = [name for name in TEXT_COLUMNS if name in rows]
+    return rows.astype(dict.fromkeys(names, "str"))
 
 
 def message_parts(
@@ -54,14 +64,15 @@ def message_parts(
         frame = cells[[name for name in (*COLUMNS, FIRST_BYTE, END_BYTE) if name in cells]]
         if "weight" in frame:
             frame = frame.assign(weight=read_weights(path, frame["weight"]))
-        messages = frame["message"].map(clean_text)
-        frame = frame.assign(custom_id=frame["custom_id"].map(clean_text))
+        messages = _cleaned(frame["message"])
+        frame = frame.assign(custom_id=_cleaned(frame["custom_id"]))
         ids.add(frame["custom_id"], messages)
         if "coded_as" in cells:
             _refuse_other_classes(path, frame, cells["coded_as"], codebook)
         frame = frame.assign(**{"class": _read_classes(path, frame["class"], codebook, labelled)})
-        blank, changed = messages == "", messages != frame["message"].str.strip()
-        cleaned += int((changed & ~blank).sum())
+        blank, raw = messages == "", frame["message"]
+        changed = raw[~blank & (messages != raw)]
+        cleaned += int((changed.str.strip() != messages[changed.index]).sum())
         empty += frame.index[blank].tolist()
         part = frame.assign(message=messages)[~blank].reset_index(drop=True)
         count += len(part)
@@ -73,6 +84,11 @@ def message_parts(
         print(f"  left out {len(empty):,} empty messages{row_numbers(empty)}")
     if not count:
         raise UserError(f"{path} holds no message: run {made_by} first")
+
+
+def _cleaned(cells: pd.Series) -> pd.Series:
+    """Return the texts of cells on one line."""
+    return pd.Series([clean_text(cell) for cell in cells], cells.index, dtype=object)
 
 
 class UniqueIds:
@@ -160,11 +176,8 @@ def read_weights(path: str | Path, cells: pd.Series) -> pd.Series:
     return weights
 
 
-def read_labelled(path: str | Path, codebook: Codebook) -> pd.DataFrame:
-    """Read the rows with a label, as `read_messages` does.
-
-    Raises UserError where the record beside them says that they are by another codebook.
-    """
+def refuse_other_codebook(path: str | Path, codebook: Codebook) -> None:
+    """Stop where the record beside labels says that they are by another codebook."""
     record_file = Path(path).with_name(LABELS_RECORD)
     record = read_json(record_file, "run jsonl_to_csv.py again") if record_file.is_file() else {}
     if record.get("codebook_sha256", codebook.sha256) != codebook.sha256:
@@ -173,6 +186,11 @@ def read_labelled(path: str | Path, codebook: Codebook) -> pd.DataFrame:
             "labelled by this one (batch_infer_gen.py, submit_batch.py, jsonl_to_csv.py), or put "
             "the other back"
         )
+
+
+def read_labelled(path: str | Path, codebook: Codebook) -> pd.DataFrame:
+    """Read the rows with a label, as `read_messages` does, by this codebook."""
+    refuse_other_codebook(path, codebook)
     return read_messages(path, "jsonl_to_csv.py", codebook, labelled=True)
 
 
@@ -217,36 +235,67 @@ def refuse_examples(test_file: str, rows: pd.DataFrame, codebook: Codebook) -> N
         )
 
 
-def set_examples_apart(rows: pd.DataFrame, codebook: Codebook) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the rows that are no examples in the codebook, and those that are; say how many."""
-    told = are_examples(rows, codebook)
-    if told.any():
-        print(f"{told.sum():,} rows are examples in {codebook.path}: they go into train alone")
-    return rows[~told], rows[told]
-
-
 def find_rows(wanted: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
     """Return the place of each wanted row among `rows` now, int (wanted,), -1 where it is gone.
 
-    Both have `custom_id` and `message`. A row is the one with the same id and the same message,
-    white space aside; else it has moved, and is the first row with the same message that is no
-    other's. An id alone says nothing: it may have another message by now. No place is given twice.
+    Both have `custom_id` and what `message_keys` takes. A row is the one with the same id and the
+    same message, white space aside; else it has moved, and is the first row with the same message
+    that is no other's. An id alone says nothing: it may have another message by now. No place is
+    given twice.
     """
-    places = np.full(len(wanted), -1)
-    texts = [without_space(text) for text in rows["message"]]
-    exact = {key: place for place, key in enumerate(zip(rows["custom_id"], texts, strict=True))}
-    sought = [without_space(text) for text in wanted["message"]]
-    for number, key in enumerate(zip(wanted["custom_id"], sought, strict=True)):
-        places[number] = exact.pop(key, -1)
-    free = defaultdict(deque)
-    taken = set(places.tolist())
-    for place, text in enumerate(texts):
-        if place not in taken:
-            free[text].append(place)
-    for number in np.flatnonzero(places < 0):
-        if same := free.get(sought[number]):
-            places[number] = same.popleft()
+    sought, there = message_keys(wanted), message_keys(rows)
+    places, free = np.full(len(sought), -1), np.ones(len(there), bool)
+
+    def give(numbers: np.ndarray, of_wanted: np.ndarray, left: np.ndarray, of_rows: np.ndarray):
+        """Give the places in `left` to the wanted rows whose value is the same, each once."""
+        _, one, other = np.intersect1d(of_wanted, of_rows, assume_unique=True, return_indices=True)
+        places[numbers[one]] = left[other]
+        free[left[other]] = False
+
+    of_wanted, of_rows = (
+        keys + FACTOR * _id_hashes(table) for keys, table in ((sought, wanted), (there, rows))
+    )
+    first = np.flatnonzero(_turns(of_wanted) == 0)
+    last = np.flatnonzero(_turns(of_rows[::-1])[::-1] == 0)
+    give(first, of_wanted[first], last, of_rows[last])
+    moved, left = np.flatnonzero(places < 0), np.flatnonzero(free)
+    of_wanted, of_rows = (
+        keys + FACTOR * _turns(keys).astype(np.uint64) for keys in (sought[moved], there[left])
+    )
+    give(moved, of_wanted, left, of_rows)
     return places
+
+
+def _id_hashes(rows: pd.DataFrame) -> np.ndarray:
+    """Return a 64-bit number for each id, uint64 (rows,)."""
+    parts = [rows["custom_id"].iloc[start : start + PART] for start in range(0, len(rows), PART)]
+    hashes = [pd.util.hash_array(part.to_numpy(dtype=object)) for part in parts]
+    return np.concatenate([np.array([], np.uint64), *hashes])
+
+
+def _turns(keys: np.ndarray) -> np.ndarray:
+    """Return how many equal keys stand before each, int (rows,)."""
+    order = np.argsort(keys, kind="stable")
+    begins = np.diff(keys[order], prepend=~keys[order[:1]]) != 0
+    count = np.arange(len(keys))
+    turns = np.empty(len(keys), int)
+    turns[order] = count - np.maximum.accumulate(np.where(begins, count, 0))
+    return turns
+
+
+def message_keys(rows: pd.DataFrame) -> np.ndarray:
+    """Return what tells messages apart, white space aside: 64-bit numbers (rows,).
+
+    They are taken from the column `message_key`, where there, or computed from `message`.
+    """
+    if MESSAGE_KEY in rows:
+        return rows[MESSAGE_KEY].to_numpy()
+    return np.array([text_hash(without_space(text)) for text in rows["message"]], np.uint64)
+
+
+def text_hash(text: str) -> int:
+    """Return a number that stands for a text: the first 64 bits of its SHA-256."""
+    return int.from_bytes(hashlib.sha256(text.encode(errors="surrogatepass")).digest()[:8])
 
 
 def coded_by_people(rows: pd.DataFrame) -> np.ndarray:

@@ -6,12 +6,35 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
-from pipeline.common.files import JsonObject, read_json
-from pipeline.common.rows import find_rows
-from pipeline.common.tables import read_csv
+from pipeline.common.codebook import Codebook
+from pipeline.common.files import JsonObject, clean_text, read_json
+from pipeline.common.rows import (
+    COLUMNS,
+    MESSAGE_KEY,
+    are_examples,
+    find_rows,
+    message_keys,
+    refuse_other_codebook,
+    text_hash,
+)
+from pipeline.common.stored_rows import MESSAGE_HASH, StoredRows, store_rows
+from pipeline.common.tables import csv_writer, read_csv_parts
 
 SPLITS = ("train", "validation", "test")
 RECORD = "splits.json"
+
+
+def store_labelled(path: str, codebook: Codebook, find: bool) -> StoredRows:
+    """Read the labelled rows, but for their messages, for which the frame has two columns more.
+
+    `told` says which rows stand in the codebook as an example; `message_key` is there where earlier
+    splits or samples are to be found among the rows (`find`).
+    """
+    refuse_other_codebook(path, codebook)
+    columns = {"told": lambda part: are_examples(part, codebook)}
+    if find:
+        columns[MESSAGE_KEY] = message_keys
+    return store_rows(path, "jsonl_to_csv.py", codebook, labelled=True, **columns)
 
 
 def draw_splits(
@@ -31,14 +54,24 @@ def draw_splits(
 
 
 def read_splits(folder: str | Path) -> pd.DataFrame | None:
-    """Return the rows of the splits in a folder, `split` being the name; None where one lacks."""
+    """Return the rows of the splits in a folder; None where one lacks.
+
+    They have `custom_id`, `split` (its name), and `message_hash` and `message_key` for a message.
+    """
     files = {name: Path(folder) / f"{name}.csv" for name in SPLITS}
     if not all(file.is_file() for file in files.values()):
         return None
-    columns = ["custom_id", "message"]
     parts = [
-        read_csv(file, columns, "split_dataset.py")[columns].assign(split=name)
+        pd.DataFrame(
+            {
+                "custom_id": part["custom_id"].astype("str"),
+                MESSAGE_HASH: [text_hash(clean_text(text)) for text in part["message"]],
+                MESSAGE_KEY: message_keys(part),
+                "split": pd.Categorical([name] * len(part), SPLITS),
+            }
+        )
         for name, file in files.items()
+        for part in read_csv_parts(file, ["custom_id", "message"], "split_dataset.py")
     ]
     return pd.concat(parts, ignore_index=True)
 
@@ -50,7 +83,7 @@ def kept_splits(
 
     None where there are no splits, or they were drawn with other settings or another codebook than
     `drawn_with`. Rows that moved since are known by their message, see `find_rows`. The order is
-    that of the files, and the labels are those of `rows`.
+    that of the files, and the labels are those of `rows`, which has `message_key`.
     """
     before, record_file = read_splits(folder), Path(folder) / RECORD
     if before is None or not record_file.is_file():
@@ -63,7 +96,7 @@ def kept_splits(
         )
         return None
     if drawn_with["group_duplicates"]:
-        before = before.drop_duplicates("message")
+        before = before.drop_duplicates(MESSAGE_HASH)
     places = find_rows(before, rows)
     there = places >= 0
     splits = {
@@ -101,3 +134,13 @@ def add_new_rows(
             group = group.drop(drawn.index)
         parts["train"].append(group)
     return {name: pd.concat(frames) for name, frames in parts.items()}
+
+
+def write_splits(splits: dict[str, pd.DataFrame], stored: StoredRows, folder: Path) -> None:
+    """Write each split as a CSV file, its messages from the file of all rows."""
+    for name, rows in splits.items():
+        columns = [name for name in COLUMNS if name in (*rows, "message")]
+        with csv_writer(folder / f"{name}.csv", columns) as writer:
+            for part in stored.parts(rows):
+                cells = (map(str, part[name]) for name in columns)
+                writer.write_rows(list(zip(*cells, strict=True)))

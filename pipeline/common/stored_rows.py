@@ -1,9 +1,8 @@
 """Rows of a large CSV file whose messages stay on disk, to be read when they are written."""
 
 import csv
-import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,23 +11,19 @@ import pandas as pd
 
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import clean_text
-from pipeline.common.rows import message_parts
-from pipeline.common.tables import END_BYTE, FIRST_BYTE
+from pipeline.common.rows import message_parts, text_hash, with_text_columns
+from pipeline.common.tables import END_BYTE, FIRST_BYTE, PART
 
 MESSAGE_HASH = "message_hash"
-
-
-def message_hash(message: str) -> int:
-    """Return what stands for a message in memory: the first 8 bytes of its SHA-256, an integer."""
-    return int.from_bytes(hashlib.sha256(message.encode()).digest()[:8])
 
 
 @dataclass(frozen=True)
 class StoredRows:
     """The rows of a CSV file but for their messages, of which it has the hashes and the places.
 
-    `frame` is the table of `read_messages` with `message_hash` (uint64) in place of `message`, the
-    index counting from 0; `first` and `end` (rows,) are the bytes between which each row stands.
+    `frame` is the table of `read_messages` with `message_hash` (uint64, see `text_hash`) in place
+    of `message`, the index counting from 0; `first` and `end` (rows,) are the bytes between which
+    each row stands in the file.
     """
 
     path: Path
@@ -37,38 +32,52 @@ class StoredRows:
     first: np.ndarray
     end: np.ndarray
 
-    def messages(self, places: Iterable[int]) -> list[str]:
+    def messages(self, places: Sequence[int]) -> list[str]:
         """Return the messages of some rows, by their places in `frame`, in that order."""
-        with self.path.open("rb") as file:
-            records = []
-            for place in places:
-                file.seek(self.first[place])
-                records.append(file.read(self.end[place] - self.first[place]))
-        text = io.StringIO(b"".join(record.strip() + b"\n" for record in records).decode(), "")
+        first = self.first[places].tolist()
+        sizes = (self.end[places] - self.first[places]).tolist()
+        records = []
+        with self.path.open("rb", buffering=0) as file:
+            for start, size in zip(first, sizes, strict=True):
+                file.seek(start)
+                records.append(file.read(size).strip())
+        text = io.StringIO(b"\n".join(records).decode(), newline="")
         return [clean_text(cells[self.column]) for cells in csv.reader(text)]
 
-    def with_messages(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return some rows of `frame` as `read_messages` has them."""
-        table = rows.rename(columns={MESSAGE_HASH: "message"})
-        return table.assign(message=self.messages(rows.index))
+    def parts(self, rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
+        """Yield some rows of `frame` with `message` in place of its hash, in parts."""
+        for start in range(0, len(rows), PART):
+            part = rows.iloc[start : start + PART].rename(columns={MESSAGE_HASH: "message"})
+            messages = pd.Series(self.messages(part.index), part.index, dtype=object)
+            yield part.assign(message=messages)
 
 
 def store_rows(
-    path: str | Path, made_by: str, codebook: Codebook, labelled: bool = False
+    path: str | Path,
+    made_by: str,
+    codebook: Codebook,
+    labelled: bool = False,
+    **columns: Callable[[pd.DataFrame], np.ndarray],
 ) -> StoredRows:
-    """Read the rows of a CSV file with the checks of `read_messages`, but leave their messages."""
+    """Read the rows of a CSV file with the checks of `read_messages`, but leave their messages.
+
+    Each of `columns` is one more column of the frame: what a function returns for `read_messages`'
+    table of some rows, (rows,).
+    """
     frames, first, end = [], [], []
     for part in message_parts(path, made_by, codebook, labelled, with_bytes=True):
         first.append(part.pop(FIRST_BYTE).to_numpy())
         end.append(part.pop(END_BYTE).to_numpy())
-        hashes = np.array([message_hash(message) for message in part["message"]], np.uint64)
-        frames.append(part.assign(message=hashes).rename(columns={"message": MESSAGE_HASH}))
+        more = {name: values_of(part) for name, values_of in columns.items()}
+        hashes = np.array([text_hash(message) for message in part["message"]], np.uint64)
+        part = part.assign(message=hashes, **more).rename(columns={"message": MESSAGE_HASH})
+        frames.append(with_text_columns(part))
     with Path(path).open(encoding="utf-8-sig", newline="") as file:
         header = next(cells for cells in csv.reader(file) if any(cells))
     return StoredRows(
-        Path(path),
-        pd.concat(frames, ignore_index=True),
-        header.index("message"),
-        np.concatenate(first),
-        np.concatenate(end),
+        path=Path(path),
+        frame=pd.concat(frames, ignore_index=True),
+        column=header.index("message"),
+        first=np.concatenate(first),
+        end=np.concatenate(end),
     )

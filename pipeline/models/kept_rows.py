@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from io import FileIO
+from itertools import chain
 from os import fsync
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,9 @@ from pipeline.models.kept_lines import (
     batch_of,
     checksum,
     differences,
-    encoded,
     is_finite,
     line_of,
+    line_of_batch,
     read_lines,
 )
 
@@ -97,7 +98,7 @@ class KeptRows:
         """Delete the rows that the results have replaced; say where those of another run remain."""
         for part in self.parts:
             for path in part.files():
-                path.unlink()
+                path.unlink(missing_ok=True)
         with suppress(OSError):  # it is not there, or not empty
             self.folder.rmdir()
         if self.folder.is_dir():
@@ -111,9 +112,9 @@ class KeptPart:
     """The values of one computation: those that are there, and the file that takes new ones."""
 
     def __init__(self, folder: Path, what: str, depends_on: JsonObject):
-        self.folder, self.what, self.depends_on = folder, what, depends_on
-        self.name = what.replace(" ", "-")
-        self.fingerprint = checksum(json.dumps(depends_on, sort_keys=True).encode())
+        text = json.dumps(depends_on, sort_keys=True)
+        self.folder, self.what, self.name = folder, what, what.replace(" ", "-")
+        self.depends_on, self.fingerprint = json.loads(text), checksum(text.encode())
         self.found, self.limit = Found(), 0
         self.file: FileIO | None = None
         self.last_kept = self.last_to_disk = time.perf_counter()
@@ -141,13 +142,15 @@ class KeptPart:
         limit = run = 0
         for path in self.files():
             run, _ = run_and_process(path)
-            [header, *lines] = read_lines(path) or [{}]
+            lines = read_lines(path)
+            header = next(lines, {})  # a file may be empty
             if header is None:
                 print(f"{path}: the first line is damaged; its rows are computed again")
-            if not header or header["depends_on"] != self.depends_on:
+            if not header or header.get("depends_on") != self.depends_on:
                 continue
-            whole = [batch_of(line) for line in lines if line is not None]
-            if damaged := len(lines) - len(whole):
+            there = [line and batch_of(line) for line in lines]
+            whole = [batch for batch in there if batch is not None]
+            if damaged := len(there) - len(whole):
                 print(f"{path}: {damaged:,} lines are damaged; their rows are computed again")
             limit = limit or header["limit"]
             batches += whole
@@ -162,15 +165,14 @@ class KeptPart:
             if match and match[1] == self.name and match[2] != self.fingerprint:
                 others[match[2]].append(path)
         for paths in others.values():
-            lines = [line for path in paths for line in read_lines(path) if line is not None]
-            headers = [line for line in lines if "depends_on" in line]
-            rows = sum(len(line["rows"]) for line in lines if "rows" in line)
-            if headers:
-                print(
-                    f"{self.folder} holds {rows:,} rows of an interrupted run that differs in "
-                    f"{differences(headers[0]['depends_on'], self.depends_on)}: they are not used, "
-                    "and stay there"
-                )
+            rows, before = 0, {}
+            for line in filter(None, chain.from_iterable(map(read_lines, paths))):
+                rows += len(line.get("rows", []))
+                before |= line.get("depends_on", {})
+            print(
+                f"{self.folder} holds {rows:,} rows of an interrupted run that differs in "
+                f"{differences(before, self.depends_on)}: they are not used, and stay there"
+            )
 
     def finished(self, batches: Sequence[Sequence[int]]) -> dict[int, Any]:
         """Return row -> value of what earlier runs have kept, and say how many rows that is.
@@ -196,14 +198,13 @@ class KeptPart:
         """Append the values of a batch; raises UserError where the disk does not take them."""
         now = time.perf_counter()
         if self.file is None:
-            self.append({"depends_on": self.depends_on, "limit": self.limit})
-        line = {"rows": rows, "pieces": pieces, "seconds": now - self.last_kept}
-        self.append(line | encoded(values))
+            self.append(line_of({"depends_on": self.depends_on, "limit": self.limit}))
+        self.append(line_of_batch(Batch(rows, values, pieces, now - self.last_kept)))
         self.last_kept = now
 
-    def append(self, line: JsonObject) -> None:
+    def append(self, line: bytes) -> None:
         """Append a line to this process's file, which the first line makes."""
-        left = memoryview(line_of(line))
+        left = memoryview(line)
         name = f"{self.name}-{self.fingerprint}-{self.found.run}-{process_index()}.jsonl"
         try:
             if self.file is None:
@@ -252,6 +253,8 @@ def keeping_rows(results: Path) -> Iterator[KeptRows]:
         if is_main_process():
             kept.complete()
     finally:
+        for part in kept.parts:
+            part.close()
         if kept.held is not None:
             kept.held.release()
 

@@ -12,7 +12,7 @@ from pipeline.common.files import read_json
 
 WHOLE, INDEX, PICKLED = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
 POINTER = b"version https://git-lfs"
-READ_WHOLE = 1 << 30
+READ_WHOLE = 1 << 26
 CONVERT = (
     'python -c "import torch; from safetensors.torch import save_file; '
     "w = torch.load({source!r}, weights_only=True); "

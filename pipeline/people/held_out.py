@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.common.cli import UserError
-from pipeline.common.rows import find_rows, without_space
+from pipeline.common.rows import find_rows, message_keys
 from pipeline.common.tables import read_csv
 from pipeline.people.record import PILOTS, SAMPLE_FILE
 
@@ -34,8 +34,10 @@ def read_samples(files: Iterable[str | Path]) -> list[pd.DataFrame]:
 
 def with_messages_of(rows: pd.DataFrame, files: Iterable[str | Path]) -> np.ndarray:
     """Return which rows have the message of any row of some sample.csv files, a bool (rows,)."""
-    known = {without_space(text) for sample in read_samples(files) for text in sample["message"]}
-    return np.array([without_space(text) in known for text in rows["message"]], bool)
+    known = [message_keys(sample) for sample in read_samples(files)]
+    return (
+        np.isin(message_keys(rows), np.concatenate(known)) if known else np.zeros(len(rows), bool)
+    )
 
 
 def keep_samples(
@@ -50,6 +52,8 @@ def keep_samples(
     """
     found = [Path(folder) for folder in sorted(glob(folders))]
     pilot_files = [file for folder in found for file in sorted(folder.glob(PILOTS))]
+    if not found:
+        return splits, 0
     rows = pd.concat(splits.values()).sort_index()
     known = with_messages_of if by_message else in_samples
     samples = rows.index[known(rows, [folder / SAMPLE_FILE for folder in found])]
