@@ -274,7 +274,7 @@ def killed_after(run: Run, process: Process, timeline: Timeline, rng: random.Ran
     drawn = rng.random()
     path, moment = "", rng.uniform(0, timeline.end)
     if awaited and drawn < 0.5:
-        path, moment = rng.choice(awaited), rng.uniform(0, LATEST)
+        path, moment = rng.choice(awaited), rng.choice([0, LATEST / 10, LATEST]) * rng.random()
     elif drawn < 0.9:
         moment = rng.uniform(min(timeline.appeared.values()), timeline.end)
     while process.status() is None and time.monotonic() - began < LONGEST:
