@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -247,8 +248,13 @@ def ends_with(work: Callable[[], object]) -> None:
     try:
         work()
         status = 0
-    except SystemExit as end:
+    except SystemExit as end:  # with a line, where users are to mend something
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        raise
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -299,7 +305,7 @@ def phase(case: Case, before: set[str], after: set[str], said: str) -> str:
             return "after final_model was there"
         if any("final_model" in path for path in scratch):
             return "while final_model was written"
-        if any("old-" in path for path in scratch):
+        if any(re.search(r"-old\b", path) for path in scratch):
             return "while an old checkpoint was removed"
         if any("checkpoint" in path for path in scratch):
             return "while a checkpoint was written"
@@ -310,10 +316,10 @@ def phase(case: Case, before: set[str], after: set[str], said: str) -> str:
         return "between checkpoints"
     if {"out/metrics.json", "out/audit.json"} & after:
         return "after the results were there"
+    if any(re.search(r"-fold\b", path) for path in new):
+        return "in a fold's training"
     if any(path.startswith("out/") and not path.startswith("out/unfinished") for path in new):
         return "while the results were written"
-    if any("checkpoint" in path for path in new):
-        return "in a fold's training"
     if any(path.startswith("out/unfinished/") for path in new):
         return "in the rows"
     return "at the start"
@@ -347,7 +353,7 @@ def kill_and_go_on(
         break
     tally.runs += 1
     if process.status() and not is_complete(run, said):
-        tally.differences.append(f"ended with status {process.status()}: {said[-2000:]}")
+        tally.differences.append(f"ended with status {process.status()}: {said.strip()[-500:]}")
         return
     there = sum(int(number.replace(",", "")) for number in THERE.findall(said))
     if there != len(kept):
@@ -432,8 +438,8 @@ def kill_all(
         raise SystemExit("the models could not be built")
     wholes, tallies = {}, {}
     for case in cases(shared):
-        if only and case.script not in (*only, "finetune.py", "bert_tune.py"):
-            continue
+        if only and case.script not in only and not case.trains:
+            continue  # the trainings leave the models of the others
         run = Run(case, shared / case.name.removesuffix(".py"), preloaded)
         wholes[case.name] = run, uninterrupted(run)
         print(f"{case.name}: {wholes[case.name][1].end:.1f} s uninterrupted", flush=True)
