@@ -43,6 +43,10 @@ RUN_OF_KEPT = re.compile(r"-\d+-\d+\.jsonl$")
 THERE = re.compile(r"^.*: ([\d,]+) of [\d,]+ rows were there", re.MULTILINE)
 LATEST = 0.02  # seconds from a path's appearance to the kill
 LONGEST = 300  # seconds that a run may take
+NEEDED_BY = {  # the trainings leave the models of others
+    "finetune.py": ("posttune_eval.py",),
+    "bert_tune.py": ("bert_tune_eval.py", "label_audit.py"),
+}
 MOST_TOLD = 5  # differences of a run
 SMALL = ["--dtype", "float32"]
 
@@ -438,8 +442,8 @@ def kill_all(
         raise SystemExit("the models could not be built")
     wholes, tallies = {}, {}
     for case in cases(shared):
-        if only and case.script not in only and not case.trains:
-            continue  # the trainings leave the models of the others
+        if only and not {case.script, *NEEDED_BY.get(case.script, ())} & set(only):
+            continue
         run = Run(case, shared / case.name.removesuffix(".py"), preloaded)
         wholes[case.name] = run, uninterrupted(run)
         print(f"{case.name}: {wholes[case.name][1].end:.1f} s uninterrupted", flush=True)

@@ -11,7 +11,7 @@ from conftest import ROOT
 @pytest.mark.slow
 @pytest.mark.torch
 def test_what_was_killed_and_started_again_leaves_what_an_uninterrupted_run_leaves():
-    only = ["finetune.py", "bert_tune.py", "local_inference.py", "bert_tune_eval.py"]
+    only = ["bert_tune.py", "local_inference.py", "bert_tune_eval.py"]
     done = subprocess.run(
         [sys.executable, "-m", "tests.kills", "--times", "6", "--preloaded", "--only", *only],
         cwd=ROOT,
