@@ -66,6 +66,7 @@ FILES = {
     "encoder/config.json": '{"model_type": "bert", "architectures": ["BertForMaskedLM"]}',
     "causal/config.json": QWEN,
     "earlier/checkpoint-8/trainer_state.json": "{}",
+    "earlier/checkpoint-8/complete.json": '{"files": {}}',
     "stale/training.json": '{"codebook_sha256": "0", "settings": {}}',
 }
 LLM = "--test-file rows.csv --model-path"

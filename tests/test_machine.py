@@ -396,7 +396,7 @@ def test_a_loss_that_overflows_stops_a_training_within_its_logging_steps(tiny_qw
 
 
 def test_a_validation_that_overflows_stops_a_training_before_its_checkpoint(tiny_bert, data):
-    argv = ["--learning-rate", "1e38", "--warmup-ratio", "0", "--logging-steps", "100"]
+    argv = ["--learning-rate", "1e38", "--warmup-ratio", "0", "--per-device-train-batch-size", "64"]
     with pytest.raises(UserError, match="the model's logits are not finite numbers in float32"):
         tune(bert_tune.main, tiny_bert, data, *argv)
     assert not list(Path("tuned").glob("checkpoint-*"))
@@ -497,7 +497,8 @@ def test_a_training_on_another_gpu_pins_no_memory(monkeypatch, kind):
 
 def test_a_training_that_overflowed_goes_on_in_another_precision():
     Path("tuned/checkpoint-1").mkdir(parents=True)
-    Path("tuned/checkpoint-1/trainer_state.json").write_text("{}", encoding="utf-8")
+    write_json({}, "tuned/checkpoint-1/trainer_state.json")
+    write_json({"files": {}}, "tuned/checkpoint-1/complete.json")
     record = {"settings": {"dtype": "auto"}, "base_fingerprint": "b", "codebook_sha256": "c"}
     record |= {"data_sha256": "d", "processes": 1}
     write_json(record, "tuned/training.json")

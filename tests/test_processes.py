@@ -230,6 +230,7 @@ def test_a_training_goes_on_with_as_many_processes_as_it_had(tmp_path):
     before = {"settings": {}, "base_fingerprint": "", "codebook_sha256": "", "data_sha256": {}}
     (tmp_path / "checkpoint-5").mkdir()
     (tmp_path / "checkpoint-5/trainer_state.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "checkpoint-5/complete.json").write_text('{"files": {}}', encoding="utf-8")
     (tmp_path / "training.json").write_text(json.dumps(before), encoding="utf-8")
     assert claim_output(str(tmp_path), before | {"processes": 1}, resume=True)
     with pytest.raises(UserError, match=r"another training \(it had 1 process\)"):

@@ -1,6 +1,5 @@
 """Class probabilities of each row, by models that learned from other rows."""
 
-import tempfile
 from functools import partial
 
 import numpy as np
@@ -21,6 +20,7 @@ from pipeline.bert.encoder import (
 from pipeline.bert.training import bert_trainer
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import JsonObject, read_json
+from pipeline.common.scratch import remove_unfinished, scratch_beside
 from pipeline.models.folder import RECORD, check_codebook
 from pipeline.models.kept_lines import tokens_sha256
 from pipeline.models.kept_rows import KeptRows
@@ -85,9 +85,13 @@ def tuned_probabilities(
     tokenizer = load_tokenizer(path, training["max_length"])
     ids, _ = encode(tokenizer, rows["message"].tolist(), training["max_length"])
     probabilities = np.zeros((len(rows), len(codebook.names)))
+    checkpoints = kept.results / "fold"
+    remove_unfinished(checkpoints)
 
     def of_fold(known: np.ndarray, unseen: np.ndarray) -> np.ndarray:
-        model = fine_tuned(path, rows.iloc[known], codebook, training, seed)
+        with scratch_beside(checkpoints) as scratch:
+            settings = training | {"output_dir": str(scratch)}
+            model = fine_tuned(path, rows.iloc[known], codebook, settings, seed)
         unseen_ids = [ids[i] for i in unseen]
         return forward(model, tokenizer, unseen_ids, batch_size, softmax_of_logits)
 
@@ -106,22 +110,21 @@ def tuned_probabilities(
 def fine_tuned(
     path: str, rows: pd.DataFrame, codebook: Codebook, training: JsonObject, seed: int
 ) -> PreTrainedModel:
-    """Return the encoder in `path` fine-tuned on rows, with the settings of another training."""
+    """Return the encoder in `path` fine-tuned on rows, with the settings of a training."""
     enough = rows["class"].value_counts().min() >= 10  # for one of each in a tenth
     train, validation = train_test_split(
         rows, test_size=0.1, stratify=rows["class"] if enough else None, random_state=seed
     )
-    with tempfile.TemporaryDirectory() as scratch:
-        trainer = bert_trainer(
-            path,
-            codebook,
-            train,
-            validation,
-            options_of(TrainingOptions, training | {"output_dir": scratch}),
-            max_length=training["max_length"],
-            warmup_ratio=training["warmup_ratio"],
-            balanced=training["class_weights"],
-            freeze_word_embeddings=training.get("freeze_word_embeddings", False),
-        )
-        trainer.train()
+    trainer = bert_trainer(
+        path,
+        codebook,
+        train,
+        validation,
+        options_of(TrainingOptions, training),
+        max_length=training["max_length"],
+        warmup_ratio=training["warmup_ratio"],
+        balanced=training["class_weights"],
+        freeze_word_embeddings=training.get("freeze_word_embeddings", False),
+    )
+    trainer.train()
     return trainer.model

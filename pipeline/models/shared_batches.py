@@ -9,14 +9,15 @@ import torch
 from accelerate.data_loader import prepare_data_loader
 from torch import distributed
 from torch.utils.data import DataLoader, RandomSampler, Sampler
-from transformers import Trainer, TrainerCallback
+from transformers import TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import TrainOutput
 
 from pipeline.common.processes import num_processes, process_index
+from pipeline.models.checkpoints import ResumableTrainer
 
 
-class SharedBatchTrainer(Trainer):
+class SharedBatchTrainer(ResumableTrainer):
     """A Trainer that gives this process every batch; its subclasses compute `own_rows` of it.
 
     Their `prediction_step` returns a loss for each row, since the Trainer takes the mean of all.

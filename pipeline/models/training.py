@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
@@ -24,8 +23,15 @@ from pipeline.common.lock import lock
 from pipeline.common.machine import compute_dtype, describe_device, device, versions
 from pipeline.common.processes import is_main_process, num_processes
 from pipeline.common.rows import coded_by_people
+from pipeline.common.scratch import scratch_beside
 from pipeline.evaluation.learned import warning_text
 from pipeline.evaluation.plots import plot_loss
+from pipeline.models.checkpoints import (
+    last_usable,
+    put_in_place,
+    remove_unfinished_models,
+    writing_model,
+)
 from pipeline.models.epoch_lines import EpochLines
 from pipeline.models.folder import RECORD, fingerprint
 from pipeline.models.in_batches import LONGEST_WAIT, OTHER_ENDED, gathered
@@ -160,13 +166,11 @@ def claim_output(output_dir: str, record: dict, resume: bool) -> str | None:
     with other settings, data, base or codebook than the checkpoints were made with.
     """
     folder, final = Path(output_dir), Path(output_dir) / "final_model"
-    earlier = sorted(
-        (path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()),
-        key=lambda path: int(path.name.rpartition("-")[2]),
-    )
+    remove_unfinished_models(folder)
+    earlier = None if final.exists() else last_usable(folder)
     if not resume:
         if earlier or final.exists():
-            what = "the final_model" if final.exists() else earlier[-1].name
+            what = "the final_model" if final.exists() else earlier.name
             cure = "" if final.exists() else "go on with --resume, "
             raise UserError(
                 f"{output_dir} holds {what} of an earlier training: {cure}give another "
@@ -199,11 +203,11 @@ def claim_output(output_dir: str, record: dict, resume: bool) -> str | None:
         changed.append(f"it had {count} process{'es' * (count != 1)}")
     if changed:
         raise UserError(
-            f"{earlier[-1]} belongs to another training ({', '.join(changed)}): "
+            f"{earlier} belongs to another training ({', '.join(changed)}): "
             "resume with the same settings and files, or start in another --output-dir"
         )
-    print(f"resuming from {earlier[-1]}")
-    return str(earlier[-1])
+    print(f"resuming from {earlier}")
+    return str(earlier)
 
 
 def class_weights(labels: pd.Series, num_labels: int, balanced: bool) -> list[float]:
@@ -252,7 +256,7 @@ def train_and_save(
     title: str,
     finish: Callable[[Path, dict], None] = lambda folder, record: None,
 ) -> None:
-    """Train, then write `final_model` (the best weights) and the loss curve.
+    """Train, then write the loss curve and, as the last thing, `final_model` (the best weights).
 
     `finish` completes the folder before it takes its place; the record then holds `log_history`,
     `train` and `validation`, the metrics of the best weights.
@@ -288,8 +292,8 @@ def train_and_save(
     trainer.end()  # the main process goes on alone
     if not is_main_process():
         return
-    save_final(final, record, save)
     plot_loss(state.log_history, title, folder / "loss_curve.png")
+    save_final(final, record, save)
     name = trainer.args.metric_for_best_model.removeprefix("eval_").replace("_", " ")
     print(f"best validation {name} {state.best_metric:.4f}, at step {state.best_global_step}")
     print(f"trained in {result.metrics['train_runtime']:.0f} s; wrote {final}")
@@ -298,8 +302,10 @@ def train_and_save(
 
 def save_final(final: Path, record: dict, save: Callable[[str], None]) -> None:
     """Write a model with its record beside its place, and move it there when complete."""
-    scratch = final.with_name(f".{os.getpid()}-{final.name}")
-    save(str(scratch))
-    write_json(record, scratch / RECORD)
-    shutil.rmtree(final, ignore_errors=True)
-    os.replace(scratch, final)
+    with (
+        scratch_beside(final) as scratch,
+        writing_model(final, "; add --resume to write what is missing"),
+    ):
+        save(str(scratch))
+        write_json(record, scratch / RECORD)
+        put_in_place(scratch, final)
