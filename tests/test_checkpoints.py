@@ -105,6 +105,42 @@ def test_a_half_written_checkpoint_is_passed_over(whole, tiny_bert, data, capsys
     assert "unused-checkpoint-21" in checkpoints(output)
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("", ""),
+        ("trainer_state.json", "missing or cut, so that it may be half-written"),
+        ("model.safetensors", "missing or cut"),
+        ("optimizer.pt", "missing or cut"),
+        ("scheduler.pt", "missing or cut"),
+        ("rng_state.pth", "missing or cut"),
+    ],
+)
+@pytest.mark.parametrize("cut", [True, False])
+def test_checkpoints_of_an_earlier_version_are_used_where_they_are_whole(
+    whole, tiny_bert, data, capsys, name, why, cut
+):
+    """They have no complete.json, and their state is that of the Trainer."""
+    output = killed(whole, "checkpoint-21")
+    for folder in output.glob("checkpoint-*"):
+        (folder / "complete.json").unlink()
+    if name:
+        broken = output / "checkpoint-14" / name
+        content = broken.read_bytes()
+        broken.unlink()
+        if cut:
+            broken.write_bytes(content[: len(content) // 2])
+        assert last_usable(output) == output / "checkpoint-7"
+        assert f"checkpoint-14 is not used: its {name} is {why};" in capsys.readouterr().out
+    elif cut:
+        tune(tiny_bert, data, "--resume")
+        said = capsys.readouterr().out
+        assert f"{Path('tuned/checkpoint-14')} is of an earlier version of this project" in said
+        assert_same(whole, output)
+    else:
+        assert last_usable(output) == output / "checkpoint-14"
+
+
 def test_a_moved_training_ends_with_its_best_weights(whole, tiny_bert, data):
     shutil.move(killed(whole), "moved")
     tune(tiny_bert, data, "--resume", output="moved")

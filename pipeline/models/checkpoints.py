@@ -1,7 +1,8 @@
 """Checkpoints of a training: each is whole or not there, and a training goes on as it was.
 
 A folder is written beside its place and moved there when all its files are on the disk. A
-checkpoint also has `complete.json`, written last: the hash of each of its files.
+checkpoint also has `complete.json`, written last: the hash of each of its files. Those that an
+earlier version of the project wrote lack it, and are used where each of their files is whole.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
+from zipfile import is_zipfile
 
 from safetensors import SafetensorError
 from transformers import Trainer, TrainerCallback
@@ -23,6 +25,7 @@ from pipeline.common.files import flush_to_disk, read_json, write_json
 from pipeline.common.processes import is_main_process
 from pipeline.common.scratch import remove_unfinished, scratch_beside
 from pipeline.models.in_batches import gathered, wait_for_all
+from pipeline.models.weights import WHOLE, check_safetensors
 
 COMPLETE = "complete.json"
 STATE = "trainer_state.json"
@@ -50,8 +53,7 @@ class ResumableTrainer(Trainer):
     def train(self, resume_from_checkpoint: str | None = None, **kwargs) -> TrainOutput:
         self.began, self.is_resumed = time.monotonic(), resume_from_checkpoint is not None
         if self.is_resumed:
-            kept = read_json(Path(resume_from_checkpoint) / COMPLETE, "start without --resume")
-            self.began -= kept["seconds"]
+            self.began -= seconds_until(Path(resume_from_checkpoint))
         return super().train(resume_from_checkpoint, **kwargs)
 
     def _init_training_state(self, *args, **kwargs) -> tuple[int, int]:
@@ -170,17 +172,55 @@ def best_step_of(checkpoint: Path) -> int:
     return state.get("best_global_step") or step_of(checkpoint)
 
 
+def seconds_until(checkpoint: Path) -> float:
+    """Return for how long the training of a whole checkpoint had trained, 0 where none knows it."""
+    if not (checkpoint / COMPLETE).exists():
+        print(
+            f"{checkpoint} is of an earlier version of this project, and whole: it is used, but "
+            "the time that the training took until then is not counted"
+        )
+        return 0.0
+    return read_json(checkpoint / COMPLETE, "start in another --output-dir")["seconds"]
+
+
 def why_not_whole(checkpoint: Path) -> str | None:
     """Return what is wrong with the files of a checkpoint, or None where nothing is."""
+    if not (checkpoint / COMPLETE).exists():
+        return why_not_whole_as_earlier(checkpoint)
     try:
         files = read_json(checkpoint / COMPLETE, "")["files"]
     except UserError:
-        return f"its {COMPLETE} is missing or cut, so that it may be half-written"
+        return f"its {COMPLETE} is cut, so that others of its files may be"
     for name, expected in files.items():
         if not (checkpoint / name).is_file():
             return f"its {name} is missing"
         if hash_of(checkpoint / name) != expected:
             return f"its {name} is not as it was written"
+    return None
+
+
+def why_not_whole_as_earlier(checkpoint: Path) -> str | None:
+    """Return what is wrong with a checkpoint of an earlier version, which has no hashes, or None.
+
+    transformers writes trainer_state.json last. torch's files are zip files, whose list of contents
+    is at their end, and safetensors compares the size of a file with that of its tensors.
+    """
+    try:
+        state = read_json(checkpoint / STATE, "")
+    except UserError:
+        return f"its {STATE} is missing or cut, so that it may be half-written"
+    if not isinstance(state, dict) or state.get("global_step") != step_of(checkpoint):
+        return f"its {STATE} is of another checkpoint"
+    saved = [*checkpoint.glob("rng_state*.pth")] or [checkpoint / "rng_state.pth"]
+    for path in (checkpoint / "optimizer.pt", checkpoint / "scheduler.pt", *saved):
+        if not is_zipfile(path):
+            return f"its {path.name} is missing or cut"
+    weights = [*checkpoint.glob("*.safetensors")] or [checkpoint / WHOLE]
+    try:
+        for path in weights:
+            check_safetensors(path)
+    except UserError:
+        return f"its {path.name} is missing or cut"
     return None
 
 
