@@ -164,9 +164,6 @@ CASES = [
     ("finetune", "", "train.csv not found: run split_dataset.py first"),
     ("finetune", f"{TUNE} encoder", "encoder holds a BertForMaskedLM"),
     ("finetune", "--train-file unlabelled.csv", "unlabelled.csv, row 60: class '-1'"),
-    ("bert_eval", "--test-file rows.csv", "bert-base-chinese not found: git clone https://"),
-    ("bert_eval", f"{BERT} causal", "causal holds a Qwen2ForCausalLM"),
-    ("bert_eval", f"{BERT} tuned", "tuned is already fine-tuned to classify"),
     ("bert_tune", f"{TUNE} causal --num-train-epochs 0", "--num-train-epochs 0: give at least 1"),
     ("bert_tune", f"{TUNE} causal", "causal holds a Qwen2ForCausalLM"),
     ("bert_tune_eval", "--test-file rows.csv", "training.json not found: run bert_tune.py first"),
@@ -175,7 +172,6 @@ CASES = [
         "--test-file rows.csv --tuned-path stale",
         "stale was trained with another codebook than ./prompt.txt: give --prompt-file",
     ),
-    ("bert_inference_compare", f"{BERT} encoder", "training.json not found: run bert_tune.py"),
     ("compare_models", "--results-dir empty", "empty holds no scored run"),
     ("compare_models", "", "results/old/metrics.json lacks model: run its evaluation step again"),
 ]
@@ -183,6 +179,10 @@ CASES_WITH_TORCH = [
     ("finetune", f"{TUNE} causal --output-dir earlier", "earlier holds checkpoint-8 of an earlier"),
     ("finetune", f"{TUNE} causal --output-dir a_file", "cannot write a_file/training.json"),
     ("finetune", f"{TUNE} causal --resume", "holds no checkpoint to resume from"),
+    ("bert_eval", "--test-file rows.csv", "bert-base-chinese not found: git clone https://"),
+    ("bert_eval", f"{BERT} causal", "causal holds a Qwen2ForCausalLM"),
+    ("bert_eval", f"{BERT} tuned", "tuned is already fine-tuned to classify"),
+    ("bert_inference_compare", f"{BERT} encoder", "training.json not found: run bert_tune.py"),
 ]
 CASES += [pytest.param(*case, marks=pytest.mark.torch) for case in CASES_WITH_TORCH]
 

@@ -152,6 +152,7 @@ def test_a_row_without_a_class_is_predicted_also_where_it_is_an_example(write_ro
         )
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("group", ["--group-duplicates", "--no-group-duplicates"])
 def test_a_split_puts_examples_into_train_alone_and_says_how_many(write_rows, group, capsys):
     rows = [(f"row-{n}", f"评论 {n % 390}", n % 390 % 4) for n in range(400)]

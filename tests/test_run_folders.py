@@ -105,9 +105,10 @@ SCRIPTS = [  # a script, its options, and the folder of its run on human_test.cs
     ("bert_tune_eval", "--tuned-path tuned", "encoder-human"),
     ("bert_inference_compare", "--model-path encoder --tuned-path tuned", "encoder-compare-human"),
 ]
+IMPORT_TORCH = [pytest.param(*case, marks=pytest.mark.torch) for case in SCRIPTS[2:]]
 
 
-@pytest.mark.parametrize(("script", "options", "folder"), SCRIPTS)
+@pytest.mark.parametrize(("script", "options", "folder"), SCRIPTS[:2] + IMPORT_TORCH)
 def test_a_run_on_human_labels_goes_beside_the_one_on_silver_labels_before_a_model_is_loaded(
     script, options, folder
 ):
