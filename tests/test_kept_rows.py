@@ -370,10 +370,13 @@ def test_rows_that_no_batch_of_this_run_holds_together_are_not_taken(squares, ba
     [
         ({"rows": "b" * 64}, "rows"),
         ({"model": "c" * 64, "max_length": 512}, "max_length (256), model"),
+        ({"device": "CPU (x86_64, 9 threads)"}, "device ('CPU (x86_64, 8 threads)')"),
+        ({"versions": {"python": "3", "torch": "2.9", "v": "1"}}, "torch ('2.8'), v (None)"),
     ],
 )
 def test_rows_of_another_run_are_not_used_and_not_deleted(change, said, squares, batches, capsys):
     planned = {"model": "a" * 64, "rows": "a" * 64, "max_length": 256}
+    planned |= {"device": "CPU (x86_64, 8 threads)", "versions": {"torch": "2.8", "python": "3"}}
     batches.killed(2, lambda: squares(**planned))
     kept = {path: path.read_bytes() for path in Path("run/unfinished").iterdir()}
     capsys.readouterr()
@@ -381,7 +384,7 @@ def test_rows_of_another_run_are_not_used_and_not_deleted(change, said, squares,
     told, still = [line for line in capsys.readouterr().out.splitlines() if "unfinished" in line]
     assert told == (
         f"run/unfinished holds 6 rows of an interrupted run that differs in {said}: they are not "
-        "used, and stay there"
+        "used, and stay there for the same command with what it had"
     )
     assert still.startswith("run/unfinished still holds rows of an interrupted run with other set")
     assert {path: path.read_bytes() for path in Path("run/unfinished").iterdir()} == kept

@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.common.files import JsonObject, readable
 
 Values = np.ndarray | list[tuple]  # of a batch's rows: numbers (rows, ...), or what JSON can hold
-SHOWN = 30  # characters of a setting that has changed; hashes are longer
+SHOWN = 60  # characters of a value that has changed; hashes are longer
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,16 @@ def is_finite(values: Values) -> bool:
 
 
 def differences(before: JsonObject, now: JsonObject) -> str:
-    """Return the names of what differs, with the earlier values of settings."""
-    changed = [name for name in now if before.get(name) != now[name]]
-    shown = {name: f" ({before.get(name)!r})" for name in changed}
-    return ", ".join(name + shown[name] * (len(shown[name]) <= SHOWN) for name in changed)
+    """Return the names of what differs, with the earlier values of settings and packages."""
+    changed = []
+    for name in now:
+        earlier, value = before.get(name), now[name]
+        if isinstance(earlier, dict) and isinstance(value, dict) and earlier != value:
+            parts = {part: earlier.get(part) for part in sorted(earlier | value)}
+            changed += [(part, old) for part, old in parts.items() if value.get(part) != old]
+        elif earlier != value:
+            changed.append((name, earlier))
+    return ", ".join(name + f" ({old!r})" * (len(repr(old)) <= SHOWN) for name, old in changed)
 
 
 def tokens_sha256(rows: Sequence[Sequence[int]]) -> str:

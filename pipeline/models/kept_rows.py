@@ -24,7 +24,7 @@ from filelock import FileLock
 
 from pipeline.common.cli import UserError
 from pipeline.common.files import JsonObject
-from pipeline.common.lock import lock
+from pipeline.common.lock import lock, remove_lock
 from pipeline.common.processes import is_main_process, process_index
 from pipeline.models.kept_lines import (
     Batch,
@@ -171,7 +171,8 @@ class KeptPart:
                 before |= line.get("depends_on", {})
             print(
                 f"{self.folder} holds {rows:,} rows of an interrupted run that differs in "
-                f"{differences(before, self.depends_on)}: they are not used, and stay there"
+                f"{differences(before, self.depends_on)}: they are not used, and stay there for "
+                "the same command with what it had"
             )
 
     def finished(self, batches: Sequence[Sequence[int]]) -> dict[int, Any]:
@@ -256,7 +257,7 @@ def keeping_rows(results: Path) -> Iterator[KeptRows]:
         for part in kept.parts:
             part.close()
         if kept.held is not None:
-            kept.held.release()
+            remove_lock(kept.held)
 
 
 def limit_of(kept: KeptPart | None, choose: Callable[[], int]) -> int:
