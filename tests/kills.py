@@ -50,6 +50,7 @@ TIMED = re.compile("seconds|per_second|runtime")
 SCRATCH = re.compile(r"\.(\d+|unfinished-[0-9a-f]+)-")
 RUN_OF_KEPT = re.compile(r"-\d+-\d+\.jsonl$")
 THERE = re.compile(r"^.*: ([\d,]+) of [\d,]+ rows were there", re.MULTILINE)
+RESULTS = ("metrics.json", "audit.json")  # the last files that a run writes
 LATEST = 0.02  # seconds from a path's appearance to the kill
 LONGEST = 300  # seconds that a run may take
 NEEDED_BY = {  # the trainings leave the models of others
@@ -327,7 +328,7 @@ def phase(case: Case, before: set[str], after: set[str], said: str) -> str:
         if not any(path.startswith("out/checkpoint-") for path in after):
             return "before the first checkpoint"
         return "between checkpoints"
-    if {"out/metrics.json", "out/audit.json"} & after:
+    if {f"out/{name}" for name in RESULTS} & after:
         return "after the results were there"
     if any(re.search(r"-fold\b", path) for path in new):
         return "in a fold's training"
@@ -353,7 +354,8 @@ def kill_and_go_on(
             rows = run.kept_rows()
             if twice := [row for row, times in rows.items() if times > 1]:
                 tally.differences.append(f"{len(twice)} rows were computed twice")
-            if lost := kept.keys() - rows.keys() if not (run.out / "metrics.json").exists() else 0:
+            complete = any((run.out / name).exists() for name in RESULTS)
+            if lost := set() if complete else kept.keys() - rows.keys():
                 tally.differences.append(f"{len(lost)} kept rows were lost")
             options = ["--resume"] if run.case.trains and goes_on(run, rng) else []
             continue

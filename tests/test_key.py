@@ -122,7 +122,7 @@ def test_while_batches_are_sent_and_fetched_the_key_is_in_no_process_list(serve,
     process = start(provider.url)
     listed = []
     while process.poll() is None and not provider.batches:
-        with suppress(psutil.NoSuchProcess):  # it has just ended
+        with suppress(psutil.NoSuchProcess):  # it ends while it is looked at
             this = psutil.Process(process.pid)
             listed += [" ".join(each.cmdline()) for each in (this, *this.children(recursive=True))]
     status, said = said_by(process)
