@@ -23,7 +23,8 @@ from pipeline.labelling.answer_file import count_answers
 from pipeline.labelling.ids import label_set_of, request_ids
 from pipeline.labelling.ledger import Job, answers_to_read, open_ledger
 from pipeline.labelling.outcomes import AnswerFiles
-from pipeline.labelling.requests import Requests, read_requests, request_line
+from pipeline.labelling.request_lines import request_line
+from pipeline.labelling.requests import Requests, read_requests
 
 PROMPT = "Which?\n[0] Positive: a\n[1] Mild: b\n[2] Negative: c\n[3] Irrelevant: d"
 FOUR = parse_codebook("prompt.txt", PROMPT)

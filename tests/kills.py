@@ -1,7 +1,5 @@
 """Kill the steps that compute for long at random moments, start them again, compare the ends.
 
-    python -m tests.kills --times 100
-
 Each script is run once without interruption, then from the beginning again and again: killed
 (SIGKILL) once to three times, and started again until it ends. What it leaves must be what the
 uninterrupted run left, and no finished row is computed again. Half of the moments are a few
@@ -9,9 +7,10 @@ milliseconds after the appearance of a file or folder that is drawn from all tha
 uninterrupted run. The others are spread over the time of the work, some over the whole life of the
 process. Prints a table of kills by what the process was doing; the exit status is 1 where anything
 differs.
+
+Run     python -m tests.kills --times 100
 """
 
-import argparse
 import json
 import os
 import random
@@ -33,14 +32,25 @@ from pathlib import Path
 
 import openpyxl
 
+from pipeline.common.cli import parse_settings, run
 from pipeline.common.codebook import read_codebook
 from pipeline.models.kept_lines import read_lines
 from tests.conftest import ROOT, write_splits
+
+# ---------------------------------------------------------------------------------------------
+TIMES = 100  # kills in all
+SEED = 0  # of the moments; 0 = another each time
+ONLY = ""  # scripts to kill, with commas between; empty = all
+KEEP = ""  # a folder in which what differs stays
+JOBS = 1  # scripts that run at once
+PRELOADED = False  # start scripts as copies of one process: quicker
+# ---------------------------------------------------------------------------------------------
 
 TIMED = re.compile("seconds|per_second|runtime")
 SCRATCH = re.compile(r"\.(\d+|unfinished-[0-9a-f]+)-")
 RUN_OF_KEPT = re.compile(r"-\d+-\d+\.jsonl$")
 THERE = re.compile(r"^.*: ([\d,]+) of [\d,]+ rows were there", re.MULTILINE)
+RESULTS = ("metrics.json", "audit.json")  # the last files that a run writes
 LATEST = 0.02  # seconds from a path's appearance to the kill
 LONGEST = 300  # seconds that a run may take
 NEEDED_BY = {  # the trainings leave the models of others
@@ -318,7 +328,7 @@ def phase(case: Case, before: set[str], after: set[str], said: str) -> str:
         if not any(path.startswith("out/checkpoint-") for path in after):
             return "before the first checkpoint"
         return "between checkpoints"
-    if {"out/metrics.json", "out/audit.json"} & after:
+    if {f"out/{name}" for name in RESULTS} & after:
         return "after the results were there"
     if any(re.search(r"-fold\b", path) for path in new):
         return "in a fold's training"
@@ -344,7 +354,8 @@ def kill_and_go_on(
             rows = run.kept_rows()
             if twice := [row for row, times in rows.items() if times > 1]:
                 tally.differences.append(f"{len(twice)} rows were computed twice")
-            if lost := kept.keys() - rows.keys() if not (run.out / "metrics.json").exists() else 0:
+            complete = any((run.out / name).exists() for name in RESULTS)
+            if lost := set() if complete else kept.keys() - rows.keys():
                 tally.differences.append(f"{len(lost)} kept rows were lost")
             options = ["--resume"] if run.case.trains and goes_on(run, rng) else []
             continue
@@ -500,26 +511,15 @@ def work_folder(kept: str) -> Iterator[Path]:
             yield Path(folder)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--times", type=int, default=100, help="kills in all (100)")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments; 0 = another each time")
-    parser.add_argument("--only", nargs="*", default=[], help="scripts to kill (all)")
-    parser.add_argument("--keep", default="", help="a folder in which what differs stays")
-    parser.add_argument("--jobs", type=int, default=1, help="scripts that run at once (1)")
-    parser.add_argument(
-        "--preloaded", action="store_true", help="start scripts in copies of one process: quicker"
-    )
-    args = parser.parse_args()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_settings(globals(), argv)
     seed = args.seed or random.SystemRandom().randrange(1, 10**6)
     print(f"--seed {seed}", flush=True)
     if args.preloaded:
         preload()
-    began = time.monotonic()
+    began, only = time.monotonic(), args.only.split(",") if args.only else []
     with work_folder(args.keep) as folder:
-        tallies = kill_all(folder, args.times, seed, args.only, args.preloaded, args.jobs)
+        tallies = kill_all(folder, args.times, seed, only, args.preloaded, args.jobs)
     print("\n".join(table(tallies)), f"in {time.monotonic() - began:.0f} s")
     sys.exit(any(tally.differences for tally in tallies.values()))
 
@@ -536,4 +536,4 @@ def preload() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -23,7 +23,8 @@ from pipeline.labelling.ids import label_set_of, request_ids
 from pipeline.labelling.ledger import Job, read_jobs
 from pipeline.labelling.outcomes import AnswerFiles
 from pipeline.labelling.price import estimate_tokens
-from pipeline.labelling.requests import Requests, read_requests, request_line
+from pipeline.labelling.request_lines import request_line
+from pipeline.labelling.requests import Requests, read_requests
 from pipeline.labelling.shards import request_files, write_shards
 
 REASONS = {"empty", "no_label", "ambiguous", "out_of_range", "length"}
@@ -174,7 +175,7 @@ def test_requests_are_read_as_they_were_made_and_stand_on_a_line_each(messages, 
     order = data.draw(st.permutations(ids))
     again = list(requests.read(order))
     assert [one.custom_id for one in again] == order
-    assert [one.line for one in again] == [lines[ids.index(one)] for one in order]
+    assert [one.line for one in again] == [lines[ids.index(one)].encode() for one in order]
     assert {json.loads(line)["custom_id"] for line in lines} == set(ids)
 
 

@@ -5,8 +5,8 @@ from functools import cache
 import pytest
 from architectures import FAMILIES, chat_tokenizer
 from encoder_families import ENCODERS, of_kind, wordpiece_tokenizer
-from hostile import tries, words
-from hypothesis import given
+from hostile import CONTROL_TOKENS, tries, words
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.bert import encoder
@@ -40,6 +40,7 @@ def controls_of(tokenizer):
 @pytest.mark.parametrize("kind", KINDS)
 @tries(0.2)
 @given(messages=st.lists(words(), min_size=2, max_size=4))
+@example(messages=["".join(CONTROL_TOKENS), "x"])
 def test_no_comment_has_a_control_token_or_changes_another_row_s(kind, messages):
     tokenizer, codebook = tokenizer_of(kind), read_codebook("prompt.txt")
     prompt = build_prompt(tokenizer, codebook)
@@ -79,6 +80,7 @@ def encoder_tokenizer(pieces):
 @pytest.mark.parametrize("pieces", sorted({kind[2] for kind in ENCODERS.values()}))
 @tries(0.2)
 @given(messages=st.lists(words(), min_size=2, max_size=4))
+@example(messages=["".join(CONTROL_TOKENS), "x"])
 def test_an_encoder_s_control_tokens_in_a_comment_are_text(pieces, messages):
     tokenizer = encoder_tokenizer(pieces)
     controls = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}

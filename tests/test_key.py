@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -121,8 +122,9 @@ def test_while_batches_are_sent_and_fetched_the_key_is_in_no_process_list(serve,
     process = start(provider.url)
     listed = []
     while process.poll() is None and not provider.batches:
-        this = psutil.Process(process.pid)
-        listed += [" ".join(each.cmdline()) for each in (this, *this.children(recursive=True))]
+        with suppress(psutil.NoSuchProcess):  # it ends while it is looked at
+            this = psutil.Process(process.pid)
+            listed += [" ".join(each.cmdline()) for each in (this, *this.children(recursive=True))]
     status, said = said_by(process)
     assert status == 0, said
     assert any("submit_batch" in line for line in listed)

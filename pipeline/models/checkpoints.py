@@ -20,6 +20,7 @@ from transformers.trainer_utils import TrainOutput, sort_checkpoints
 from pipeline.common.cli import UserError
 from pipeline.common.faults import fault_text, writing
 from pipeline.common.files import flush_to_disk, read_json, write_json
+from pipeline.common.processes import is_main_process
 from pipeline.common.scratch import remove_unfinished, scratch_beside
 from pipeline.models.in_batches import gathered, wait_for_all
 
@@ -43,19 +44,20 @@ class ResumableTrainer(Trainer):
         super().__init__(**kwargs)
         self.add_callback(LogEpochs)
         self.began = time.monotonic()
-        self.has_ended = False
+        self.is_resumed = self.has_ended = False
         self.scratch: Path | None = None  # where a checkpoint is being written
 
     def train(self, resume_from_checkpoint: str | None = None, **kwargs) -> TrainOutput:
-        self.began = time.monotonic()
-        if resume_from_checkpoint is not None:
+        self.began, self.is_resumed = time.monotonic(), resume_from_checkpoint is not None
+        if self.is_resumed:
             kept = read_json(Path(resume_from_checkpoint) / COMPLETE, "start without --resume")
             self.began -= kept["seconds"]
         return super().train(resume_from_checkpoint, **kwargs)
 
     def _init_training_state(self, *args, **kwargs) -> tuple[int, int]:
         position = super()._init_training_state(*args, **kwargs)
-        self.has_ended = self.control.should_training_stop  # the Trainer then sets it to False
+        # What the checkpoint says; the Trainer then sets it to False.
+        self.has_ended = self.is_resumed and self.control.should_training_stop
         self._find_best()
         return position
 
@@ -105,7 +107,7 @@ class ResumableTrainer(Trainer):
 
     def _finalize_training(self, trial, num_train_samples, start_time) -> TrainOutput:
         best = self.state.best_model_checkpoint
-        if best is not None and not Path(best).is_dir():
+        if is_main_process() and best is not None and not Path(best).is_dir():
             raise UserError(
                 f"{best} is missing, which had the best weights of this training: start again in "
                 "another --output-dir"
