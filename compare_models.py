@@ -13,7 +13,13 @@ import pandas as pd
 
 from pipeline.common.cli import parse_settings, run
 from pipeline.common.codebook import read_codebook
-from pipeline.common.files import check_outputs, write_json, write_text, written_together
+from pipeline.common.files import (
+    check_outputs,
+    remove_outdated,
+    write_json,
+    write_text,
+    written_together,
+)
 from pipeline.common.rows import message_parts
 from pipeline.common.tables import write_csv
 from pipeline.evaluation.baselines import Trained, baselines, train_baselines
@@ -96,10 +102,10 @@ def draw(comparison: dict, folder: Path) -> None:
     title = "Model performance before and after fine-tuning"
     plot_comparison(runs, comparison["baselines"], title, folder / "figure1.png")
     for name, plot in (("calibration", plot_calibration), ("coverage", plot_coverage)):
-        path = folder / f"{name}.png"
-        path.unlink(missing_ok=True)
         if comparison[name]:
-            plot(runs, comparison[name], path)
+            plot(runs, comparison[name], folder / f"{name}.png")
+        else:
+            remove_outdated(folder / f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from test_run_folders import save_run
 from pipeline.common import files, scratch
 from pipeline.common.cli import UserError, run
 from pipeline.common.codebook import read_codebook
-from pipeline.common.files import replacing, write_text, written_together
+from pipeline.common.files import remove_outdated, replacing, write_text, written_together
 from pipeline.evaluation.runs import read_runs
 from pipeline.labelling import shards
 
@@ -379,3 +379,19 @@ def test_files_that_are_written_together_are_of_one_run():
     write("three")
     assert [Path(n).read_text(encoding="utf-8") for n in ("a.txt", "b.txt")] == ["three", "three"]
     assert unfinished() == []
+
+
+def test_a_file_that_a_run_has_no_more_goes_only_when_the_run_is_complete():
+    def run(fail):
+        with written_together():
+            remove_outdated("old.txt")
+            write_text("new", "a.txt")
+            if fail:
+                raise UserError("the next is not to be")
+
+    write_text("old", "old.txt")
+    with pytest.raises(UserError):
+        run(fail=True)
+    assert Path("old.txt").read_text(encoding="utf-8") == "old"
+    run(fail=False)
+    assert not Path("old.txt").exists() and Path("a.txt").is_file()

@@ -67,6 +67,7 @@ class Together:
 
     def __init__(self) -> None:
         self._moves: list[tuple[Path, Path]] = []
+        self._outdated: list[Path] = []
         self._beside = ExitStack()
 
     def add(self, path: Path, scratch: Path, beside: ExitStack) -> None:
@@ -74,8 +75,15 @@ class Together:
         self._moves.append((path, scratch))
         self._beside.push(beside)
 
+    def remove(self, path: Path) -> None:
+        """Let a file of an earlier run go when those of this one take their places."""
+        self._outdated.append(path)
+
     def move(self) -> None:
-        """Rename all files, in the order in which they were written."""
+        """Rename all files, in the order in which they were written; outdated ones go first."""
+        for path in self._outdated:
+            with writing(path):
+                path.unlink(missing_ok=True)
         for path, scratch in self._moves:
             with writing(path):
                 os.replace(scratch, path)
@@ -105,6 +113,14 @@ def written_together() -> Iterator[None]:
     finally:
         _together.remove(files)
         files.drop()
+
+
+def remove_outdated(path: str | Path) -> None:
+    """Remove a file that an earlier run wrote, if it is there, with the changes of this run."""
+    if _together:
+        _together[-1].remove(Path(path))
+    else:
+        Path(path).unlink(missing_ok=True)
 
 
 def flush_to_disk(path: Path) -> None:

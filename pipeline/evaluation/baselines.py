@@ -193,6 +193,7 @@ def count_words(messages: pd.Series) -> tuple[csr_matrix, np.ndarray]:
     Most words are in one message alone, and a vocabulary of all would take gigabytes. So words are
     first counted by their hashes, which never count one too low, and only those are looked at whose
     hash is frequent. If the rarest word that is left is rarer than these, that was too strict.
+    Of equally frequent words the first by the alphabet stay, since hashes differ between processes.
     """
     counts = hash_counts(messages)
     candidates = MAX_WORDS + MAX_WORDS // 2  # some hashes are frequent by rare words alone
@@ -202,12 +203,15 @@ def count_words(messages: pd.Series) -> tuple[csr_matrix, np.ndarray]:
         vectorizer = CountVectorizer(
             analyzer=partial(words_among, frequent=frequent),
             binary=True,
-            max_features=MAX_WORDS,
             dtype=np.int8,
         )
         holds = vectorizer.fit_transform(messages)
-        if least <= 1 or (holds.shape[1] == MAX_WORDS and holds.sum(0).min() >= least):
-            return holds.astype(np.float64), vectorizer.get_feature_names_out()
+        frequency = np.asarray(holds.sum(0)).ravel()
+        most = np.argsort(-frequency, kind="stable")[:MAX_WORDS]
+        if least <= 1 or (len(most) == MAX_WORDS and frequency[most[-1]] >= least):
+            most.sort()
+            vocabulary = vectorizer.get_feature_names_out()
+            return holds[:, most].astype(np.float64), vocabulary[most]
         least //= 2
 
 

@@ -7,7 +7,13 @@ import numpy as np
 import pandas as pd
 
 from pipeline.common.codebook import Codebook
-from pipeline.common.files import JsonObject, clean_text, write_json, write_text
+from pipeline.common.files import (
+    JsonObject,
+    clean_text,
+    remove_outdated,
+    write_json,
+    write_text,
+)
 from pipeline.common.rows import coded_by_people
 from pipeline.common.stored_rows import StoredRows
 from pipeline.common.tables import PART, csv_writer
@@ -124,7 +130,7 @@ def write_confidence(
     """
     if not labels.table.know_probabilities(labels.place):
         if Path(path).is_file():
-            Path(path).unlink()
+            remove_outdated(path)
             print(f"removed {path}: these answers have no probabilities")
         return
     with csv_writer(path, ["custom_id", *(f"p_{name}" for name in names)]) as writer:

@@ -48,7 +48,7 @@ Row = tuple[int, list[Any]]
 READERS: dict[str, Callable[[str], Any]] = {
     "str": partial(plain_text, escaped=True),
     "inlineStr": partial(plain_text, escaped=True),
-    "b": "1".__eq__,
+    "b": {"1", "true"}.__contains__,
     "e": lambda value: "",
 }
 
@@ -82,7 +82,10 @@ class LargeSheet:
         last = 0
         for number, cells in self._filled_rows(formulas_in):
             if number <= last:
-                raise NotAsWritten(f"row {number}")
+                raise UserError(
+                    f"{self._path}, row {number}: it stands behind row {last}: open it in a "
+                    "spreadsheet program and save it again"
+                )
             if len(cells) > self._width:
                 raise UserError(
                     f"{self._path}, row {number}: its cells go beyond the last column of the "
@@ -132,7 +135,7 @@ class LargeSheet:
         for letters, style, kind, formula, value, text in found:
             cell = self._reader(style, kind)(value or text) if value or text else ""
             place = _place(letters)
-            if cell == "" and place == formulas_in:
+            if cell == "" and place == formulas_in and (formula or kind == "e"):
                 cell = Formula(f"={plain_text(formula)}") if formula else Lost(value)
             if place < len(cells):
                 raise NotAsWritten(f"row {number}: cells that are not in order")

@@ -19,11 +19,13 @@ from pipeline.common.cli import UserError
 
 MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
+SPACE = "{http://www.w3.org/XML/1998/namespace}space"
 READ = 2**20  # bytes of XML that are read at once
 KEPT_STRINGS = 2**15  # of the shared strings, such as names that stand in many rows
 TEXT = r'<t(?: xml:space="preserve")?>([^<]*)</t>'
 STRING = re.compile(rf"<si>{TEXT}</si>")
-DATES, DURATIONS = {*range(14, 23), 45, 47}, {46}  # built-in formats of numbers
+# Built-in formats of numbers; from 27 on those of East Asian languages, such as 2024年5月1日.
+DATES, DURATIONS = {*range(14, 23), *range(27, 37), 45, 47, *range(50, 59)}, {46}
 
 
 class NotAsWritten(ValueError):
@@ -51,21 +53,15 @@ def read_book(path: Path) -> Book | None:
             there = {part.filename: part.file_size for part in archive.infolist()}
     except (zipfile.BadZipFile, KeyError, ElementTree.ParseError):
         return None
-    parts = {
-        link.get("Id"): target.lstrip("/") if target.startswith("/") else f"xl/{target}"
-        for link in links
-        if (target := link.get("Target", ""))
-    }
+    parts = _linked(links, "worksheet")
     sheets = {
         sheet.get("name", ""): (parts.get(sheet.get(RELATION), ""), sheet.get("state", "visible"))
         for sheet in book.iter(f"{MAIN}sheet")
     }
-    strings = [
-        parts.get(link.get("Id"), "")
-        for link in links
-        if link.get("Type", "").endswith("/sharedStrings")
-    ]
+    if not sheets:  # other names of its elements: the form of "Strict Open XML"
+        return None
     properties = book.find(f"{MAIN}workbookPr")
+    strings = _linked(links, "sharedStrings").values()
     shared = next((part for part in strings if part in there), "")
     return Book(
         path,
@@ -75,6 +71,15 @@ def read_book(path: Path) -> Book | None:
         properties is not None and properties.get("date1904") in ("1", "true"),
         sum(there.get(part, 0) for part in [shared, *(part for part, _ in sheets.values())]),
     )
+
+
+def _linked(links: ElementTree.Element, kind: str) -> dict[str, str]:
+    """Return the parts of a kind, by the ids under which the book names them."""
+    return {
+        link.get("Id", ""): target.lstrip("/") if target.startswith("/") else f"xl/{target}"
+        for link in links
+        if (target := link.get("Target", "")) and link.get("Type", "").endswith(f"/{kind}")
+    }
 
 
 def shared_strings(archive: zipfile.ZipFile, part: str, scratch: BinaryIO) -> Callable[[str], str]:
@@ -144,7 +149,7 @@ def date_styles(archive: zipfile.ZipFile, since_1904: bool) -> dict[str, Callabl
     return {
         str(style): partial(date, duration=is_timedelta_format(code))
         for style, code in enumerate(codes)
-        if is_date_format(code)
+        if is_date_format(code) or is_timedelta_format(code)
     }
 
 
@@ -160,9 +165,13 @@ def plain_text(text: str, escaped: bool = False) -> str:
 
 
 def string_text(element: ElementTree.Element) -> str:
-    """Return the XML text of a shared or an inline string: its runs, without phonetic ones."""
+    """Return the XML text of a shared or an inline string: its runs, without phonetic ones.
+
+    White space around a run counts where it says so.
+    """
     runs = element.findall(f"{MAIN}t") + element.findall(f"{MAIN}r/{MAIN}t")
-    return escape("".join(run.text or "" for run in runs))
+    texts = [(run.text or "", run.get(SPACE) == "preserve") for run in runs]
+    return escape("".join(text if kept else text.strip() for text, kept in texts))
 
 
 def parse_xml(xml: str) -> ElementTree.Element:
