@@ -118,6 +118,15 @@ def test_a_ledger_with_another_value_is_read_or_refused_in_a_line(name, value):
     assert [vars(job) for job in jobs] == state["jobs"]
 
 
+@pytest.mark.parametrize("number", ["1e999", "-Infinity", "NaN"])
+def test_a_ledger_with_a_number_that_is_not_finite_is_refused_in_a_line(number):
+    job = vars(Job("r.jsonl", "0" * 8, "m", 1, "batch", "http://x", {}, counts={"cost": 7.25}))
+    text = json.dumps({"answers_file": "answers.jsonl", "jobs": [job]})
+    Path("state.json").write_text(text.replace("7.25", number), encoding="utf-8")
+    with pytest.raises(UserError, match=r"^state\.json is no state"):
+        read_jobs(Path("state.json"), "restore it")
+
+
 @given(texts())
 def test_any_prompt_is_a_codebook_or_refused_in_a_line(text):
     for content in (text, f"[0] a{text}: x\n[1] b: y\nExample: {text}"):

@@ -4,6 +4,7 @@ Which requests a job is of stands in a file of its own, written once, in the fol
 it: a job is fetched and counted whatever became of the requests' file.
 """
 
+import json
 import os
 import secrets
 import time
@@ -177,6 +178,7 @@ def read_jobs(path: Path, cure: str) -> tuple[str, list[Job]]:
     """Read a ledger as it was saved: the answers file and the jobs."""
     record = read_json(path, cure)
     try:
+        json.dumps(record, allow_nan=False)  # a number that is infinite is not saved again
         into = Path(os.path.normpath(path.parent / record["answers_file"])).as_posix()
         if b"\0" in os.fsencode(into):
             raise ValueError
