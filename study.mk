@@ -56,7 +56,7 @@ SIMPLE := $(DATA)/datas/simple.csv
 ahead = import os, sys, time; \
 	files = (os.path.join(d, f) for top in sys.argv[1:] for d, _, fs in os.walk(top) for f in fs); \
 	print(*(f for f in files if os.path.isfile(f) and os.path.getmtime(f) > time.time() + 60), sep="\n")
-AHEAD := $(if $(filter status,$(MAKECMDGOALS)),,$(shell $(PYTHON) -c '$(ahead)' $(DATA) $(P)results | head -3))
+AHEAD := $(if $(filter status,$(MAKECMDGOALS)),,$(shell $(PYTHON) -c '$(ahead)' '$(DATA)' '$(P)results' | head -3))
 ifneq ($(AHEAD),)
 $(error times ahead of the clock (see `date`): $(AHEAD): set the clock, or give the files a time of \
 	now by: find $(P). -type f -newermt now -exec touch {} +)

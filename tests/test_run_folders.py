@@ -222,10 +222,10 @@ def test_what_a_killed_run_left_is_no_run(monkeypatch):
     monkeypatch.setattr("pipeline.evaluation.run.write_json", kill)
     with pytest.raises(Killed):
         save_planned("x")
-    assert {path.name for path in Path("x").iterdir()} == {
-        *("confusion_matrix.png", "predictions.csv", "report.txt")
-    }
-    check_results(as_planned("before", model_path="./n"), ROWS)
+    assert list(Path("x").iterdir()) == []
+    for name in ("confusion_matrix.png", "predictions.csv", "report.txt"):
+        Path("x", name).touch()  # where it was killed while its files took their places
+        check_results(as_planned("before", model_path="./n"), ROWS)
 
 
 def test_a_run_of_an_older_version_that_names_no_codebook_may_be_made_again():

@@ -12,7 +12,13 @@ import pandas as pd
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
-from pipeline.common.files import clean_text, write_json, write_text
+from pipeline.common.files import (
+    clean_text,
+    remove_outdated,
+    write_json,
+    write_text,
+    written_together,
+)
 from pipeline.common.processes import is_main_process, num_processes
 from pipeline.common.rows import coded_by_people
 from pipeline.common.tables import write_csv
@@ -88,6 +94,7 @@ def score_run(
     return metrics
 
 
+@written_together()
 def save_results(
     folder: Path,
     rows: pd.DataFrame,
@@ -108,9 +115,10 @@ def save_results(
     if not is_main_process():
         return metrics
     picture = folder / "confusion_matrix.png"
-    picture.unlink(missing_ok=True)
     drawn = ""
-    if "accuracy" in metrics:
+    if "accuracy" not in metrics:
+        remove_outdated(picture)
+    else:
         title = f"{metrics['model']}, {metrics['stage']} fine-tuning"
         plot_confusion(metrics["confusion_matrix"], metrics["class_names"], title, picture)
         drawn = f", {picture.name}"
