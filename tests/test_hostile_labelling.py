@@ -118,6 +118,16 @@ def test_a_ledger_with_another_value_is_read_or_refused_in_a_line(name, value):
     assert [vars(job) for job in jobs] == state["jobs"]
 
 
+@pytest.mark.parametrize("counts", [{"failed": "x"}, {"failed": {"x": []}}, {"answered": None}])
+def test_a_ledger_whose_counts_are_no_numbers_is_refused_in_a_line(counts):
+    job = vars(Job("r.jsonl", "0" * 8, "m", 1, "batch", "http://x", {}, counts=counts))
+    Path("state.json").write_text(
+        json.dumps({"answers_file": "answers.jsonl", "jobs": [job]}), encoding="utf-8"
+    )
+    with pytest.raises(UserError, match=r"^state\.json is no state"):
+        read_jobs(Path("state.json"), "restore it")
+
+
 @pytest.mark.parametrize("number", ["1e999", "-Infinity", "NaN"])
 def test_a_ledger_with_a_number_that_is_not_finite_is_refused_in_a_line(number):
     job = vars(Job("r.jsonl", "0" * 8, "m", 1, "batch", "http://x", {}, counts={"cost": 7.25}))

@@ -183,7 +183,7 @@ def read_jobs(path: Path, cure: str) -> tuple[str, list[Job]]:
         if b"\0" in os.fsencode(into):
             raise ValueError
         return into, [_job_of(job) for job in record["jobs"]]
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is no state of this submit_batch.py: {cure}") from error
 
 
@@ -194,6 +194,10 @@ def _job_of(record: JsonObject) -> Job:
         kind = (int, float) if part.type is float else get_origin(part.type) or part.type
         if not isinstance(getattr(job, part.name), kind):
             raise TypeError(part.name)
+    counted = {name: value for name, value in job.counts.items() if name != "messages"}
+    failed = counted.pop("failed", {})
+    if not all(isinstance(count, int | float) for count in (*counted.values(), *failed.values())):
+        raise TypeError("counts")
     return job
 
 
