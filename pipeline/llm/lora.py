@@ -30,6 +30,9 @@ def add_adapter(
         target_modules=target_modules(model),
     )
     adapted = get_peft_model(model, config)
+    names = adapted.active_peft_config.target_modules
+    if not isinstance(names, str):  # a set, which each process would save in another order
+        adapted.active_peft_config.target_modules = sorted(names)
     quicken_lora(adapted)
     trained, total = adapted.get_nb_trainable_parameters()
     print(f"training {trained:,} of {total:,} parameters")
