@@ -266,10 +266,9 @@ def ends_with(work: Callable[[], object]) -> None:
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
-        traceback.print_exc()
-        raise
     finally:
+        if sys.exc_info()[0] is not None:  # os._exit shows no traceback
+            traceback.print_exc()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
