@@ -181,6 +181,11 @@ def seconds_of(kept: KeptPart | None, start: float) -> float:
     return time.perf_counter() - start + (kept.seconds if kept else 0.0)
 
 
+def logits_of(output, mask: torch.Tensor) -> torch.Tensor:
+    """Return class logits (rows, classes)."""
+    return output.logits.float()
+
+
 def softmax_of_logits(output, mask: torch.Tensor) -> torch.Tensor:
     """Return class probabilities (rows, classes)."""
     return output.logits.float().softmax(-1)
