@@ -1,7 +1,8 @@
-"""What the top-level scripts share, in ten rooms. A room may import only those below it.
+"""What the top-level scripts share, in eleven rooms. A room may import only those below it.
 
 report      the page and the methods text
 audit       labels that are probably wrong
+coding      the whole spreadsheet coded, by models, the teacher and people
 llm         causal language models: prompts, packs, scoring, QLoRA
 bert        encoders: probe, fine-tuning
 people      the sample that people code, and what they found
@@ -11,7 +12,7 @@ evaluation  metrics, runs, models side by side
 sheets      spreadsheets
 common      command line, files, codebook, replies, machine
 
-Rooms that do not import each other: report and audit; llm, bert, people and labelling. The order
+Rooms that do not import each other: report, audit and coding; llm, bert, people and labelling. The order
 is held by .importlinter.
 """
 
