@@ -15,15 +15,15 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from pipeline.common.cli import UserError
+from pipeline.sheets.new_columns import NewColumns, Table
 from pipeline.sheets.reading import column_letter
 from pipeline.sheets.xlsx_columns import (
     MOST_COLUMNS,
-    NewColumns,
     SheetForm,
     added_columns,
     sheet_form,
 )
-from pipeline.sheets.xlsx_page import Table, page_xml
+from pipeline.sheets.xlsx_page import page_xml
 from pipeline.sheets.xml_edits import XmlEdits, in_attribute, prefix_of
 from pipeline.sheets.zip_parts import checked_zip, copy_zip
 
@@ -59,7 +59,7 @@ def read_workbook(archive: zipfile.ZipFile) -> Workbook:
     sheets = root.findall("{*}sheets/{*}sheet")
     parts, link_space, link_type = {}, "", ""
     for sheet in sheets:
-        key = next(key for key in sheet.keys() if key.endswith("}id"))
+        key = next(key for key in sheet.attrib if key.endswith("}id"))
         link = links[sheet.attrib[key]]
         if link.get("Type", "").endswith("/worksheet"):
             link_space, link_type = key[1:-3], link.get("Type", "")

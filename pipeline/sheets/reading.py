@@ -31,11 +31,14 @@ class Sheet:
     `rows(formulas_in)` yields row number -> cells from column A on, "" where a cell is empty; blank
     rows are []. Cells keep their types (str, float, bool, date, ...). Cells with an error (#N/A) or
     a formula that was never computed count as empty, but for those of the column `formulas_in`,
-    which are a `Lost` or a `Formula`; -1 is no column.
+    which are a `Lost` or a `Formula`; -1 is no column. `name` is that of a sheet of a workbook,
+    `encoding` that of a .csv.
     """
 
     path: Path
     rows: Callable[[int], Iterator[Row]]
+    name: str = ""
+    encoding: str = ""
 
 
 @contextmanager
@@ -53,16 +56,17 @@ def open_sheet(path: str | Path, sheet: str = "", encoding: str = "") -> Iterato
     if path.stat().st_size == 0:
         raise UserError(f"{path} is empty (0 bytes): {SAVE_AGAIN}")
     if path.suffix.lower() in (".csv", ".tsv", ".txt"):
-        yield Sheet(path, partial(_csv_rows, path, find_encoding(path, encoding)))
+        encoding = find_encoding(path, encoding)
+        yield Sheet(path, partial(_csv_rows, path, encoding), encoding=encoding)
         return
     book = read_book(path)
     if book and book.size > LARGE:
         name = _choose_sheet(path, book.visible, list(book.sheets), sheet)
         with TemporaryFile() as scratch:
-            yield Sheet(path, _large_rows(book, name, scratch))
+            yield Sheet(path, _large_rows(book, name, scratch), name)
     else:
         name, cells = _read_cells(path, sheet)
-        yield Sheet(path, partial(_rows_of, path, name, cells))
+        yield Sheet(path, partial(_rows_of, path, name, cells), name)
 
 
 def read_sheet(path: str | Path, sheet: str = "") -> dict[int, list[Any]]:
@@ -72,11 +76,17 @@ def read_sheet(path: str | Path, sheet: str = "") -> dict[int, list[Any]]:
 
 
 def _csv_rows(path: Path, encoding: str, formulas_in: int) -> Iterator[Row]:
-    with path.open(encoding=encoding) as lines:
-        names = next((line for line in lines if line.strip("\ufeff\n")), "")
+    delimiter = csv_delimiter(path, encoding)
     with path.open(encoding=encoding, newline="") as file:
         lines = chain([next(file, "").removeprefix("\ufeff")], file)
-        yield from csv_rows(path, lines, max(",;\t", key=names.count), SAVE_AGAIN)
+        yield from csv_rows(path, lines, delimiter, SAVE_AGAIN)
+
+
+def csv_delimiter(path: Path, encoding: str) -> str:
+    """Return what stands between the cells of a .csv, as its first line with any text shows."""
+    with path.open(encoding=encoding) as lines:
+        names = next((line for line in lines if line.strip("\ufeff\n")), "")
+    return max(",;\t", key=names.count)
 
 
 def _large_rows(book: Book, name: str, scratch: BinaryIO) -> Callable[[int], Iterator[Row]]:

@@ -1,34 +1,25 @@
 """Columns added to one sheet of an .xlsx: everything else of its XML stays as it stands."""
 
-import math
 import re
-import unicodedata
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from pipeline.common.cli import UserError
+from pipeline.sheets.new_columns import NewColumns, Value
 from pipeline.sheets.reading import column_letter
+from pipeline.sheets.xlsx_cells import cells_xml, width_of
 from pipeline.sheets.xml_edits import (
-    NOT_IN_XML,
     Attributes,
     XmlEdits,
     in_attribute,
-    in_text,
     prefix_of,
     read_over,
     with_attribute,
 )
 
-Value = str | int | float | None
-CellsOf = Callable[[int], Sequence[Value]]
-
 MOST_COLUMNS = 16_384  # A to XFD
-LONGEST_CELL = 32_767  # UTF-16 code units, Excel's limit
-NARROWEST, WIDEST = 9, 40  # characters of the width of a new column
 CONTENT = ("v", "f", "is")  # what makes a cell more than a format
-ESCAPE = re.compile(f"_(?=x[0-9A-Fa-f]{{4}}(?:_|\r|{NOT_IN_XML.pattern}))")
 
 
 @dataclass
@@ -106,15 +97,6 @@ def _place(cell: str) -> tuple[int, int]:
     """Return the index of the column and the number of the row of a cell such as B7."""
     letters = cell.rstrip("0123456789")
     return _index(letters), int(cell[len(letters) :])
-
-
-@dataclass(frozen=True)
-class NewColumns:
-    """Columns to be added right of a sheet of this form; `cells_of` a row's number gives cells."""
-
-    names: Sequence[str]
-    header_row: int
-    cells_of: CellsOf
 
 
 class _Adding:
@@ -263,53 +245,3 @@ def _with_spans(tag: bytes, first: int, behind: int) -> bytes:
         return tag
     numbers = [*map(int, re.findall(rb"\d+", said[1])), first, behind]
     return with_attribute(tag, "spans", f"{min(numbers)}:{max(numbers)}")
-
-
-def width_of(text: str, widest: int = WIDEST) -> int:
-    """Return the width of a column for a text: in characters, of which a Chinese one is two."""
-    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
-    return min(max(len(text) + wide + 2, NARROWEST), widest)
-
-
-def cells_xml(
-    prefix: str, letters: Sequence[str], row: int, values: Sequence[Value], style: str = ""
-) -> str:
-    """Return the XML of cells of a row, in the columns of these letters; None and "" are none.
-
-    Raises UserError for a text that no cell holds, and ValueError for a number that is not finite.
-    """
-    cells = []
-    for letter, value in zip(letters, values, strict=bool(values)):
-        if value is None or value == "":
-            continue
-        head = f'<{prefix}c r="{letter}{row}"{style}'
-        if isinstance(value, str):
-            cells.append(f"{head}{_text_xml(prefix, value)}</{prefix}c>")
-        else:
-            cells.append(f"{head}><{prefix}v>{number_text(value)}</{prefix}v></{prefix}c>")
-    return "".join(cells)
-
-
-@lru_cache(2**12)
-def _text_xml(prefix: str, text: str) -> str:
-    """Return the rest of a cell that holds a text; Excel spells what XML has not as _x0001_."""
-    text = NOT_IN_XML.sub(lambda match: f"_x{ord(match[0]):04X}_", ESCAPE.sub("_x005F_", text))
-    length = len(text.encode("utf-16-le")) // 2
-    if length > LONGEST_CELL:
-        raise UserError(
-            f"the text {text[:30]!r}... has {length:,} characters and a cell holds "
-            f"{LONGEST_CELL:,}: shorten it"
-        )
-    spelled = in_text(text.replace("\r", "_x000D_"))
-    return (
-        f' t="inlineStr"><{prefix}is><{prefix}t xml:space="preserve">{spelled}</{prefix}t>'
-        f"</{prefix}is>"
-    )
-
-
-def number_text(value: float) -> str:
-    """Return a finite number as a cell has it; raises ValueError for another."""
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{value} is no number for a cell")
-    return str(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(number)

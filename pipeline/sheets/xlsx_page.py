@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
+from pipeline.sheets.new_columns import Table, Value
 from pipeline.sheets.reading import column_letter
-from pipeline.sheets.xlsx_columns import Value, cells_xml, width_of
+from pipeline.sheets.xlsx_cells import cells_xml, width_of
 from pipeline.sheets.xml_edits import in_attribute
-
-Table = Sequence[Sequence[Value]]
 
 DECLARATION = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
 LONGEST_TEXT = 4_000  # characters; a longer one goes on in the row below
