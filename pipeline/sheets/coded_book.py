@@ -19,12 +19,10 @@ from pipeline.sheets.coded_xls import LOST, write_values
 from pipeline.sheets.coded_xlsx import check_xlsx, refuse_width, write_xlsx
 from pipeline.sheets.comments import CommentSheet
 from pipeline.sheets.new_columns import CellsOf, NewColumns, Table
+from pipeline.sheets.protection import refuse_open
 
 TEXT_FORMATS = (".csv", ".tsv", ".txt")
 XLSX, ODS, CSV, OTHER = "xlsx", "ods", "csv", "other"
-# What Excel, LibreOffice and WPS Office put beside a file that is open in them.
-OPEN_MARKS = ("~${}", ".~lock.{}#", ".~{}")
-READ = 2**20  # bytes that are hashed at once
 
 
 def coded_suffix(source: str | Path) -> str:
@@ -80,7 +78,7 @@ def check_book(
         refuse_open(path)
     check_outputs(files, inputs=[source])
     for path in files:
-        refuse_changed(path, written or {})
+        _refuse_changed(path, written or {})
     _refuse_names(sheet, columns)
     if kind == XLSX:
         check_xlsx(source, title, sheet.first, columns, titles)
@@ -102,18 +100,7 @@ def _refuse_suffix(source: Path, output: Path) -> None:
         )
 
 
-def refuse_open(path: Path) -> None:
-    """Stop where a file is open in a spreadsheet program, as a mark beside it tells."""
-    for mark in OPEN_MARKS:
-        beside = path.with_name(mark.format(path.name))
-        if beside.exists():
-            raise UserError(
-                f"{path} is open in a spreadsheet program: save and close it there; if it is open "
-                f"nowhere, delete {beside}, which a crash has left"
-            )
-
-
-def refuse_changed(path: Path, written: Mapping[str, str]) -> None:
+def _refuse_changed(path: Path, written: Mapping[str, str]) -> None:
     """Stop where a file is there that is not, byte for byte, what an earlier run wrote."""
     if path.is_file() and written.get(path.name) != file_sha256(path):
         raise UserError(

@@ -18,8 +18,10 @@ from pipeline.common.files import clean_text
 from pipeline.common.tables import csv_rows
 from pipeline.sheets.encoding import find_encoding
 from pipeline.sheets.large_xlsx import Formula, LargeSheet, Lost, Row
+from pipeline.sheets.protection import refuse_password
 from pipeline.sheets.xlsx_parts import Book, read_book
 
+XLSX = (".xlsx", ".xlsm")
 LARGE = 2**26  # bytes of XML; calamine and the cells that it gives take several times as many
 SAVE_AGAIN = "open it in a spreadsheet program and save it as .xlsx"
 
@@ -59,6 +61,7 @@ def open_sheet(path: str | Path, sheet: str = "", encoding: str = "") -> Iterato
         encoding = find_encoding(path, encoding)
         yield Sheet(path, partial(_csv_rows, path, encoding), encoding=encoding)
         return
+    refuse_password(path)
     book = read_book(path)
     if book and book.size > LARGE:
         name = _choose_sheet(path, book.visible, list(book.sheets), sheet)
@@ -142,7 +145,7 @@ def _read_cells(path: Path, sheet: str) -> tuple[str, list[list[Any]]]:
         name = _choose_sheet(path, names, workbook.sheet_names, sheet)
         return name, workbook.get_sheet_by_name(name).to_python(skip_empty_area=False)
     except calamine.CalamineError as error:
-        if path.suffix.lower() == ".xlsx":
+        if path.suffix.lower() in XLSX:
             return _read_with_openpyxl(path, sheet)
         raise UserError(
             f"{path} cannot be read as a spreadsheet ({error}): {SAVE_AGAIN}"
@@ -200,7 +203,7 @@ def _formulas(path: Path, sheet: str, column: int, known: Container[int]) -> dic
     that the cell holds. The rows of `known` texts are passed over.
     """
     texts: dict[int, str] = {}
-    if path.suffix.lower() != ".xlsx" or not _holds_formulas(path):
+    if path.suffix.lower() not in XLSX or not _holds_formulas(path):
         return texts
     with _worksheet(path, sheet, data_only=False) as cells:
         lines = cells.iter_rows(min_col=column + 1, max_col=column + 1)
