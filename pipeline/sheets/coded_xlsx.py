@@ -6,6 +6,7 @@ get the new ones, and all other parts are copied byte for byte.
 """
 
 import itertools
+import posixpath
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,9 +64,7 @@ def read_workbook(archive: zipfile.ZipFile) -> Workbook:
         link = links[sheet.attrib[key]]
         if link.get("Type", "").endswith("/worksheet"):
             link_space, link_type = key[1:-3], link.get("Type", "")
-            target = link.get("Target", "")
-            part = target.lstrip("/") if target.startswith("/") else f"xl/{target}"
-            parts[sheet.get("name", "")] = part
+            parts[sheet.get("name", "")] = _target(WORKBOOK, link)
         else:  # a chart that fills a page, or a page of old macros
             parts[sheet.get("name", "")] = ""
     protection = root.find("{*}workbookProtection")
@@ -80,6 +79,13 @@ def read_workbook(archive: zipfile.ZipFile) -> Workbook:
     )
 
 
+def _target(part: str, link: ElementTree.Element) -> str:
+    """Return the part that a link of another part leads to."""
+    return posixpath.normpath(posixpath.join("/", posixpath.dirname(part), link.get("Target", "")))[
+        1:
+    ]
+
+
 def check_xlsx(
     path: Path, title: str, header_row: int, names: Sequence[str], titles: Sequence[str]
 ) -> None:
@@ -90,16 +96,41 @@ def check_xlsx(
     with checked_zip(path) as archive:
         book = read_workbook(archive)
         form = sheet_form(archive, book.parts[title], header_row)
+        covering = _covering(archive, book.parts[title], form.width, len(names))
         signed = any(name.startswith("_xmlsignatures/") for name in archive.namelist())
     _refuse_merged(path, title, form, header_row)
     refuse_width(path, title, form.width, len(names))
     refuse_titles(path, list(book.parts), titles)
+    if covering:
+        first, last = column_letter(form.width), column_letter(form.width + len(names) - 1)
+        print(
+            f"{path}, sheet {title!r}: {covering} picture{'s' * (covering > 1)} or "
+            f"chart{'s lie' if covering > 1 else ' lies'} over the new columns {first} to {last}: "
+            "move it there in the coded workbook"
+        )
     if form.protected:
         print(f"{path}: sheet {title!r} is protected; it stays so, with the new columns in it")
     if book.locked:
         print(f"{path}: its list of sheets is protected; it stays so, with the new sheets in it")
     if signed:
         print(f"{path} has a digital signature, which is not valid for the coded workbook")
+
+
+def _covering(archive: zipfile.ZipFile, part: str, width: int, new: int) -> int:
+    """Return how many pictures and charts lie over columns that are to be added."""
+    folder, name = posixpath.split(part)
+    links = f"{folder}/_rels/{name}.rels"
+    if links not in archive.namelist():
+        return 0
+    count = 0
+    for link in ElementTree.fromstring(archive.read(links)):
+        drawing = _target(part, link)
+        if link.get("Type", "").endswith("/drawing") and drawing in archive.namelist():
+            for anchor in ElementTree.fromstring(archive.read(drawing)):
+                left, right = (anchor.findtext(f"{{*}}{end}/{{*}}col") for end in ("from", "to"))
+                if left and int(left) < width + new and int(right or left) >= width:
+                    count += 1
+    return count
 
 
 def _refuse_merged(path: Path, title: str, form: SheetForm, header_row: int) -> None:
