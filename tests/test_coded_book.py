@@ -6,6 +6,7 @@ import re
 import shutil
 import struct
 import zipfile
+from io import BytesIO
 from pathlib import Path
 
 import openpyxl
@@ -40,7 +41,9 @@ from openpyxl.worksheet.table import Table as XlsxTable
 from pipeline.common.cli import UserError
 from pipeline.sheets import reading
 from pipeline.sheets.coded_book import check_book, coded_suffix, write_coded_book
+from pipeline.sheets.coded_ods import paragraphs
 from pipeline.sheets.comments import open_comment_sheet
+from pipeline.sheets.xml_edits import UnusualXml, XmlEdits
 
 NAMES = ["class", "class_name", "p_no"]
 MORE = {"codebook": [["class"], ["no"], ["=1+1"]], "record": [["rows", 3], ["share", 0.5]]}
@@ -462,7 +465,7 @@ def test_the_records_of_a_csv_keep_their_bytes_and_get_any_text(
 @given(st.lists(WITHOUT_NUL.map(lambda t: NOT_IN_XML.sub("", t)), min_size=1, max_size=4))
 @example(["  a  b\t c ", "\t\t", " ", "a\nb\n", "=1+1", "\n"])
 def test_any_text_that_an_ods_can_hold_is_read_as_that_text(added):
-    write_ods("book.ods", [["comment", "b"], *([f"c{n}", "x"] for n in range(4))])
+    write_ods("book.ods", [["comment", "b"], *([f"c{n}", "x"] for n in range(6))])
     code_of = dict(enumerate(added, start=2))
     Path("coded.ods").unlink(missing_ok=True)
     output, _ = code("book.ods", lambda n: [None, code_of.get(n, "-"), 1])
@@ -472,6 +475,12 @@ def test_any_text_that_an_ods_can_hold_is_read_as_that_text(added):
         cell = row.getElementsByType(TableCell)[3]
         read.append("\n".join(map(teletype.extractText, cell.getElementsByType(P))))
     assert read == [text.replace("\r\n", "\n").replace("\r", "\n") for text in added]
+
+
+def test_spaces_that_an_ods_would_take_for_one_are_spelled_out():
+    assert paragraphs(" a  b\t \tc ", "t:") == (
+        '<t:p><t:s t:c="1"/>a <t:s t:c="1"/>b<t:tab/><t:s t:c="1"/><t:tab/>c<t:s t:c="1"/></t:p>'
+    )
 
 
 # .csv
@@ -581,7 +590,8 @@ def test_columns_that_an_ods_repeats_to_the_last_one_are_no_more_than_before():
 def test_all_else_of_an_ods_is_the_same_bytes_and_its_new_tables_stand_last():
     write_ods("book.ods", [["comment", "b"], ["one", "x"]])
     xml = content_of("book.ods")
-    linked = "<table:table><table:table-row><table:table-cell/></table:table-row></table:table>"
+    linked = "<table:table-cell office:value-type='float' office:value='1'/>"
+    linked = f"<table:table><table:table-row>{linked}</table:table-row></table:table>"
     after = f"<table:dde-links><a>{linked}</a></table:dde-links></office:spreadsheet>"
     change_parts(
         "book.ods",
@@ -738,6 +748,23 @@ def test_a_picture_or_chart_that_lies_over_new_columns_is_told(capsys):
     assert "1 picture or chart lies over the new columns C to E" in capsys.readouterr().out
     code("book.xlsx", numbered, output="other.xlsx")
     assert "lies over" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_xml_in_two_bytes_a_character_is_told_from_that_which_new_cells_fit_in(encoding):
+    xml = BytesIO("\ufeff<a/>".encode(encoding))
+    with pytest.raises(UnusualXml, match="utf-16"):
+        list(XmlEdits(lambda name, attributes: None).run(xml))
+
+
+def test_no_sheet_is_written_twice_where_nobody_checked():
+    write_form(PLAIN)
+    write_ods("book.ods", [["comment", "b"], ["one", "x"]])
+    for name, title in (("book.xlsx", "SHEET"), ("book.ods", "One")):
+        output = f"coded{Path(name).suffix}"
+        with open_comment_sheet(name, "", "comment") as sheet, pytest.raises(UserError):
+            write_coded_book(name, output, sheet, NAMES, numbered, {title: []})
+        assert not Path(output).exists()
 
 
 def test_protection_stays_and_is_told(capsys):
