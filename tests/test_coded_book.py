@@ -800,3 +800,33 @@ def test_what_people_typed_into_a_coded_workbook_is_never_overwritten(name):
         Path(file).write_bytes(kept)
     shutil.move(output, "kept")
     code(name, numbered, written=written)
+
+
+def test_what_people_typed_while_the_model_was_at_work_is_not_overwritten():
+    write_form(PLAIN)
+    output, written = code("book.xlsx", numbered)
+    with open_comment_sheet("book.xlsx", "", "comment") as sheet:
+        check_book("book.xlsx", output, sheet, NAMES, list(MORE), written)
+        output.write_bytes(typed := output.read_bytes() + b"a note")
+        with pytest.raises(UserError, match="was changed since it was written"):
+            write_coded_book("book.xlsx", output, sheet, NAMES, numbered, MORE, written)
+    assert output.read_bytes() == typed
+
+
+@pytest.mark.parametrize("name", ["book.xlsx", "book.csv"])
+def test_codes_are_not_put_beside_the_rows_of_a_spreadsheet_that_was_saved_meanwhile(name):
+    write_form(PLAIN)
+    Path("book.csv").write_bytes(b"comment,b\none,x\ntwo,y\n")
+    output = f"coded{Path(name).suffix}"
+    with open_comment_sheet(name, "", "comment") as sheet:
+        check_book(name, output, sheet, NAMES, list(MORE))
+
+        def saved_meanwhile(number):
+            Path(name).write_bytes(before + b" ")
+            return numbered(number)
+
+        before = Path(name).read_bytes()
+        for cells_of in (saved_meanwhile, numbered):
+            with pytest.raises(UserError, match="was changed or moved while it was coded"):
+                write_coded_book(name, output, sheet, NAMES, cells_of, MORE)
+    assert not Path(output).exists()
