@@ -1,12 +1,13 @@
 """CSV files: read as text and checked, whole or in parts; written as every step writes them."""
 
 import csv
+import io
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import compress, islice
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 import numpy as np
 import pandas as pd
@@ -116,16 +117,22 @@ def _refuse_cells(path: str | Path, number: int, cells: list[str], width: int, c
 
 
 class CountedLines:
-    """The lines of an open UTF-8 file, and the byte behind each of them."""
+    """The lines of a UTF-8 file that is open at a byte, and the byte behind each of them."""
 
-    def __init__(self, file: TextIO, first_byte: int) -> None:
-        self._file, self.ends, self._forgotten = file, [first_byte], 0
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.ends, self._forgotten = file, [file.tell()], 0
 
     def __iter__(self) -> Iterator[str]:
         ends = self.ends
         for line in self._file:
-            ends.append(ends[-1] + (len(line) if line.isascii() else len(line.encode())))
-            yield line
+            text = line.decode()
+            if "\r" in text[:-2]:  # a line may end with it alone
+                for part in io.StringIO(text, newline=""):
+                    ends.append(ends[-1] + len(part.encode()))
+                    yield part
+            else:
+                ends.append(ends[-1] + len(line))
+                yield text
 
     def places(self, last_lines: list[int], chosen: list[bool]) -> np.ndarray:
         """Return the bytes between which the chosen rows stand, int64 (2, rows), and forget them.
@@ -139,6 +146,19 @@ class CountedLines:
         return np.stack([first, behind])[:, chosen]
 
 
+@contextmanager
+def _opened(path: Path, with_bytes: bool) -> Iterator[CountedLines | TextIO]:
+    """Yield the lines of a UTF-8 file, behind its byte order mark."""
+    if not with_bytes:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield file
+        return
+    with path.open("rb") as file:
+        if file.read(len(BOM_UTF8)) != BOM_UTF8:
+            file.seek(0)
+        yield CountedLines(file)
+
+
 def read_csv_parts(
     path: str | Path, columns: Sequence[str], made_by: str, with_bytes: bool = False
 ) -> Iterator[pd.DataFrame]:
@@ -150,12 +170,8 @@ def read_csv_parts(
     again, first = f"run {made_by} again", f"run {made_by} first"
     header: list[str] = []
     before, count, blank = 0, 0, 0
-    with readable(path, first), Path(path).open("rb") as start:
-        mark = len(BOM_UTF8) if start.read(len(BOM_UTF8)) == BOM_UTF8 else 0
-    with readable(path, first), Path(path).open(encoding="utf-8-sig", newline="") as file:
-        lines = CountedLines(file, mark)
-        source = lines if with_bytes else file
-        for rows, ends in _batches(path, source, ",", again, with_bytes):
+    with readable(path, first), _opened(Path(path), with_bytes) as lines:
+        for rows, ends in _batches(path, lines, ",", again, with_bytes):
             numbers = range(before + 1, before + len(rows) + 1)
             before += len(rows)
             filled = list(map(any, rows))
@@ -172,7 +188,9 @@ def read_csv_parts(
             kept = list(compress(rows, filled))
             blank += len(rows) - len(kept)
             count += len(kept)
-            places = lines.places(ends, filled) if with_bytes and ends else ()
+            places = ()
+            if isinstance(lines, CountedLines) and ends:
+                places = lines.places(ends, filled)
             if kept:
                 index = list(compress(numbers, filled))
                 part = pd.DataFrame(np.array(kept, object), index, header, dtype=object)
