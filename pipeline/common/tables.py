@@ -2,10 +2,11 @@
 
 import csv
 import io
+import re
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import compress, islice
+from itertools import accumulate, compress, islice
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -16,6 +17,7 @@ from pipeline.common.cli import UserError
 from pipeline.common.files import readable, replacing
 
 PART = 20_000  # rows that are in memory at once
+LINE_END = re.compile("\r\n|\r|\n")
 FIRST_BYTE, END_BYTE = "first byte", "end byte"  # where a row stands in its file
 
 
@@ -81,30 +83,33 @@ def csv_rows(
 
 
 def _batches(
-    path: str | Path, lines: Iterable[str], delimiter: str, cure: str, with_ends: bool = False
-) -> Iterator[tuple[list[list[str]], list[int]]]:
-    """Yield the cells of up to `PART` rows and, `with_ends`, the line that ends each of them."""
+    path: str | Path, lines: Iterable[str], delimiter: str, cure: str
+) -> Iterator[tuple[list[list[str]], Sequence[int]]]:
+    """Yield the cells of up to `PART` rows, and the number of the line that ends each of them."""
     csv.field_size_limit(2**31 - 1)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     rows: list[list[str]] = []
-    ends: list[int] = []
     count = 0
     try:
         while True:
-            if with_ends:
-                for cells in islice(reader, PART):
-                    rows.append(cells)
-                    ends.append(reader.line_num)
-            else:
-                rows.extend(islice(reader, PART))
+            first = reader.line_num
+            rows.extend(islice(reader, PART))  # as many as there are before an error
             if not rows:
                 return
-            yield rows, ends
+            yield rows, _last_lines(rows, first, reader.line_num)
             count += len(rows)
-            rows, ends = [], []
+            rows = []
     except csv.Error as error:
-        yield rows, ends  # what is wrong in the rows before comes first
+        yield rows, _last_lines(rows, first, reader.line_num)
         raise UserError(f"{path}, row {count + len(rows) + 1}: {error}; {cure}") from error
+
+
+def _last_lines(rows: list[list[str]], first: int, last: int) -> Sequence[int]:
+    """Return the number of the line that ends each row, of those behind `first` up to `last`."""
+    if last - first == len(rows):
+        return range(first + 1, last + 1)
+    lines = [1 + sum(len(LINE_END.findall(cell)) for cell in cells) for cells in rows]
+    return list(accumulate(lines, initial=first))[1:]
 
 
 def _refuse_cells(path: str | Path, number: int, cells: list[str], width: int, cure: str) -> None:
@@ -134,7 +139,7 @@ class CountedLines:
                 ends.append(ends[-1] + len(line))
                 yield text
 
-    def places(self, last_lines: list[int], chosen: list[bool]) -> np.ndarray:
+    def places(self, last_lines: Sequence[int], chosen: list[bool]) -> np.ndarray:
         """Return the bytes between which the chosen rows stand, int64 (2, rows), and forget them.
 
         `last_lines` are the numbers of the lines that end the rows, which follow each other.
@@ -171,7 +176,7 @@ def read_csv_parts(
     header: list[str] = []
     before, count, blank = 0, 0, 0
     with readable(path, first), _opened(Path(path), with_bytes) as lines:
-        for rows, ends in _batches(path, lines, ",", again, with_bytes):
+        for rows, ends in _batches(path, lines, ",", again):
             numbers = range(before + 1, before + len(rows) + 1)
             before += len(rows)
             filled = list(map(any, rows))
