@@ -698,6 +698,12 @@ def test_a_sheet_of_the_name_of_a_new_one_is_refused(title):
     book.create_sheet(title)
     book.save("book.xlsx")
     refused("book.xlsx", f"has a sheet {title!r}", "another name")
+    old = xlwt.Workbook()
+    old.add_sheet("one").write(0, 0, "comment")
+    old.get_sheet(0).write(1, 0, "x")
+    old.add_sheet(title)
+    old.save("book.xls")
+    refused("book.xls", f"has a sheet {title!r}", "another name")
 
 
 def test_a_workbook_with_a_password_is_refused():

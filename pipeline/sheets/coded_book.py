@@ -15,8 +15,8 @@ from pipeline.common.files import check_outputs, replacing
 from pipeline.common.scratch import scratch_beside
 from pipeline.sheets.coded_csv import check_csv, csv_form, write_coded_csv, write_table
 from pipeline.sheets.coded_ods import check_ods, write_ods
-from pipeline.sheets.coded_xls import LOST, write_values
-from pipeline.sheets.coded_xlsx import check_xlsx, refuse_width, write_xlsx
+from pipeline.sheets.coded_xls import LOST, titles_of, write_values
+from pipeline.sheets.coded_xlsx import check_xlsx, refuse_titles, refuse_width, write_xlsx
 from pipeline.sheets.comments import CommentSheet
 from pipeline.sheets.new_columns import CellsOf, NewColumns, Table
 from pipeline.sheets.protection import refuse_open
@@ -89,6 +89,7 @@ def check_book(
         check_csv(source, sheet.sheet.encoding, columns)
     else:
         refuse_width(source, title, len(sheet.header), len(columns))
+        refuse_titles(source, titles_of(source), titles)
         print(f"{source} is coded as {output.name}, an .xlsx: {LOST}")
 
 
