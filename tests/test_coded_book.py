@@ -404,10 +404,10 @@ def test_a_text_longer_than_a_cell_is_refused_in_a_column_and_goes_on_below_in_a
 # Any text
 
 
-WITHOUT_NUL = texts().map(lambda text: text[:8_000])
+SHORT = texts(longest=4_000)  # of which an escape takes up to 7 times as many
 
 
-@given(st.lists(WITHOUT_NUL, min_size=1, max_size=4), st.booleans())
+@given(st.lists(SHORT, min_size=1, max_size=4), st.booleans())
 @example(["_x0041", "\x01", "_x0041\x01", "_x0041\r", "=1+1", " a ", "\n\ta\r\n"], False)
 def test_any_text_in_a_new_cell_of_an_xlsx_is_read_as_that_text(added, large):
     rows = "".join(f'<row r="{n}">{text_cell("c", f"A{n}")}</row>' for n in range(2, 12))
@@ -462,7 +462,7 @@ def test_the_records_of_a_csv_keep_their_bytes_and_get_any_text(
             assert record in left
 
 
-@given(st.lists(WITHOUT_NUL.map(lambda t: NOT_IN_XML.sub("", t)), min_size=1, max_size=4))
+@given(st.lists(SHORT.map(lambda t: NOT_IN_XML.sub("", t)), min_size=1, max_size=4))
 @example(["  a  b\t c ", "\t\t", " ", "a\nb\n", "=1+1", "\n"])
 def test_any_text_that_an_ods_can_hold_is_read_as_that_text(added):
     write_ods("book.ods", [["comment", "b"], *([f"c{n}", "x"] for n in range(6))])
