@@ -12,6 +12,7 @@ Where all that others code counts as right, a lower threshold can only add error
 risk-controlling set of Bates, Angelopoulos, Lei, Malik and Jordan (2021).
 """
 
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -161,12 +162,32 @@ def p_values(routes: Routes, target: float, rows_to_code: int) -> np.ndarray:
         tails = beta.cdf(target, np.maximum(right, 1e-9), size - right + 1)
         return np.where(right > 0, tails, 1.0)
     counts, places = np.unique(routes.errors, return_inverse=True)
+    return _tails(counts, routes.rows, target, rows_to_code)[places]
+
+
+def _tails(counts: np.ndarray, rows: int, target: float, rows_to_code: int) -> np.ndarray:
+    """Return the exact chances of so many errors or fewer among held-out rows, see `p_values`."""
     if not rows_to_code:
-        return binom.cdf(counts, routes.rows, 1 - target)[places]
+        return binom.cdf(counts, rows, 1 - target)
     allowed = int(np.floor((1 - target) * rows_to_code + 1e-9))
-    total, in_all = routes.rows + rows_to_code, counts + allowed + 1
-    tails = hypergeom.cdf(counts, total, np.minimum(in_all, total), routes.rows)
-    return np.where(in_all > total, 0.0, tails)[places]
+    total, in_all = rows + rows_to_code, counts + allowed + 1
+    tails = hypergeom.cdf(counts, total, np.minimum(in_all, total), rows)
+    return np.where(in_all > total, 0.0, tails)
+
+
+def _passed(routes: Routes, target: float, alpha: float, rows_to_code: int) -> np.ndarray:
+    """Return for which thresholds the chance is at most `alpha`, a bool (thresholds,).
+
+    Of equal weights, the chance grows with the errors: the most that are allowed are looked for,
+    since a chance for each of thousands of thresholds takes seconds.
+    """
+    if routes.weighted:
+        return p_values(routes, target, rows_to_code) <= alpha
+    counts = range(int(routes.errors.max()) + 1)
+    fewest = bisect_right(
+        counts, alpha, key=lambda n: _tails(np.array([n]), routes.rows, target, rows_to_code)[0]
+    )
+    return routes.errors < fewest
 
 
 def lowest_promised(routes: Routes, target: float, alpha: float, rows_to_code: int) -> int | None:
@@ -174,7 +195,7 @@ def lowest_promised(routes: Routes, target: float, alpha: float, rows_to_code: i
 
     `alpha` is the chance of held-out rows for which the promise does not hold.
     """
-    passed = p_values(routes, target, rows_to_code) <= alpha
+    passed = _passed(routes, target, alpha, rows_to_code)
     passed[0] |= routes.others_are_right
     count = len(passed) if passed.all() else int(passed.argmin())
     return count - 1 if count else None
@@ -184,7 +205,7 @@ def promised_at(routes: Routes, place: int, alpha: float, rows_to_code: int) -> 
     """Return the accuracy that can be promised for a threshold that no class had a part in."""
     if routes.others_are_right and not routes.kept[place]:
         return 1.0
-    return _greatest(lambda target: p_values(routes, target, rows_to_code)[place] <= alpha)
+    return _greatest(lambda target: bool(_passed(routes, target, alpha, rows_to_code)[place]))
 
 
 def most_promised(routes: Routes, alpha: float, rows_to_code: int) -> float:
