@@ -18,11 +18,11 @@ from pipeline.evaluation.metrics import macro_f1, share_right
 from pipeline.models.kept_rows import KeptPart
 
 PARTS = 5  # of a draw: each part is predicted by models that learned from the four others
-NUM_SIZES, SPAN = 8, 12  # sizes by default, and how many times the smallest the largest is
+NUM_SIZES, SPAN = 8, 8  # sizes by default, and how many times the smallest the largest is
 FEWEST_ROWS = 20  # to learn from
 FEWEST_OTHERS = 5  # rows that have not the most frequent class, in the smallest subset
-# The inverse of the penalty. With scikit-learn's 1, accuracy falls between 100 and 1,000 rows on
-# 384 features and is 3 to 5 points lower (benchmarks/label_curve.py).
+# The inverse of the penalty. With scikit-learn's 1, accuracy falls between 100 and 500 rows on 384
+# features, and is up to 6 points lower (benchmarks/label_curve.py).
 PROBE_C = 0.01
 BLOCKS, REDRAWN = 100, 1000  # groups of rows, and how often they are drawn again, for a covariance
 MEASURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -103,7 +103,9 @@ def check_labels(path: str, rows: pd.DataFrame, codebook: Codebook) -> None:
         )
 
 
-def choose_sizes(asked: str, labels: np.ndarray, divided: Sequence[Draw]) -> list[int]:
+def choose_sizes(
+    asked: str, labels: np.ndarray, divided: Sequence[Draw], option: str = "--sizes"
+) -> list[int]:
     """Return the numbers of labels to learn from, as asked ("100,200,400") or, with "", by rule.
 
     By rule there are up to `NUM_SIZES`, each the same number of times the one before, up to the
@@ -114,10 +116,10 @@ def choose_sizes(asked: str, labels: np.ndarray, divided: Sequence[Draw]) -> lis
     others = 1 - np.bincount(labels).max() / len(labels)
     least = max(FEWEST_ROWS, int(np.ceil(FEWEST_OTHERS / others)))
     if asked:
-        sizes = read_sizes("--sizes", asked)
+        sizes = read_sizes(option, asked)
         if not least <= sizes[0] or not sizes[-1] <= most:
             raise UserError(
-                f"--sizes {asked}: of these {len(labels):,} labels, give sizes of {least:,} to "
+                f"{option} {asked}: of these {len(labels):,} labels, give sizes of {least:,} to "
                 f"{most:,}"
             )
         return sizes
@@ -136,9 +138,13 @@ def read_sizes(option: str, text: str) -> list[int]:
 
 
 def fit_probe(features: np.ndarray, labels: np.ndarray) -> Pipeline:
-    """Fit logistic regression, with the penalty `PROBE_C`, on standardized features."""
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=PROBE_C, max_iter=1000))
-    return probe.fit(features, labels)
+    """Fit logistic regression, with the penalty `PROBE_C`, on standardized features (rows, hidden).
+
+    Classes count alike, as in bert_tune.py. Else a rare class is found by no model of few labels,
+    and the curve of macro F1 is flat at first and then rises, which no power law does.
+    """
+    classifier = LogisticRegression(C=PROBE_C, class_weight="balanced", max_iter=1000)
+    return make_pipeline(StandardScaler(), classifier).fit(features, labels)
 
 
 def probe_predictions(
