@@ -11,6 +11,7 @@ import pytest
 from conftest import write_splits
 
 import bert_tune
+import plan_coding
 from pipeline.coding import label_planning
 from pipeline.coding.active import RANDOM, STRATEGIES, choose, contest, margins, spread_out
 from pipeline.coding.extrapolate import backtest, forecast, interval, why_not
@@ -26,7 +27,6 @@ from pipeline.coding.learning_curve import (
     probe_predictions,
 )
 from pipeline.common.cli import UserError
-from pipeline.common.codebook import read_codebook
 from pipeline.common.rows import message_keys
 from pipeline.common.tables import write_csv
 
@@ -42,32 +42,20 @@ def curve(scores, noise):
     return Curve(SIZES, np.asarray(scores), noise**2 * np.eye(len(SIZES)))
 
 
-def settings_of(model, **more):
-    """Return the settings of plan_coding.py that a plan of labels takes, with quick sizes."""
-    return {
+def plan(model, **more):
+    """Run plan_coding.py --labels on few labels; return what it has written."""
+    settings = {
         "train_file": "splits/train.csv",
         "validation_file": "splits/validation.csv",
         "labeled_file": "labeled.csv",
         "model_path": model,
-        "more_labels": "",
-        "sizes": "",
         "draws": 1,
-        "train_sizes": "",
-        "tuned_path": "bert_checkpoints/final_model",
-        "state_file": "submit_batch.json",
-        "price_per_million_input_tokens": 2.0,
-        "price_per_million_output_tokens": 8.0,
-        "dtype": "float32",
-        "batch_size": 64,
         "max_length": 64,
-        "seed": 42,
+        "dtype": "float32",
+        "output_dir": "plan",
     } | more
-
-
-def plan(model, **more):
-    label_planning.plan_labels(
-        read_codebook("prompt.txt"), Path("plan"), settings_of(model, **more)
-    )
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
+    plan_coding.main(["--labels", *options])
     return LabelPlan.read("plan")
 
 
@@ -366,7 +354,7 @@ def test_labels_of_one_class_or_of_too_few_rows_are_refused(splits, tiny_bert, c
         ({"model_path": "nothing"}, "nothing not found"),
         ({"sizes": "20,5000"}, "--sizes 20,5000: of these 270 labels"),
         ({"more_labels": "900"}, "--more-labels 900: with 270 labels"),
-        ({"more_labels": "-5"}, "give whole numbers above 0"),
+        ({"more_labels": "5,-5"}, "give whole numbers above 0"),
         ({"train_sizes": "100"}, "bert_checkpoints/final_model/training.json not found"),
         ({"draws": 0}, "--draws 0: give at least 1"),
         ({"train_file": "none.csv"}, "labeled.csv not found: run jsonl_to_csv.py first"),
