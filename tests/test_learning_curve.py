@@ -381,6 +381,11 @@ def test_labels_of_another_codebook_and_a_tuned_encoder_are_refused(splits, tiny
         plan(tiny_bert, train_file="none.csv")
 
 
+def test_labels_and_apply_are_not_done_together():
+    with pytest.raises(UserError, match="--labels writes no rows that could be applied"):
+        plan_coding.main(["--labels", "--apply"])
+
+
 def test_features_that_are_no_numbers_stop_the_run(splits, tiny_bert, monkeypatch):
     from pipeline.bert import encoder
 

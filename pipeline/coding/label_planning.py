@@ -78,6 +78,8 @@ def plan_labels(codebook: Codebook, folder: Path, settings: JsonObject) -> None:
     """
     options = LabelOptions(**{one.name: settings[one.name] for one in fields(LabelOptions)})
     at_least_one(settings, "draws", "batch_size")
+    if settings["apply"]:
+        raise UserError("--labels writes no rows that could be applied: give it or --apply")
     refuse_tuned(check_model_folder(options.model_path, "encoder"))
     if num_processes() > 1:
         raise UserError("--labels runs in one process: start it without torchrun")

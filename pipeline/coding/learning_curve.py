@@ -21,8 +21,8 @@ PARTS = 5  # of a draw: each part is predicted by models that learned from the f
 NUM_SIZES, SPAN = 8, 8  # sizes by default, and how many times the smallest the largest is
 FEWEST_ROWS = 20  # to learn from
 FEWEST_OTHERS = 5  # rows that have not the most frequent class, in the smallest subset
-# The inverse of the penalty. With scikit-learn's 1, accuracy falls between 100 and 500 rows on 384
-# features, and is up to 6 points lower (benchmarks/label_curve.py).
+# The inverse of the penalty. With scikit-learn's 1, accuracy falls where there are about as many
+# rows as features, and is up to 6 points lower (benchmarks/label_curve.py).
 PROBE_C = 0.01
 BLOCKS, REDRAWN = 100, 1000  # groups of rows, and how often they are drawn again, for a covariance
 MEASURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
