@@ -10,6 +10,7 @@ from conftest import ROOT
 from benchmarks import (
     common,
     data_growth,
+    label_curve,
     pack_memory,
     plan_holds,
     prompt_growth,
@@ -17,6 +18,8 @@ from benchmarks import (
     score_speed,
     train_profile,
 )
+from pipeline.common.tables import write_csv
+from pre_process.sample.comments import generate_comments
 
 ONCE = ["--repetitions", "1"]
 
@@ -119,3 +122,18 @@ def test_every_benchmark_has_its_place_in_the_readme():
     text = (ROOT / "benchmarks/README.md").read_text(encoding="utf-8")
     scripts = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"__init__", "common"}
     assert all(f"<!-- {name} -->" in text for name in scripts)
+
+
+def test_what_is_said_of_more_labels_stands_beside_what_they_bring(results, tiny_bert):
+    comments = pd.DataFrame(generate_comments(300, seed=5), columns=["message", "class"])
+    write_csv(comments, "comments.csv")
+    arguments = ["--comments", "comments.csv", "--model-path", tiny_bert, "--labels", "120"]
+    few = ["--repeats", "2", "--draws", "1", "--true-draws", "4", "--times", "2", "--choices", "2"]
+    pools = ["--pool", "120", "--first", "30", "--last", "60", "--penalties", "1"]
+    label_curve.main([*arguments, *few, *pools])
+    record = json.loads((results / "label_curve-comments.json").read_text())
+    forecasts, choices, probes = record["tables"].values()
+    assert [line["score"] for line in forecasts] == ["accuracy", "macro F1"]
+    assert {line["more"] for line in forecasts} == {120}
+    assert [line["labels chosen"] for line in choices][0] == "random"
+    assert [line["probe"] for line in probes] == ["C = 1", "C = 0.01, classes alike (used)"]
