@@ -446,6 +446,8 @@ def test_rows_that_taught_the_model_are_counted(code, study, capsys):
     book.save("comments.xlsx")
     code()
     assert capsys.readouterr().out.splitlines()[-1] == "40 of the rows taught the model"
+    code("--id-column", "A", "--user-column", "custom_id")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("none of the rows taught the model")
 
 
 def test_of_many_training_rows_the_number_in_a_sheet_is_an_estimate():
