@@ -3,15 +3,13 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import openpyxl
 import pandas as pd
 import pytest
-from conftest import ROOT, write_splits
+from conftest import write_splits
 from openpyxl import Workbook
 
 import bert_tune
@@ -367,6 +365,7 @@ def test_what_somebody_typed_into_the_coded_workbook_is_not_overwritten(sheet, c
 
 def test_a_run_killed_between_workbook_and_record_is_no_obstacle(sheet, code, monkeypatch):
     code()
+    Path("results/coded/probabilities.npz").unlink()
     with monkeypatch.context() as within, pytest.raises(Killed):
         replace = os.replace
 
@@ -378,8 +377,10 @@ def test_a_run_killed_between_workbook_and_record_is_no_obstacle(sheet, code, mo
         within.setattr(os, "replace", until_the_record)
         code("--check-below", "0.9")
     assert record_in().threshold is None
+    assert list(Path("results/coded/unfinished").iterdir())
     assert set(code("--check-below", "0.9")["check"]) <= {"0", "1"}
     assert record_in().threshold == 0.9
+    assert not Path("results/coded/unfinished").exists()
 
 
 def test_the_record_says_how_good_the_model_is_by_its_own_evaluations(sheet, code, study):
@@ -503,21 +504,3 @@ def test_a_column_of_the_name_of_ours_asks_for_a_prefix(comments, code):
         code()
     code("--prefix", "ai_")
     assert cells_of("results/coded/comments_coded.xlsx")[0][4] == "ai_class"
-
-
-def test_two_processes_write_what_one_writes(sheet, code, study):
-    code("--check-below", "0.9", output="one")
-    argv = ["--excel-file", "comments.xlsx", "--model", f"{study}/bert/final_model"]
-    argv += ["--output-dir", "two", "--output-file", "two/{name}_coded{suffix}"]
-    argv += ["--batch-size", "7", "--check-below", "0.9", "--dtype", "float32"]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*torchrun, str(ROOT / "code_comments.py"), *argv],
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert files_in("two") == files_in("one")
-    assert done.stdout.count("rows coded:") == 1
