@@ -30,6 +30,7 @@ from pipeline.coding.outcome import (
     save,
 )
 from pipeline.coding.probabilities import compute
+from pipeline.coding.quality import quality_of
 from pipeline.coding.sheet_rows import learned_rows, read_rows, refuse_unmasked
 from pipeline.coding.who import given_classes
 from pipeline.common.cli import at_least_one, parse_settings, run
@@ -107,13 +108,14 @@ def code(
     learned, messages = learned_rows(found), messages_of(sheet, codebook, args)
     with scratch_beside(places.folder / "messages.txt") as texts:
         rows = read_rows(messages, texts, learned)
+        labels = args.labels_file, args.sheets_dir, args.coding_dir
+        given = given_classes(rows, codebook, *labels)
+        quality = quality_of(args.results_dir, found, codebook)
         computed = compute(rows, found, codebook, places.folder, kept)
     if not is_main_process():
         return
-    labels = args.labels_file, args.sheets_dir, args.coding_dir
-    given = given_classes(rows, codebook, *labels)
     codes = Codes(rows, given, computed.probabilities, rule.threshold, codebook.names)
-    of_run = (places.output, args.results_dir, start, vars(args))
+    of_run = (places.output, quality, start, vars(args))
     coding = coding_record(codes, sheet, found, rule, codebook, *of_run)
     save(places, sheet, codes, coding, codebook, computed.key)
     kept.remove(coded_by=computed.key)

@@ -363,19 +363,29 @@ def test_what_somebody_typed_into_the_coded_workbook_is_not_overwritten(sheet, c
         code()
 
 
-def test_a_run_killed_between_workbook_and_record_is_no_obstacle(sheet, code, monkeypatch):
-    code()
-    Path("results/coded/probabilities.npz").unlink()
-    with monkeypatch.context() as within, pytest.raises(Killed):
-        replace = os.replace
+def test_runs_that_are_killed_as_their_files_take_their_places_are_no_obstacle(
+    sheet, code, monkeypatch
+):
+    replace = os.replace
 
-        def until_the_record(source, target):
-            if Path(target).name == "coded.json":
+    def until(name):
+        def replace_others(source, target):
+            if Path(target).name == name:
                 raise Killed
             replace(source, target)
 
+        return replace_others
+
+    until_the_record, until_the_workbook = map(until, ("coded.json", "comments_coded.xlsx"))
+    code()
+    Path("results/coded/probabilities.npz").unlink()
+    with monkeypatch.context() as within, pytest.raises(Killed):
         within.setattr(os, "replace", until_the_record)
         code("--check-below", "0.9")
+    for below in ("0.7", "0.8"):
+        with monkeypatch.context() as within, pytest.raises(Killed):
+            within.setattr(os, "replace", until_the_workbook)
+            code("--check-below", below)
     assert record_in().threshold is None
     assert list(Path("results/coded/unfinished").iterdir())
     assert set(code("--check-below", "0.9")["check"]) <= {"0", "1"}
@@ -471,6 +481,14 @@ def test_rows_are_stored_on_disk_and_equal_comments_are_one(tmp_path):
     assert list(rows.comments(np.array([True, True, True]), 2)) == [["b", "a"], ["c"]]
     assert list(rows.comments(np.array([False, True, True]), 2)) == [["a", "c"]]
     assert list(rows.comments(np.zeros(3, bool), 2)) == []
+
+
+def test_labels_that_cannot_be_read_stop_the_run_before_anything_is_computed(sheet, code, batches):
+    LABELS.parent.mkdir()
+    LABELS.write_text("custom_id,message,class\nrow-2,x,9\n", encoding="utf-8")
+    with pytest.raises(UserError, match="row 2: class '9'"):
+        code()
+    assert batches.rows == 0
 
 
 WRONG = [

@@ -10,8 +10,7 @@ from pipeline.coding.check_rule import NO_RULE, CheckRule
 from pipeline.coding.codes import CODES_FILE, BookCells, Codes, book_columns, write_codes
 from pipeline.coding.model import FoundModel
 from pipeline.coding.probabilities import KNOWN_FILE, write_known
-from pipeline.coding.quality import quality_of
-from pipeline.coding.record import CodedBy, Coding
+from pipeline.coding.record import CodedBy, Coding, Quality
 from pipeline.coding.record_sheets import CALLED, SHEETS, new_sheets
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import check_outputs, read_json, write_json, written_together
@@ -25,7 +24,6 @@ from pipeline.sheets.coded_book import (
 from pipeline.sheets.comments import CommentSheet
 
 RECORD_FILE, WRITTEN_FILE = "coded.json", "written.json"
-HASHES_KEPT = 2  # of a file: that of the last run, and that of one which was killed as it ended
 
 
 @dataclass(frozen=True)
@@ -96,9 +94,9 @@ def save(
     )
     hashes = read_hashes(places.written_file)
     for name, digest in written.items():
-        path = str(places.output.with_name(name))
-        before = [one for one in hashes.get(path, []) if one != digest]
-        hashes[path] = [*before, digest][-HASHES_KEPT:]
+        path = places.output.with_name(name)
+        there = {file_sha256(path)} if path.is_file() else set()
+        hashes[str(path)] = sorted({*there, digest})
     with written_together():
         write_json(hashes, places.written_file)
     coding.write(places.folder / RECORD_FILE)
@@ -111,14 +109,11 @@ def coding_record(
     rule: CheckRule,
     codebook: Codebook,
     output: Path,
-    results_dir: str,
+    quality: list[Quality],
     start: float,
     settings: dict[str, Any],
 ) -> Coding:
-    """Return what coded.json says of a run that began at `start`, as `perf_counter` counts.
-
-    The model's quality is that of its evaluations in `results_dir`.
-    """
+    """Return what coded.json says of a run that began at `start`, as `perf_counter` counts."""
     from pipeline.common.machine import versions
 
     return Coding(
@@ -138,7 +133,7 @@ def coding_record(
         checked=codes.checked,
         threshold=rule.threshold,
         plan=rule.plan,
-        quality=quality_of(results_dir, found, codebook),
+        quality=quality,
         date=datetime.date.today().isoformat(),
         seconds=round(time.perf_counter() - start, 3),
         versions=versions(),
