@@ -92,7 +92,7 @@ def make_plan(
     most = most_promised(routes, wishes.alpha, total)
     promised = sent = None
     if place is not None:
-        sent = _sent(routes, place, to_code, total)
+        sent = _sent(routes, threshold, to_code, total)
         promised = wishes.target_accuracy or promised_at(routes, place, wishes.alpha, total)
     return Plan(
         run=run.name,
@@ -114,7 +114,7 @@ def make_plan(
         kept_share=None if sent is None else 1 - sent / total,
         sent_rows=sent,
         accuracy=None if place is None else float(routes.right[place]),
-        accuracy_ci95=None if place is None else routes.interval(place),
+        accuracy_ci95=None if place is None else routes.interval(place, total),
         promised=promised,
         guarantee="" if promised is None else guarantee(routes, promised, wishes, total),
         price=None if sent is None else _price(costs, wishes.who, sent),
@@ -172,12 +172,13 @@ def _refuse_target(routes: Routes, wishes: Wishes, total: int) -> None:
     )
 
 
-def _sent(routes: Routes, place: int, to_code: np.ndarray | int, total: int) -> int:
+def _sent(routes: Routes, threshold: float, to_code: np.ndarray | int, total: int) -> int:
     """Return how many rows go to others; say so where the held-out rows are not like these."""
+    place = routes.at(threshold)
     expected = 1 - float(routes.kept_share[place])
     if isinstance(to_code, int):
         return round(total * expected)
-    sent = int((to_code < routes.threshold[place]).sum())
+    sent = int((to_code < threshold).sum())
     spread = np.sqrt(expected * (1 - expected) * (1 / total + 1 / routes.size[place]))
     if abs(sent / total - expected) > 3 * spread + 1e-9:
         print(
@@ -190,50 +191,51 @@ def _sent(routes: Routes, place: int, to_code: np.ndarray | int, total: int) -> 
 
 def guarantee(routes: Routes, promised: float, wishes: Wishes, total: int) -> str:
     """Return what is promised, in sentences."""
-    chance = f"{1 - wishes.alpha:.0%}"
     how = (
-        "The chance is approximate, as the rows are weighted (Learn then Test, Angelopoulos et al. "
-        "2021, with the Clopper-Pearson tail at the effective sample size, Korn and Graubard 1998)."
+        "This chance is approximate, as the rows are weighted (Learn then Test, Angelopoulos et "
+        "al. 2021, with the Clopper-Pearson tail at the effective sample size, Korn and Graubard "
+        "1998)."
     )
     if not routes.weighted:
         how = (
-            "The chance is exact for rows drawn at random (a risk-controlling threshold, Bates et "
+            "This chance is exact for rows drawn at random (a risk-controlling threshold, Bates et "
             "al. 2021; hypergeometric tail)."
             if routes.others_are_right
-            else "The chance is that of Learn then Test (Angelopoulos et al. 2021)."
+            else "This chance is that of Learn then Test (Angelopoulos et al. 2021)."
         )
     choice = "chosen and judged by all held-out rows"
     if not wishes.target_accuracy:
         choice = "which follows from the budget alone"
     return (
-        f"With a chance of {chance} over the draw of the held-out rows, at least {promised:.2%} of "
-        f"the {total:,} rows are right with this threshold, {choice}. {how} It holds for rows like "
-        "the held-out ones: from the same source, coded by the same codebook."
+        f"At least {promised:.2%} of the {total:,} rows are right with this threshold, {choice}. "
+        f"The chance that held-out rows lead to a promise that does not hold is at most "
+        f"{wishes.alpha:.1%}. {how} The promise is for rows like the held-out ones: from the same "
+        "source, coded by the same codebook."
     )
 
 
 def _curve(
-    with_people: Routes, with_teacher: Routes | None, costs: Costs, total: int, chosen: int | None
+    people: Routes, teacher: Routes | None, costs: Costs, total: int, chosen: int | None
 ) -> list[Point]:
     """Return points of the curve at even shares of kept rows, and the chosen one."""
     shares = np.arange(0, 1 + CURVE_STEP / 2, CURVE_STEP)
-    places = {with_people.keeping(share) for share in shares} | {0, len(with_people.kept) - 1}
+    places = {people.keeping(share) for share in shares} | {0, len(people.kept) - 1}
     places |= set() if chosen is None else {chosen}
     points = []
     for place in sorted(places):
-        kept, share = int(with_people.kept[place]), float(with_people.kept_share[place])
+        kept, share = int(people.kept[place]), float(people.kept_share[place])
         rest = total * (1 - share)
         points.append(
             Point(
-                threshold=float(with_people.threshold[place]),
+                threshold=float(people.threshold[place]),
                 kept_share=share,
                 kept_rows=kept,
-                kept_accuracy=float(with_people.kept_right[place]) if kept else None,
-                kept_accuracy_ci95=with_people.kept_interval(place) if kept else None,
-                accuracy_with_teacher=float(with_teacher.right[place]) if with_teacher else None,
-                accuracy_with_teacher_ci95=with_teacher.interval(place) if with_teacher else None,
-                accuracy_with_people=float(with_people.right[place]),
-                accuracy_with_people_ci95=with_people.interval(place),
+                kept_accuracy=float(people.kept_right[place]) if kept else None,
+                kept_accuracy_ci95=people.kept_interval(place, total) if kept else None,
+                accuracy_with_teacher=float(teacher.right[place]) if teacher else None,
+                accuracy_with_teacher_ci95=teacher.interval(place, total) if teacher else None,
+                accuracy_with_people=float(people.right[place]),
+                accuracy_with_people_ci95=people.interval(place, total),
                 teacher_price=costs.teacher_price(rest),
                 people_minutes=costs.minutes(rest),
             )

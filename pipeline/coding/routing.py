@@ -54,20 +54,30 @@ class Routes:
         place = int(np.searchsorted(self.kept_share, share - 1e-12))
         return min(place, len(self.threshold) - 1)
 
-    def interval(self, place: int) -> list[float]:
-        """Return the 95 % interval of `right` at a place; Wilson's, at the effective size."""
+    def interval(self, place: int, rows_to_code: int = 0) -> list[float]:
+        """Return the 95 % interval of `right` at a place, for so many rows like the held-out ones.
+
+        It is Wilson's, at the effective size, which allows for the chance in these rows too; 0 =
+        infinitely many.
+        """
         if self.others_are_right and not self.kept[place]:
             return [1.0, 1.0]
-        return _ends(self.right[place], self.size[place])
+        return _ends(self.right[place], self.size[place], rows_to_code)
 
-    def kept_interval(self, place: int) -> list[float]:
-        """Return the 95 % interval of `kept_right` at a place; Wilson's, at the effective size."""
-        return _ends(self.kept_right[place], self.kept_size[place])
+    def kept_interval(self, place: int, rows_to_code: int = 0) -> list[float]:
+        """Return the 95 % interval of `kept_right` at a place, see `interval`."""
+        kept = max(1.0, rows_to_code * self.kept_share[place]) if rows_to_code else 0
+        return _ends(self.kept_right[place], self.kept_size[place], kept)
 
 
-def _ends(share: float, size: float) -> list[float]:
-    low, high = wilson_ends(np.array(share), np.array(size))
+def _ends(share: float, size: float, rows_to_code: float) -> list[float]:
+    low, high = wilson_ends(np.array(share), np.array(_joint_size(size, rows_to_code)))
     return [max(0.0, float(low)), min(1.0, float(high))]
+
+
+def _joint_size(size: np.ndarray | float, rows_to_code: float) -> np.ndarray | float:
+    """Return the size whose share varies as the difference of two samples' shares does."""
+    return size * rows_to_code / (size + rows_to_code) if rows_to_code else size
 
 
 def find_routes(
@@ -146,7 +156,7 @@ def p_values(routes: Routes, target: float, rows_to_code: int) -> np.ndarray:
     (Korn and Graubard 1998), which is an approximation.
     """
     if routes.weighted:
-        size = 1 / (1 / routes.size + (1 / rows_to_code if rows_to_code else 0))
+        size = _joint_size(routes.size, rows_to_code)
         right = size * routes.right
         tails = beta.cdf(target, np.maximum(right, 1e-9), size - right + 1)
         return np.where(right > 0, tails, 1.0)

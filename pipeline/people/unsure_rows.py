@@ -7,7 +7,6 @@ them for one.
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
-from glob import escape, glob
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +82,7 @@ def write_task(
     people may have coded them.
     """
     sheets = {coder: folder / f"{coder}.xlsx" for coder in coders}
-    refuse_written(folder, list(sheets.values()))
+    refuse_written(folder, coders)
     check_outputs([folder / ROWS_FILE, folder / TASK_FILE, *sheets.values()])
     seed = settings["seed"]
     for number, path in enumerate(sheets.values(), start=1):
@@ -96,7 +95,7 @@ def write_task(
     write_csv(rows[["custom_id", "message"]], folder / ROWS_FILE)
 
 
-def refuse_written(folder: Path, sheets: Sequence[Path]) -> None:
+def refuse_written(folder: Path, coders: Sequence[str]) -> None:
     """Stop where rows for people are in a folder already, or samples lie in it or might.
 
     ROWS_FILE is written last: without it, sheets that nobody coded are those of an interrupted run.
@@ -107,6 +106,7 @@ def refuse_written(folder: Path, sheets: Sequence[Path]) -> None:
             f"{folder.with_name('coding')}"
         )
     files = [folder / ROWS_FILE, folder / ADJUDICATION_FILE]
+    sheets = [folder / f"{coder}.xlsx" for coder in coders]
     files += [sheet for sheet in sheets if sheet.exists() and is_filled_in(sheet, "class")]
     if there := [file for file in files if file.exists()]:
         raise UserError(
@@ -174,12 +174,12 @@ def task_report(result: TaskCoded) -> str:
 
 
 def task_folders(folder: str | Path) -> list[Path]:
-    """Return the folders with rows for people whose names begin so."""
-    return [path for path in map(Path, sorted(glob(f"{escape(str(folder))}*"))) if is_task(path)]
+    """Return a folder and those beside it that hold rows for people, sorted by name."""
+    return sorted(path.parent for path in Path(folder).parent.glob(f"*/{TASK_FILE}"))
 
 
 def read_coded_tasks(folder: str | Path, codebook: Codebook) -> pd.DataFrame:
-    """Return what people coded in the folders whose names begin so: custom_id, message, class.
+    """Return what people coded in a folder and those beside it: custom_id, message, class.
 
     Those of another codebook, and those that human_check.py did not read yet, are named and left
     out. Where a row is in several, the last folder counts.
