@@ -75,7 +75,7 @@ settings.register_profile(
     database=None,
     derandomize=not TRIES,
     suppress_health_check=list(HealthCheck),
-    phases=[Phase.generate, Phase.shrink],
+    phases=[Phase.explicit, Phase.generate, Phase.shrink],
     print_blob=True,
 )
 settings.load_profile("hostile")

@@ -6,6 +6,7 @@ import re
 import shutil
 import struct
 import zipfile
+from io import BytesIO
 from pathlib import Path
 
 import openpyxl
@@ -40,7 +41,9 @@ from openpyxl.worksheet.table import Table as XlsxTable
 from pipeline.common.cli import UserError
 from pipeline.sheets import reading
 from pipeline.sheets.coded_book import check_book, coded_suffix, write_coded_book
+from pipeline.sheets.coded_ods import paragraphs
 from pipeline.sheets.comments import open_comment_sheet
+from pipeline.sheets.xml_edits import UnusualXml, XmlEdits
 
 NAMES = ["class", "class_name", "p_no"]
 MORE = {"codebook": [["class"], ["no"], ["=1+1"]], "record": [["rows", 3], ["share", 0.5]]}
@@ -462,7 +465,7 @@ def test_the_records_of_a_csv_keep_their_bytes_and_get_any_text(
 @given(st.lists(WITHOUT_NUL.map(lambda t: NOT_IN_XML.sub("", t)), min_size=1, max_size=4))
 @example(["  a  b\t c ", "\t\t", " ", "a\nb\n", "=1+1", "\n"])
 def test_any_text_that_an_ods_can_hold_is_read_as_that_text(added):
-    write_ods("book.ods", [["comment", "b"], *([f"c{n}", "x"] for n in range(4))])
+    write_ods("book.ods", [["comment", "b"], *([f"c{n}", "x"] for n in range(6))])
     code_of = dict(enumerate(added, start=2))
     Path("coded.ods").unlink(missing_ok=True)
     output, _ = code("book.ods", lambda n: [None, code_of.get(n, "-"), 1])
@@ -472,6 +475,12 @@ def test_any_text_that_an_ods_can_hold_is_read_as_that_text(added):
         cell = row.getElementsByType(TableCell)[3]
         read.append("\n".join(map(teletype.extractText, cell.getElementsByType(P))))
     assert read == [text.replace("\r\n", "\n").replace("\r", "\n") for text in added]
+
+
+def test_spaces_that_an_ods_would_take_for_one_are_spelled_out():
+    assert paragraphs(" a  b\t \tc ", "t:") == (
+        '<t:p><t:s t:c="1"/>a <t:s t:c="1"/>b<t:tab/><t:s t:c="1"/><t:tab/>c<t:s t:c="1"/></t:p>'
+    )
 
 
 # .csv
@@ -581,7 +590,8 @@ def test_columns_that_an_ods_repeats_to_the_last_one_are_no_more_than_before():
 def test_all_else_of_an_ods_is_the_same_bytes_and_its_new_tables_stand_last():
     write_ods("book.ods", [["comment", "b"], ["one", "x"]])
     xml = content_of("book.ods")
-    linked = "<table:table><table:table-row><table:table-cell/></table:table-row></table:table>"
+    linked = "<table:table-cell office:value-type='float' office:value='1'/>"
+    linked = f"<table:table><table:table-row>{linked}</table:table-row></table:table>"
     after = f"<table:dde-links><a>{linked}</a></table:dde-links></office:spreadsheet>"
     change_parts(
         "book.ods",
@@ -688,6 +698,12 @@ def test_a_sheet_of_the_name_of_a_new_one_is_refused(title):
     book.create_sheet(title)
     book.save("book.xlsx")
     refused("book.xlsx", f"has a sheet {title!r}", "another name")
+    old = xlwt.Workbook()
+    old.add_sheet("one").write(0, 0, "comment")
+    old.get_sheet(0).write(1, 0, "x")
+    old.add_sheet(title)
+    old.save("book.xls")
+    refused("book.xls", f"has a sheet {title!r}", "another name")
 
 
 def test_a_workbook_with_a_password_is_refused():
@@ -740,6 +756,23 @@ def test_a_picture_or_chart_that_lies_over_new_columns_is_told(capsys):
     assert "lies over" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_xml_in_two_bytes_a_character_is_told_from_that_which_new_cells_fit_in(encoding):
+    xml = BytesIO("\ufeff<a/>".encode(encoding))
+    with pytest.raises(UnusualXml, match="utf-16"):
+        list(XmlEdits(lambda name, attributes: None).run(xml))
+
+
+def test_no_sheet_is_written_twice_where_nobody_checked():
+    write_form(PLAIN)
+    write_ods("book.ods", [["comment", "b"], ["one", "x"]])
+    for name, title in (("book.xlsx", "SHEET"), ("book.ods", "One")):
+        output = f"coded{Path(name).suffix}"
+        with open_comment_sheet(name, "", "comment") as sheet, pytest.raises(UserError):
+            write_coded_book(name, output, sheet, NAMES, numbered, {title: []})
+        assert not Path(output).exists()
+
+
 def test_protection_stays_and_is_told(capsys):
     book = openpyxl.Workbook()
     for row in (["comment", "b"], ["one", "x"]):
@@ -773,3 +806,33 @@ def test_what_people_typed_into_a_coded_workbook_is_never_overwritten(name):
         Path(file).write_bytes(kept)
     shutil.move(output, "kept")
     code(name, numbered, written=written)
+
+
+def test_what_people_typed_while_the_model_was_at_work_is_not_overwritten():
+    write_form(PLAIN)
+    output, written = code("book.xlsx", numbered)
+    with open_comment_sheet("book.xlsx", "", "comment") as sheet:
+        check_book("book.xlsx", output, sheet, NAMES, list(MORE), written)
+        output.write_bytes(typed := output.read_bytes() + b"a note")
+        with pytest.raises(UserError, match="was changed since it was written"):
+            write_coded_book("book.xlsx", output, sheet, NAMES, numbered, MORE, written)
+    assert output.read_bytes() == typed
+
+
+@pytest.mark.parametrize("name", ["book.xlsx", "book.csv"])
+def test_codes_are_not_put_beside_the_rows_of_a_spreadsheet_that_was_saved_meanwhile(name):
+    write_form(PLAIN)
+    Path("book.csv").write_bytes(b"comment,b\none,x\ntwo,y\n")
+    output = f"coded{Path(name).suffix}"
+    with open_comment_sheet(name, "", "comment") as sheet:
+        check_book(name, output, sheet, NAMES, list(MORE))
+
+        def saved_meanwhile(number):
+            Path(name).write_bytes(before + b" ")
+            return numbered(number)
+
+        before = Path(name).read_bytes()
+        for cells_of in (saved_meanwhile, numbered):
+            with pytest.raises(UserError, match="was changed or moved while it was coded"):
+                write_coded_book(name, output, sheet, NAMES, cells_of, MORE)
+    assert not Path(output).exists()

@@ -15,11 +15,12 @@ from pipeline.common.files import check_outputs, replacing
 from pipeline.common.scratch import scratch_beside
 from pipeline.sheets.coded_csv import check_csv, csv_form, write_coded_csv, write_table
 from pipeline.sheets.coded_ods import check_ods, write_ods
-from pipeline.sheets.coded_xls import LOST, write_values
-from pipeline.sheets.coded_xlsx import check_xlsx, refuse_width, write_xlsx
+from pipeline.sheets.coded_xls import LOST, titles_of, write_values
+from pipeline.sheets.coded_xlsx import check_xlsx, refuse_titles, refuse_width, write_xlsx
 from pipeline.sheets.comments import CommentSheet
 from pipeline.sheets.new_columns import CellsOf, NewColumns, Table
 from pipeline.sheets.protection import refuse_open
+from pipeline.sheets.reading import stamp_of
 
 TEXT_FORMATS = (".csv", ".tsv", ".txt")
 XLSX, ODS, CSV, OTHER = "xlsx", "ods", "csv", "other"
@@ -88,6 +89,7 @@ def check_book(
         check_csv(source, sheet.sheet.encoding, columns)
     else:
         refuse_width(source, title, len(sheet.header), len(columns))
+        refuse_titles(source, titles_of(source), titles)
         print(f"{source} is coded as {output.name}, an .xlsx: {LOST}")
 
 
@@ -133,18 +135,26 @@ def write_coded_book(
     columns: Sequence[str],
     cells_of: CellsOf,
     more_sheets: Mapping[str, Table],
+    written: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Write a spreadsheet with new columns, and return the hash of each file written, by its name.
 
     `cells_of` gives the cells of a row by its number in the sheet, one for each of `columns`, None
     or "" where it is to be empty, or nothing at all. It is called once for each row that the sheet
     has below the names, in order. `more_sheets` are new sheets by their titles, each as its rows;
-    beside a .csv they are files of their own, see `coded_files`.
+    beside a .csv they are files of their own, see `coded_files`. With `written`, as `check_book`
+    takes it, what somebody changed or opened since then is not overwritten. Raises UserError where
+    the spreadsheet is not as it was opened: the cells would stand beside other rows.
     """
     source, output = Path(source), Path(output)
+    _refuse_moved_rows(sheet)
+    if written is not None:
+        for path in coded_files(source, output, list(more_sheets)):
+            refuse_open(path)
+            _refuse_changed(path, written)
     title, kind = sheet.sheet.name, _kind(source)
     new = NewColumns(columns, sheet.first, cells_of)
-    written: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     with replacing(output) as scratch:
         if kind == XLSX:
             write_xlsx(source, scratch, title, new, more_sheets)
@@ -154,16 +164,26 @@ def write_coded_book(
             write_coded_csv(source, scratch, sheet.sheet.encoding, new)
         else:
             _write_as_xlsx(source, scratch, title, new, more_sheets)
-        written[output.name] = file_sha256(scratch)
+        _refuse_moved_rows(sheet)
+        hashes[output.name] = file_sha256(scratch)
     if kind == CSV:
         delimiter = csv_form(source, sheet.sheet.encoding).delimiter
         files = coded_files(source, output, list(more_sheets))[1:]
         for path, table in zip(files, more_sheets.values(), strict=True):
             with replacing(path) as scratch:
                 write_table(scratch, table, delimiter)
-                written[path.name] = file_sha256(scratch)
-    print(f"wrote {', '.join(str(output.with_name(name)) for name in written)}")
-    return written
+                hashes[path.name] = file_sha256(scratch)
+    print(f"wrote {', '.join(str(output.with_name(name)) for name in hashes)}")
+    return hashes
+
+
+def _refuse_moved_rows(sheet: CommentSheet) -> None:
+    """Stop where a spreadsheet was saved since it was opened, as its rows may have moved."""
+    if stamp_of(sheet.sheet.path) != sheet.sheet.stamp:
+        raise UserError(
+            f"{sheet.path} was changed or moved while it was coded, so that the codes may belong "
+            "to other rows: run the same command again"
+        )
 
 
 def _write_as_xlsx(

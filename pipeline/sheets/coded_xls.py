@@ -11,6 +11,14 @@ LOST = (
 )
 
 
+def titles_of(path: Path) -> list[str]:
+    """Return the names of a workbook's sheets."""
+    import python_calamine as calamine
+
+    with path.open("rb") as data:
+        return calamine.CalamineWorkbook.from_filelike(data).sheet_names
+
+
 def write_values(path: Path, target: Path) -> None:
     """Write all sheets of a workbook that calamine reads as an .xlsx: text is text, dates dates."""
     import python_calamine as calamine

@@ -34,13 +34,14 @@ class Sheet:
     rows are []. Cells keep their types (str, float, bool, date, ...). Cells with an error (#N/A) or
     a formula that was never computed count as empty, but for those of the column `formulas_in`,
     which are a `Lost` or a `Formula`; -1 is no column. `name` is that of a sheet of a workbook,
-    `encoding` that of a .csv.
+    `encoding` that of a .csv, and `stamp` the `stamp_of` the file as it was opened.
     """
 
     path: Path
     rows: Callable[[int], Iterator[Row]]
     name: str = ""
     encoding: str = ""
+    stamp: tuple[int, ...] = ()
 
 
 @contextmanager
@@ -57,19 +58,29 @@ def open_sheet(path: str | Path, sheet: str = "", encoding: str = "") -> Iterato
         )
     if path.stat().st_size == 0:
         raise UserError(f"{path} is empty (0 bytes): {SAVE_AGAIN}")
+    stamp = stamp_of(path)
     if path.suffix.lower() in (".csv", ".tsv", ".txt"):
         encoding = find_encoding(path, encoding)
-        yield Sheet(path, partial(_csv_rows, path, encoding), encoding=encoding)
+        yield Sheet(path, partial(_csv_rows, path, encoding), "", encoding, stamp)
         return
     refuse_password(path)
     book = read_book(path)
     if book and book.size > LARGE:
         name = _choose_sheet(path, book.visible, list(book.sheets), sheet)
         with TemporaryFile() as scratch:
-            yield Sheet(path, _large_rows(book, name, scratch), name)
+            yield Sheet(path, _large_rows(book, name, scratch), name, "", stamp)
     else:
         name, cells = _read_cells(path, sheet)
-        yield Sheet(path, partial(_rows_of, path, name, cells), name)
+        yield Sheet(path, partial(_rows_of, path, name, cells), name, "", stamp)
+
+
+def stamp_of(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file is written again: its size and time; () where it is gone."""
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        return ()
+    return state.st_size, state.st_mtime_ns
 
 
 def read_sheet(path: str | Path, sheet: str = "") -> dict[int, list[Any]]:
