@@ -101,7 +101,7 @@ def cases(shared: Path) -> list[Case]:
     audit = [f"--labeled-file={shared}/data/audit.csv", "--splits-dir=", "--audit-dir=out"]
     audit += [*encoder, "--folds=3", "--max-length=64"]
     sheet = [*SMALL, f"--excel-file={shared}/data/test.csv", "--text-column=message"]
-    sheet += [f"--model={shared}/bert_tune/out/final_model", "--output-dir=out"]
+    sheet += [f"--model={shared}/bert_tune/out/final_model", "--output-dir=out", "--prefix=ai_"]
     sheet += ["--output-file=out/{name}_coded{suffix}", "--check-below=0.6", "--batch-size=4"]
     return [
         Case(

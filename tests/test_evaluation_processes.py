@@ -65,6 +65,8 @@ def calls_of(data, llm, bert, tuned):
     audit = ["--labeled-file", f"{data}/train.csv", "--splits-dir", "", "--folds", "2"]
     sheet = ["--excel-file", f"{data}/test.csv", "--text-column", "message", "--batch-size", "7"]
     sheet += ["--model", f"{tuned}/final_model", "--labels-file", f"{data}/train.csv"]
+    sheet += ["--check-below", "0.5", "--prefix", "ai_"]
+    sheet += ["--output-dir", "coded", "--output-file", "coded/{name}_coded{suffix}"]
     return [
         ("local_inference", [*score, "--output-dir", "scored"]),
         ("local_inference", [*score, "--max-test-samples", "1", "--output-dir", "of-one-row"]),
@@ -72,18 +74,7 @@ def calls_of(data, llm, bert, tuned):
         ("bert_eval", [*probe, "--output-dir", "probe"]),
         ("bert_tune_eval", [*after, "--output-dir", "tuned"]),
         ("bert_inference_compare", [*probe, *after, "--output-dir", "compared"]),
-        (
-            "code_comments",
-            [
-                *sheet,
-                "--check-below",
-                "0.5",
-                "--output-dir",
-                "coded",
-                "--output-file",
-                "coded/{name}_coded{suffix}",
-            ],
-        ),
+        ("code_comments", sheet),
         ("label_audit", [*audit, "--model-path", bert, "--audit-dir", "audit"]),
         ("local_inference", [*reply, "--output-dir", "going-on"]),
         ("bert_eval", [*probe, "--untrained-head", "--output-dir", "failed"]),
