@@ -425,7 +425,7 @@ def test_the_codebook_sheet_has_each_class_with_its_definition(sheet, code, code
     assert [row[:2] for row in rows[1:5]] == [[k, name] for k, name in enumerate(NAMES)]
     line = next(line for line in codebook.text.splitlines() if line.startswith("[0]"))
     assert rows[1][2] and rows[1][2] in line
-    text = "Code.\n[0] yes: it is\n    so.\n[1] no：else\n\nAnswer with [0] or [1]."
+    text = "Code.\n[0] yes: it is\n    so.\n[1] no：else\nAnswer with [0] or [1]."
     assert definitions(parse_codebook("prompt.txt", text)) == [("yes", "it is so."), ("no", "else")]
 
 

@@ -1,7 +1,5 @@
 """The two sheets that a coded workbook gets: the codebook, and how the rows were coded."""
 
-import re
-
 from pipeline.coding.record import HUMAN, MODEL, TEACHER, Coding
 from pipeline.common.codebook import CLASS_LINE, Codebook
 from pipeline.common.files import clean_text
@@ -31,10 +29,7 @@ def codebook_table(codebook: Codebook) -> Table:
 
 
 def definitions(codebook: Codebook) -> list[tuple[str, str]]:
-    """Return name and definition of each class: its line after the name, up to the next blank one.
-
-    Lines in brackets of another class end it too.
-    """
+    """Return name and definition of each class: its line after the name, and indented ones below."""
     found: list[tuple[str, str]] = []
     inside = False
     for line in codebook.text.split("\n"):
@@ -42,7 +37,7 @@ def definitions(codebook: Codebook) -> list[tuple[str, str]]:
         if match and len(found) < len(codebook.names) and match[2] == codebook.names[len(found)]:
             found.append((match[2], line[match.end() :].strip()))
             inside = True
-        elif inside and line.strip() and not re.match(r"\s*\[\d+\]", line):
+        elif inside and line[:1] in (" ", "\t") and line.strip():
             name, text = found[-1]
             found[-1] = name, f"{text} {line.strip()}".strip()
         else:
