@@ -29,7 +29,7 @@ def codebook_table(codebook: Codebook) -> Table:
 
 
 def definitions(codebook: Codebook) -> list[tuple[str, str]]:
-    """Return name and definition of each class: its line after the name, and indented ones below."""
+    """Return each class's name and definition: its line after the name, and indented ones below."""
     found: list[tuple[str, str]] = []
     inside = False
     for line in codebook.text.split("\n"):
