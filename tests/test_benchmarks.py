@@ -2,6 +2,8 @@
 
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
 from conftest import ROOT
 
@@ -9,6 +11,7 @@ from benchmarks import (
     common,
     data_growth,
     pack_memory,
+    plan_holds,
     prompt_growth,
     report_decoder,
     score_speed,
@@ -85,6 +88,25 @@ def test_each_data_step_is_measured_in_a_process_of_its_own(results):
         assert line["rows"] == 400 and line["rows/s"] == pytest.approx(400 / line["seconds"])
         assert 30 < line["peak memory, MB"] < 500  # this process, which has torch, has more
     assert "The page has 0." in record["notes"][1]
+
+
+def test_promises_of_plans_are_counted_on_rows_kept_out(results, tmp_path, monkeypatch):
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 2, 2000)
+    features = np.stack([labels + rng.normal(0, 0.8, 2000), rng.normal(0, 1, 2000)], axis=1)
+    monkeypatch.setattr(plan_holds, "features_of", lambda *given: features)
+    table = pd.DataFrame({"message": [f"c{n}" for n in range(2000)], "class": labels})
+    table.assign(place=["here"] * 1500 + ["there"] * 500).to_csv("comments.csv", index=False)
+    sizes = ["--train-rows", "200", "--held-out-rows", "400", "--sample-rows", "300"]
+    options = ["--comments", "comments.csv", "--group-column", "place", "--targets", "0.85,0.9"]
+    plan_holds.main([*options, *sizes, "--seeds", "2", "--draws", "20"])
+    (lines,) = json.loads((results / "plan_holds-comments.json").read_text())["tables"].values()
+    found = {(line["held-out rows"], line["target"]): line for line in lines}
+    assert len(found) == 8
+    for name in ("equal weights", "people's sample", "other source"):
+        assert float(found[name, "0.9"]["broken"].rstrip("%")) <= 20
+        assert found[name, "0.9"]["promised"] == "40 of 40"
+    assert float(found["equal weights", "0.9"]["without a margin: holds"].rstrip("%")) < 85
 
 
 def test_seconds_a_row_are_compared_with_the_size_before():
