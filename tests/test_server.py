@@ -121,7 +121,8 @@ class Handler(BaseHTTPRequestHandler):
             self.server.bodies.append(body)
             self.server.after -= 1
             if self.server.after < 0 and self.server.statuses:
-                self.reply(self.server.statuses.pop(0), {"error": {"message": "later"}})
+                message = f"later, {self.headers['Authorization']}"
+                self.reply(self.server.statuses.pop(0), {"error": {"message": message}})
                 return
             self.server.asked += body["prompt"]
         self.reply(200, self.server.complete(body))
@@ -218,7 +219,9 @@ def test_a_run_goes_on_where_a_server_failed(serving, ask, local, tmp_path, caps
     serving.after, serving.statuses = 4, [400] * 100
     model = ask(serving.url, max_concurrency=2)
     with (
-        pytest.raises(UserError, match="answers 400 .later.; nothing is lost: run the same"),
+        pytest.raises(
+            UserError, match="answers 400 .later, Bearer none.; nothing is lost: run the same"
+        ),
         keeping_rows(tmp_path) as kept,
     ):
         model.probabilities(MANY, kept)
@@ -313,6 +316,13 @@ def test_only_loopback_is_this_machine(host, here):
 def test_a_key_is_asked_for_another_machine(ask):
     with pytest.raises(UserError, match="no key for gpu.example.org"):
         ask("https://gpu.example.org/v1")
+
+
+def test_a_key_that_a_server_quotes_is_not_shown(serving, ask, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-nobody-may-ever-see-this-0123456789")
+    serving.statuses = [401]
+    with pytest.raises(UserError, match="refuses the key .later, Bearer \\[key\\]."):
+        ask(serving.url).probabilities(["a"])
 
 
 def test_only_the_named_server_is_connected_to(serving, ask):
