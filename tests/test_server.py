@@ -219,9 +219,7 @@ def test_a_run_goes_on_where_a_server_failed(serving, ask, local, tmp_path, caps
     serving.after, serving.statuses = 4, [400] * 100
     model = ask(serving.url, max_concurrency=2)
     with (
-        pytest.raises(
-            UserError, match="answers 400 .later, Bearer none.; nothing is lost: run the same"
-        ),
+        pytest.raises(UserError, match="400 .later, Bearer none.; nothing is lost: run the same"),
         keeping_rows(tmp_path) as kept,
     ):
         model.probabilities(MANY, kept)
