@@ -18,7 +18,7 @@ from openai import APIStatusError
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from pipeline.coding.model import ADAPTER_KIND, ENCODER, FoundModel, fingerprint_of
+from pipeline.coding.model import ENCODER, FoundModel, fingerprint_of
 from pipeline.coding.server_answers import (
     LARGEST_BOUND,
     class_probabilities,
@@ -29,14 +29,11 @@ from pipeline.common.codebook import Codebook
 from pipeline.common.files import JsonObject
 from pipeline.common.processes import num_processes
 from pipeline.labelling.provider import connect, errors_in_one_line
+from pipeline.llm.asked import AskedModel
 from pipeline.llm.decision import decision_request
-from pipeline.llm.loading import load_tokenizer
-from pipeline.llm.prompt import Prompt, build_prompt, comment_tokenizer, encode_comments
-from pipeline.models.folder import check_prompt, check_tokenizer, temperature_of
+from pipeline.llm.prompt import Prompt, comment_tokenizer, encode_comments
 from pipeline.models.kept_lines import tokens_sha256
 from pipeline.models.kept_rows import KeptRows
-from pipeline.models.tokenizer import vocabulary_sha256
-from pipeline.models.weights import content_sha256
 
 COMPLETIONS, DECISIONS = "/completions", "/systemone"
 COMMENTS_AT_ONCE = {COMPLETIONS: 16, DECISIONS: 1}  # in one request
@@ -72,21 +69,14 @@ class ServedModel:
             raise UserError("--base-url needs one process: start the script without torchrun")
         self.path, self.kind, self.shortened = found.options.path, found.kind, 0
         self._codebook, self._options = codebook, options
+        self._max_length, self._temperature = found.max_length, found.temperature
         self._bounded: list[int] = []  # rows with a class that was not listed, of each answer
-        self._max_length, self._temperature = found.max_length, temperature_of(self.path)
-        base = found.base_path if self.kind == ADAPTER_KIND else self.path
-        self._tokenizer = load_tokenizer(base)
-        self._prompt = build_prompt(self._tokenizer, codebook)
-        check_prompt(self.path, self._prompt.sha256)
-        check_tokenizer(self.path, vocabulary_sha256(self._tokenizer))
+        asked = AskedModel(found.base_path, found.adapter_path, codebook, load_in_4bit=False)
+        self._tokenizer, self._prompt = asked.tokenizer, asked.prompt
         self._client = connect(options.base_url, options.max_retries, options.timeout)
         self._way, self._served = self._find_way()
         self.depends_on = {
-            "model": content_sha256(base),
-            "adapter": content_sha256(self.path if base != self.path else ""),
-            "prompt": self._prompt.sha256,
-            "temperature": self._temperature,
-            "max_length": self._max_length,
+            "model": found.fingerprint,
             "base_url": options.base_url,
             "served_model": self._served,
             "way": self._way,

@@ -5,12 +5,12 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
 from transformers import PreTrainedTokenizerBase
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import JsonObject
+from pipeline.evaluation.calibration import at_temperature
 
 NO_PROBABILITIES = (
     "the server gives no log-probabilities, and without them the classes have no probabilities: "
@@ -52,7 +52,7 @@ def class_probabilities(
     logits = finite(
         np.array([[row.get(name, min(row.values())) for name in names] for row in tokens])
     )
-    probabilities = finite(softmax(logits / temperature, axis=1))
+    probabilities = finite(at_temperature(logits, temperature))
     bounds = np.array([[name not in row for name in names] for row in tokens])
     if (probabilities[bounds] > LARGEST_BOUND).any():
         raise UserError(TOO_FEW_TOKENS)
