@@ -10,10 +10,13 @@ import pytest
 import torch
 from conftest import served
 from connections import connections
+from tokenizers import Tokenizer, decoders, models
+from transformers import PreTrainedTokenizerFast
 
 from pipeline.coding import server
 from pipeline.coding.model import ModelOptions, find_model, open_model
 from pipeline.coding.server import ServedModel, ServerOptions, is_this_machine
+from pipeline.coding.server_answers import class_probabilities, json_of, model_names
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
 from pipeline.llm.decision import save_decision
@@ -287,11 +290,54 @@ def test_numbers_that_are_not_finite_stop_the_run(serving, ask, monkeypatch, val
         ask(serving.url).probabilities(["a"])
 
 
-@pytest.mark.parametrize("answer", [[], {"usage": {"prompt_tokens": 0}}, {"choices": None}])
-def test_an_answer_in_an_unknown_form_is_one_line(serving, ask, monkeypatch, answer):
-    monkeypatch.setattr(serving, "complete", lambda body: answer)
-    with pytest.raises(UserError):
+def listing(**tokens):
+    choice = {"index": 0, "logprobs": {"top_logprobs": [tokens]}}
+    return {"choices": [choice], "model": "coder"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ([], "unknown form"),
+        ({"choices": None}, "unknown form"),
+        ({"choices": [{"index": 0}]}, "unknown form"),
+        ({"choices": [{"index": 1, "logprobs": None}]}, "unknown form"),
+        (listing(a=None), "not finite numbers"),
+        (listing(a="b"), "unknown form"),
+        (listing(), "no log-probabilities"),
+        ({"usage": [], "choices": []}, "an unknown number of tokens"),
+    ],
+)
+def test_an_answer_in_an_unknown_form_is_one_line(serving, ask, monkeypatch, answer, reason):
+    complete = serving.complete
+
+    def other(body):
+        whole = {"model": "coder", "usage": complete(body)["usage"]}
+        return whole | answer if isinstance(answer, dict) else answer
+
+    monkeypatch.setattr(serving, "complete", other)
+    with pytest.raises(UserError, match=reason):
         ask(serving.url).probabilities(["a"])
+
+
+def test_what_is_no_json_is_one_line():
+    for text in ("<html>", "", "[" * 100_000):
+        with pytest.raises(UserError, match="no JSON: check --base-url"):
+            json_of(text)
+    with pytest.raises(UserError, match="unknown form"):
+        model_names({"data": [None]})
+
+
+def test_two_tokens_of_one_text_are_refused_where_a_server_names_tokens_by_texts():
+    words = {"<unk>": 0, "[": 1, "0": 2, "1": 3, "\u25810": 4}
+    backend = Tokenizer(models.WordLevel(words, "<unk>"))
+    backend.decoder = decoders.Metaspace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+    by_number = listing(**{"token_id:2": -1.0, "token_id:3": -1.0})
+    found, bounded = class_probabilities(by_number, 1, tokenizer, [2, 3], 1.0)
+    assert found.tolist() == [[0.5, 0.5]] and bounded == 0
+    with pytest.raises(UserError, match="2 tokens of this model read '0': serve it by vLLM"):
+        class_probabilities(listing(**{"0": -1.0, "1": -1.0}), 1, tokenizer, [2, 3], 1.0)
 
 
 def test_it_is_said_how_many_comments_go_to_another_machine(serving, ask, monkeypatch, capsys):

@@ -23,6 +23,8 @@ from pipeline.coding.server_answers import (
     LARGEST_BOUND,
     class_probabilities,
     decided_probabilities,
+    json_of,
+    model_names,
 )
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
@@ -127,13 +129,13 @@ class ServedModel:
         name = self._options.served_model
         with errors_in_one_line(self._client):
             try:
-                once.post(DECISIONS, cast_to=object, body={})
+                once.post(DECISIONS, cast_to=str, body={})
             except APIStatusError as error:
                 if error.status_code == 422 and "questions" in str(error.body):
                     return DECISIONS, name
             if name:
                 return COMPLETIONS, name
-            names = [model.id for model in once.models.list()]
+            names = model_names(json_of(once.get("/models", cast_to=str)))
         if len(names) != 1:
             raise UserError(
                 f"{self._options.base_url} has {len(names)} models ({', '.join(names)}): give the "
@@ -179,16 +181,15 @@ class ServedModel:
         `counted` is the name of their number in the answer's `usage`.
         """
         url = self._options.base_url
-        answer = self._client.post(path, cast_to=object, body=body)
-        if not isinstance(answer, dict):
-            raise UserError(f"{url} answers, but no JSON: check --base-url")
+        answer = json_of(self._client.post(path, cast_to=str, body=body))
         model = answer.get("model")
         if self._served and model != self._served:
             raise UserError(
                 f"{url} answers with the model {model}, and {self._served} was asked: check "
                 "--served-model"
             )
-        read = (answer.get("usage") or {}).get(counted)
+        usage = answer.get("usage")
+        read = usage.get(counted) if isinstance(usage, dict) else "an unknown number of"
         if read != tokens:
             raise UserError(
                 f"{url} reads {read} tokens where the training has {tokens}: it serves another "

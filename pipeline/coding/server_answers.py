@@ -1,5 +1,6 @@
 """What a server answers: log-probabilities of tokens, or decisions, as class probabilities."""
 
+import json
 from collections import Counter
 from functools import cache
 from typing import Any
@@ -16,6 +17,7 @@ NO_PROBABILITIES = (
     "the server gives no log-probabilities, and without them the classes have no probabilities: "
     "serve the model by vLLM, SGLang or `transformers serve` (docs/serving.md)"
 )
+UNKNOWN = (KeyError, TypeError, ValueError, AttributeError, IndexError)  # of another form
 UNKNOWN_FORM = "the server's answer has an unknown form: check --base-url"
 LARGEST_BOUND = 0.001  # of the probability of a class that the server does not list
 TOO_FEW_TOKENS = (
@@ -23,6 +25,25 @@ TOO_FEW_TOKENS = (
     "model by a vLLM that knows logprob_token_ids, and check that it is the tuned one"
 )
 NOT_FINITE = "the server's probabilities are not finite numbers: serve the model in float32"
+
+
+def json_of(text: str) -> JsonObject:
+    """Return the JSON object that a server sent."""
+    try:
+        answer = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError("the server answers, but no JSON: check --base-url") from error
+    if not isinstance(answer, dict):
+        raise UserError(UNKNOWN_FORM)
+    return answer
+
+
+def model_names(answer: JsonObject) -> list[str]:
+    """Return the names of a server's models from its answer to `/models`."""
+    try:
+        return [str(model["id"]) for model in answer["data"]]
+    except UNKNOWN as error:
+        raise UserError(UNKNOWN_FORM) from error
 
 
 def class_probabilities(
@@ -42,16 +63,15 @@ def class_probabilities(
         choices = {choice["index"]: choice["logprobs"] for choice in answer["choices"]}
         listed = [choices[row] for row in range(num_rows)]
         tokens = [row and row.get("top_logprobs") and row["top_logprobs"][0] for row in listed]
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        if not all(tokens):
+            raise UserError(NO_PROBABILITIES)
+        names = [f"token_id:{token}" for token in class_tokens]
+        if not any(name.startswith("token_id:") for name in tokens[0]):
+            names = _texts(tokenizer, tuple(class_tokens))
+        given = [[row.get(name, min(row.values())) for name in names] for row in tokens]
+        logits = finite(np.array(given, float))
+    except UNKNOWN as error:
         raise UserError(UNKNOWN_FORM) from error
-    if not all(tokens):
-        raise UserError(NO_PROBABILITIES)
-    names = [f"token_id:{token}" for token in class_tokens]
-    if not any(name.startswith("token_id:") for name in tokens[0]):
-        names = _texts(tokenizer, tuple(class_tokens))
-    logits = finite(
-        np.array([[row.get(name, min(row.values())) for name in names] for row in tokens])
-    )
     probabilities = finite(at_temperature(logits, temperature))
     bounds = np.array([[name not in row for name in names] for row in tokens])
     if (probabilities[bounds] > LARGEST_BOUND).any():
@@ -77,7 +97,7 @@ def decided_probabilities(answer: JsonObject, codebook: Codebook) -> np.ndarray:
     try:
         given: dict[str, Any] = answer["answers"]["class"]["probabilities"]
         return finite(np.array([[given[name] for name in codebook.names]], float))
-    except (KeyError, TypeError, ValueError) as error:
+    except UNKNOWN as error:
         raise UserError(UNKNOWN_FORM) from error
 
 
