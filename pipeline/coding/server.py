@@ -53,6 +53,12 @@ class ServerOptions:
     timeout: float = 120.0
 
 
+def served_fingerprint(found: FoundModel, options: ServerOptions) -> str:
+    """Return the fingerprint of a model at an address; the server is not asked."""
+    place = {"base_url": options.base_url, "served_model": options.served_model}
+    return fingerprint_of({"model": found.fingerprint} | place)
+
+
 class ServedModel:
     """A tuned LLM that a server computes with; its folder says how it was trained.
 
@@ -77,19 +83,20 @@ class ServedModel:
         self._tokenizer, self._prompt = asked.tokenizer, asked.prompt
         self._client = connect(options.base_url, options.max_retries, options.timeout)
         self._way, self._served = self._find_way()
-        self.depends_on = {
-            "model": found.fingerprint,
-            "base_url": options.base_url,
-            "served_model": self._served,
-            "way": self._way,
-        }
-        self.fingerprint = fingerprint_of(self.depends_on)
+        self.fingerprint = served_fingerprint(found, options)
 
     def probabilities(self, messages: list[str], kept: KeptRows | None = None) -> np.ndarray:
         """See `CodingModel`. Says where comments go, if that is another machine."""
         rows, shortened = encode_comments(self._tokenizer, self._prompt, messages, self._max_length)
         self.shortened += shortened
-        part = kept and kept.part("probabilities", **self.depends_on, rows=tokens_sha256(rows))
+        part = kept and kept.part(
+            "probabilities",
+            model=self.fingerprint,
+            base_url=self._options.base_url,
+            served_model=self._served,
+            way=self._way,
+            rows=tokens_sha256(rows),
+        )
         size = COMMENTS_AT_ONCE[self._way]
         batches = [
             list(range(start, min(start + size, len(rows)))) for start in range(0, len(rows), size)
