@@ -4,6 +4,7 @@ import json
 import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from pipeline.coding import server
 from pipeline.coding.model import ModelOptions, find_model, open_model
-from pipeline.coding.server import ServedModel, ServerOptions, is_this_machine
+from pipeline.coding.server import ServedModel, is_this_machine
 from pipeline.coding.server_answers import class_probabilities, json_of, model_names
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
@@ -51,16 +52,15 @@ def merged(tiny_qwen2, tiny_codebook, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def found(merged, tiny_codebook):
-    options = ModelOptions(str(merged), load_in_4bit=False)
-    return find_model(options, read_codebook(tiny_codebook))
+def found_at(folder, codebook, **options):
+    return find_model(ModelOptions(str(folder), load_in_4bit=False, **options), codebook)
 
 
 @pytest.fixture(scope="module")
-def local(found, tiny_codebook):
+def local(merged, tiny_codebook):
     """Return what the model gives on this machine: of COMMENTS, then of MANY."""
-    model = open_model(found, read_codebook(tiny_codebook))
+    codebook = read_codebook(tiny_codebook)
+    model = open_model(found_at(merged, codebook), codebook)
     expected = model.probabilities(COMMENTS), model.probabilities(MANY)
     assert model.shortened == 1
     assert expected[0].std(axis=0).max() > 1e-3
@@ -160,19 +160,23 @@ def serving(tiny, monkeypatch):
 
 
 @pytest.fixture
-def ask(found, codebook):
+def ask(merged, codebook):
     """Return a function that opens the model at an address."""
 
-    def model_at(url, **options):
-        return ServedModel(found, codebook, ServerOptions(url, **options))
+    def model_at(url, name="", **options):
+        found = found_at(merged, codebook, base_url=url, served_model=name)
+        return ServedModel(found, codebook, **options)
 
     return model_at
 
 
-def test_a_served_model_gives_the_probabilities_of_this_machine(serving, ask, local, capsys):
+def test_a_served_model_gives_the_probabilities_of_this_machine(
+    serving, ask, local, merged, codebook, capsys
+):
     model = ask(serving.url)
     np.testing.assert_allclose(model.probabilities(COMMENTS), local[0], atol=1e-6)
     assert model.shortened == 1
+    assert model.fingerprint != found_at(merged, codebook).fingerprint
     assert "comments go to" not in capsys.readouterr().out
 
 
@@ -258,7 +262,7 @@ def test_of_several_models_one_must_be_named(serving, ask):
     serving.names = ("base", "coder")
     with pytest.raises(UserError, match=r"2 models \(base, coder\): give .* --served-model"):
         ask(serving.url)
-    ask(serving.url, served_model="coder").probabilities(["a"])
+    ask(serving.url, "coder").probabilities(["a"])
     assert {body["model"] for body in serving.bodies} == {"coder"}
 
 
@@ -369,19 +373,34 @@ def test_a_key_that_a_server_quotes_is_not_shown(serving, ask, monkeypatch):
         ask(serving.url).probabilities(["a"])
 
 
+def test_an_encoder_is_coded_on_this_machine(tiny_bert, codebook, tmp_path):
+    config = json.loads(Path(tiny_bert, "config.json").read_bytes())
+    config["architectures"] = ["BertForSequenceClassification"]
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    settings = {"model_path": tiny_bert, "max_length": 128}
+    record = {"codebook_sha256": codebook.sha256, "settings": settings}
+    (tmp_path / "training.json").write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(UserError, match="is an encoder, and --base-url is for language models"):
+        found_at(tmp_path, codebook, base_url="http://localhost:8000/v1")
+
+
+def test_several_processes_are_refused(serving, ask, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="needs one process"):
+        ask(serving.url)
+
+
 def test_only_the_named_server_is_connected_to(serving, ask):
     with connections() as asked:
         ask(serving.url).probabilities(COMMENTS)
     assert set(asked) == {"127.0.0.1", serving.server_address}
 
 
-def test_transformers_serve_gives_the_probabilities_of_this_machine(
-    merged, ask, local, found, tiny_codebook
-):
+def test_transformers_serve_gives_the_probabilities_of_this_machine(merged, ask, local):
     with served(merged) as url:
         model = ask(f"{url}/v1")
         probabilities = model.probabilities(COMMENTS)
         with pytest.raises(UserError, match="Server is pinned to"):
-            ask(f"{url}/v1", served_model="other", max_retries=0).probabilities(["a"])
+            ask(f"{url}/v1", "other", max_retries=0).probabilities(["a"])
     np.testing.assert_allclose(probabilities, local[0], atol=1e-5)
     assert model.shortened == 1

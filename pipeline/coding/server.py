@@ -9,7 +9,6 @@ prompt, and would read `<|im_end|>` in a comment as the end of a turn: it is not
 import ipaddress
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from itertools import islice
 from urllib.parse import urlsplit
 
@@ -18,7 +17,7 @@ from openai import APIStatusError
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from pipeline.coding.model import ENCODER, FoundModel, fingerprint_of
+from pipeline.coding.model import FoundModel
 from pipeline.coding.server_answers import (
     LARGEST_BOUND,
     class_probabilities,
@@ -40,23 +39,9 @@ from pipeline.models.kept_rows import KeptRows
 COMPLETIONS, DECISIONS = "/completions", "/systemone"
 COMMENTS_AT_ONCE = {COMPLETIONS: 16, DECISIONS: 1}  # in one request
 MOST_LIKELY = 20  # tokens whose log-probabilities are asked for: as many as vLLM gives by default
-
-
-@dataclass(frozen=True)
-class ServerOptions:
-    """Where a model is served and how it is asked; `timeout` is in seconds, for a request."""
-
-    base_url: str
-    served_model: str = ""  # "" = the only one that the server has
-    max_concurrency: int = 16  # requests under way at once
-    max_retries: int = 6  # of a request that fails for the moment
-    timeout: float = 120.0
-
-
-def served_fingerprint(found: FoundModel, options: ServerOptions) -> str:
-    """Return the fingerprint of a model at an address; the server is not asked."""
-    place = {"base_url": options.base_url, "served_model": options.served_model}
-    return fingerprint_of({"model": found.fingerprint} | place)
+MAX_CONCURRENCY = 16  # requests under way at once
+MAX_RETRIES = 6  # of a request that fails for the moment
+TIMEOUT = 120.0  # seconds for a request
 
 
 class ServedModel:
@@ -66,24 +51,25 @@ class ServedModel:
     `/systemone` calibrates by the temperature in decision.json, which is the same one.
     """
 
-    def __init__(self, found: FoundModel, codebook: Codebook, options: ServerOptions) -> None:
+    def __init__(
+        self,
+        found: FoundModel,
+        codebook: Codebook,
+        max_concurrency: int = MAX_CONCURRENCY,
+        max_retries: int = MAX_RETRIES,
+    ) -> None:
         """Find out how the server is asked; raises UserError where it cannot be."""
-        if found.kind == ENCODER:
-            raise UserError(
-                f"{found.options.path} is an encoder, and --base-url is for language models: leave "
-                "--base-url out, an encoder codes quickly on this machine"
-            )
         if num_processes() > 1:
             raise UserError("--base-url needs one process: start the script without torchrun")
         self.path, self.kind, self.shortened = found.options.path, found.kind, 0
-        self._codebook, self._options = codebook, options
+        self.fingerprint, self._url = found.fingerprint, found.options.base_url
+        self._codebook, self._max_concurrency = codebook, max_concurrency
         self._max_length, self._temperature = found.max_length, found.temperature
         self._bounded: list[int] = []  # rows with a class that was not listed, of each answer
         asked = AskedModel(found.base_path, found.adapter_path, codebook, load_in_4bit=False)
         self._tokenizer, self._prompt = asked.tokenizer, asked.prompt
-        self._client = connect(options.base_url, options.max_retries, options.timeout)
-        self._way, self._served = self._find_way()
-        self.fingerprint = served_fingerprint(found, options)
+        self._client = connect(self._url, max_retries, TIMEOUT)
+        self._way, self._served = self._find_way(found.options.served_model)
 
     def probabilities(self, messages: list[str], kept: KeptRows | None = None) -> np.ndarray:
         """See `CodingModel`. Says where comments go, if that is another machine."""
@@ -92,7 +78,6 @@ class ServedModel:
         part = kept and kept.part(
             "probabilities",
             model=self.fingerprint,
-            base_url=self._options.base_url,
             served_model=self._served,
             way=self._way,
             rows=tokens_sha256(rows),
@@ -103,7 +88,7 @@ class ServedModel:
         ]
         found: dict[int, np.ndarray] = part.finished(batches) if part else {}
         left = [batch for batch in batches if not found.keys() >= set(batch)]
-        say_where_comments_go(self._options.base_url, sum(map(len, left)))
+        say_where_comments_go(self._url, sum(map(len, left)))
         texts = self._texts(messages, rows) if self._way == DECISIONS else messages
 
         def ask(batch: list[int]) -> np.ndarray:
@@ -113,7 +98,7 @@ class ServedModel:
 
         bar = tqdm(total=len(rows), initial=len(found), unit="row", desc="answers")
         with bar, errors_in_one_line(self._client):
-            for batch, values in in_threads(ask, left, self._options.max_concurrency):
+            for batch, values in in_threads(ask, left, self._max_concurrency):
                 found |= zip(batch, values, strict=True)
                 bar.update(len(batch))
                 if part:
@@ -130,10 +115,12 @@ class ServedModel:
         shape = len(rows), len(self._prompt.class_tokens)
         return np.array([found[row] for row in range(len(rows))], float).reshape(shape)
 
-    def _find_way(self) -> tuple[str, str]:
-        """Return the address that is asked and the name of the model, "" where none is needed."""
+    def _find_way(self, name: str) -> tuple[str, str]:
+        """Return the address that is asked and the name of the model, "" where none is needed.
+
+        `name` is the one that the user gives, or "".
+        """
         once = self._client.with_options(max_retries=0)
-        name = self._options.served_model
         with errors_in_one_line(self._client):
             try:
                 once.post(DECISIONS, cast_to=str, body={})
@@ -145,7 +132,7 @@ class ServedModel:
             names = model_names(json_of(once.get("/models", cast_to=str)))
         if len(names) != 1:
             raise UserError(
-                f"{self._options.base_url} has {len(names)} models ({', '.join(names)}): give the "
+                f"{self._url} has {len(names)} models ({', '.join(names)}): give the "
                 "name of the tuned one by --served-model"
             )
         return COMPLETIONS, names[0]
@@ -187,20 +174,19 @@ class ServedModel:
 
         `counted` is the name of their number in the answer's `usage`.
         """
-        url = self._options.base_url
         answer = json_of(self._client.post(path, cast_to=str, body=body))
         model = answer.get("model")
         if self._served and model != self._served:
             raise UserError(
-                f"{url} answers with the model {model}, and {self._served} was asked: check "
+                f"{self._url} answers with the model {model}, and {self._served} was asked: check "
                 "--served-model"
             )
         usage = answer.get("usage")
         read = usage.get(counted) if isinstance(usage, dict) else "an unknown number of"
         if read != tokens:
             raise UserError(
-                f"{url} reads {read} tokens where the training has {tokens}: it serves another "
-                f"model than {self.path}, or with another prompt (see docs/serving.md)"
+                f"{self._url} reads {read} tokens where the training has {tokens}: it serves "
+                f"another model than {self.path}, or with another prompt (see docs/serving.md)"
             )
         return answer
 
