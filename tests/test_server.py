@@ -7,13 +7,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import served
 from connections import connections
+from openpyxl import Workbook
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
+import code_comments
 from pipeline.coding import server
 from pipeline.coding.model import ModelOptions, find_model, open_model
 from pipeline.coding.server import ServedModel, is_this_machine
@@ -394,6 +397,47 @@ def test_only_the_named_server_is_connected_to(serving, ask):
     with connections() as asked:
         ask(serving.url).probabilities(COMMENTS)
     assert set(asked) == {"127.0.0.1", serving.server_address}
+
+
+@pytest.fixture
+def code(merged):
+    """Return a function that codes a sheet of MANY, and what it connects to."""
+    book = Workbook()
+    for comment in ["comment", *MANY]:
+        book.active.append([comment])
+    book.save("comments.xlsx")
+
+    def start(*more, output="results/coded"):
+        with connections() as asked:
+            code_comments.main(
+                ["--excel-file", "comments.xlsx", "--model", str(merged), "--output-dir", output]
+                + ["--no-load-in-4bit", "--output-file", f"{output}/book.xlsx", *more]
+            )
+        return pd.read_csv(f"{output}/codes.csv"), set(asked)
+
+    return start
+
+
+def test_a_sheet_is_coded_through_the_server_that_is_named_and_by_no_connection_without_one(
+    serving, code
+):
+    here, asked = code()
+    assert asked == set() and serving.bodies == []
+    there, asked = code(
+        "--base-url", serving.url, "--served-model", "coder", output="results/there"
+    )
+    assert asked == {"127.0.0.1", serving.server_address}
+    assert len(serving.asked) == len(set(MANY))
+    assert there["class"].tolist() == here["class"].tolist()
+    shares = [name for name in here if name.startswith("p_")]
+    np.testing.assert_allclose(there[shares], here[shares], atol=1e-5)
+
+
+def test_a_second_run_asks_the_server_for_nothing_that_it_knows(serving, code):
+    code("--base-url", serving.url)
+    asked = len(serving.bodies)
+    _, connected = code("--base-url", serving.url)
+    assert connected == set() and len(serving.bodies) == asked
 
 
 def test_transformers_serve_gives_the_probabilities_of_this_machine(merged, ask, local):
