@@ -4,7 +4,7 @@ Each row's class is that of people, where they coded it, else the teacher's, els
 Equal comments are computed once. A run that was killed goes on where it stopped. A second run takes
 the probabilities of the first one for the comments that it knows, so that new labels are quick to
 merge: it computes new comments only, and all of them where the model, its precision, MAX_LENGTH or
-the codebook is another.
+the codebook is another. Comments leave this machine only for the server of BASE_URL.
 
 Reads   EXCEL_FILE (.xlsx, .xls, .ods or .csv), MODEL (from finetune.py or bert_tune.py),
         PROMPT_FILE; where there: LABELS_FILE, the labels beside the samples in SHEETS_DIR and in
@@ -57,6 +57,8 @@ MASKED_FILE = "./pre_process/datas/masked.csv"  # where excel_2_csv.py says what
 MODEL = "./qlora_checkpoints/final_model"  # an adapter, a merged model or a tuned BERT: its folder
 BASE_MODEL = ""  # the folder of an adapter's base; empty = where it was in training
 PROMPT_FILE = "./prompt.txt"  # the codebook of the training
+BASE_URL = ""  # of a server that computes, such as http://localhost:8000/v1; empty = this machine
+SERVED_MODEL = ""  # the model's name there; empty = the only one that it has
 LOAD_IN_4BIT = True  # NF4, as in training; off = 16 bit (32 on a CPU); not for a BERT
 DTYPE = "auto"  # precision: the best of the device; or bfloat16, float16, float32
 BATCH_SIZE = 64  # rows at once, of a BERT
@@ -131,6 +133,8 @@ def model_options(args: Namespace) -> ModelOptions:
         batch_size=args.batch_size,
         max_tokens_per_pack=args.max_tokens_per_pack,
         max_length=args.max_length,
+        base_url=args.base_url,
+        served_model=args.served_model,
     )
 
 

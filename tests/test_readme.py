@@ -28,6 +28,7 @@ OTHERS = (
     "chromium ",
     "vllm ",
     "python -m llama_cpp.server ",
+    "python -m sglang.launch_server ",
 )  # programs whose options are not ours
 
 

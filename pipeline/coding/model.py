@@ -53,6 +53,8 @@ class ModelOptions:
     batch_size: int = 64  # rows, of an encoder
     max_tokens_per_pack: int = 0  # of an LLM; 0 = as many as the memory takes
     max_length: int = 0  # tokens; 0 = as in training
+    base_url: str = ""  # of a server that computes; "" = this machine does
+    served_model: str = ""  # its name there; "" = the only one
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,14 @@ class FoundModel:
                 "temperature": self.temperature,
                 "max_length": self.max_length,
             }
+            | self._place
         )
+
+    @property
+    def _place(self) -> JsonObject:
+        """What tells a server from others, nothing for this machine."""
+        names = ("base_url", "served_model") if self.options.base_url else ()
+        return {name: getattr(self.options, name) for name in names}
 
 
 def find_model(options: ModelOptions, codebook: Codebook) -> FoundModel:
@@ -144,6 +153,11 @@ def find_model(options: ModelOptions, codebook: Codebook) -> FoundModel:
     config = read_json(folder / "config.json", "train it again")
     architecture = (config.get("architectures") or [""])[0]
     kind = ENCODER if architecture.endswith("ForSequenceClassification") else MERGED
+    if kind == ENCODER and options.base_url:
+        raise UserError(
+            f"{folder} is an encoder, and --base-url is for language models: leave it out, and the "
+            "encoder codes on this machine"
+        )
     check_model_folder(options.path, "encoder" if kind == ENCODER else "causal LM")
     return FoundModel(options, kind, record, _max_length(options, record))
 
@@ -165,7 +179,11 @@ def _max_length(options: ModelOptions, record: JsonObject) -> int:
 
 
 def open_model(found: FoundModel, codebook: Codebook) -> CodingModel:
-    """Load a model."""
+    """Load a model, or find the server that computes with it."""
+    if found.options.base_url:
+        from pipeline.coding.server import ServedModel
+
+        return ServedModel(found, codebook)
     return (EncoderModel if found.kind == ENCODER else LlmModel)(found, codebook)
 
 
