@@ -10,6 +10,8 @@ Run     python write_report.py
 
 from pathlib import Path
 
+from pipeline.coding.plan import PLAN_FILE, Plan
+from pipeline.coding.record import Coding
 from pipeline.common.cli import parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import check_outputs, read_json, write_text
@@ -31,7 +33,7 @@ TITLE = "Comments coded by models"  # the page's heading
 SEED = 42  # of the rows that are drawn where the page has no room for all
 # ---------------------------------------------------------------------------------------------
 
-PICTURES = ("figure1.png", "calibration.png", "coverage.png")
+PICTURES = ("figure1.png", "calibration.png", "coverage.png", "plan/plan.png")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -43,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     there = [run for run in study.runs if run.predictions_file.is_file()]
     predictions = {run.name: read_predictions(run) for run in there}
     pictures = {name: folder / name for name in PICTURES if (folder / name).is_file()}
-    page = render_page(study, predictions, pictures, args.title, args.seed)
+    page = render_page(study, predictions, pictures, args.title, args.seed, folder)
     write_text(page, folder / "report.html")
     write_text(methods_markdown(study), folder / "methods.md")
     print_outcome(study, folder)
@@ -53,7 +55,7 @@ def read_study(folder: Path, codebook: Codebook, labels_record: str, splits_reco
     """Return what the other steps left in the folder of results and in their records."""
     runs = read_runs(folder)
     check_classes(runs, codebook)
-    check = folder / "human_check/human_check.json"
+    check, coded = folder / "human_check/human_check.json", folder / "coded/coded.json"
     return Study(
         codebook=codebook,
         runs=[run for run in runs if run.scored],
@@ -64,6 +66,8 @@ def read_study(folder: Path, codebook: Codebook, labels_record: str, splits_reco
         audit=read_if_there(folder / "audit/audit.json", "label_audit.py"),
         labels=read_if_there(labels_record, "jsonl_to_csv.py"),
         splits=read_if_there(splits_record, "split_dataset.py"),
+        plan=Plan.read(folder / "plan") if (folder / "plan" / PLAN_FILE).is_file() else None,
+        coding=Coding.read(coded) if coded.is_file() else None,
     )
 
 
