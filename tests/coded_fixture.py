@@ -29,7 +29,7 @@ def point(kept, threshold, accuracy):
 
 
 PLAN = {
-    "run": "results/bert-after",
+    "run": "bert-after",
     "model": {"name": "bert_base", "path": "bert/final_model", "temperature": 1.31},
     "measured_against": "agreement with silver labels (silver labels.csv)",
     "held_out_rows": 260,

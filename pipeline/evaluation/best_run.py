@@ -7,7 +7,7 @@ name that it prints.
 import sys
 from pathlib import Path
 
-from pipeline.common.cli import run
+from pipeline.common.cli import UserError, run
 from pipeline.common.files import read_json
 
 PEOPLE, SILVER = "human", "after"  # the endings of a model's runs, by whose labels score it
@@ -32,12 +32,17 @@ def best_model(results: Path, names: list[str]) -> str:
 
 
 def scored_runs(results: Path, names: list[str], ending: str) -> dict[str, dict]:
-    """Return by model the scores of its run with an ending, where it has some."""
+    """Return by model the scores of its run with an ending, where it has some.
+
+    Raises UserError for an accuracy that is no share.
+    """
     found = {}
     for name in names:
         file = results / f"{name}-{ending}" / "metrics.json"
         metrics = read_json(file, "run its evaluation step again") if file.is_file() else {}
         if "ece" in metrics and "accuracy_all_rows" in metrics:
+            if not 0 <= (accuracy := metrics["accuracy_all_rows"]) <= 1:
+                raise UserError(f"{file}: accuracy {accuracy}: run its evaluation step again")
             found[name] = metrics
     return found
 

@@ -11,8 +11,8 @@ def plan_sentences(plan: Plan | None) -> tuple[list[str], list[str]]:
     text = [rule_sentence(plan), *expected_sentences(plan), meaning_sentence(plan)]
     text += fill_all(
         vars(plan),
-        "The plan was made on {date} from the {held_out_rows:held-out row|held-out rows} of {run}. "
-        "Its figures stand in results/plan/plan.json.",
+        "The plan was made on {date} from the {held_out_rows:held-out row|held-out rows} of the "
+        "run {run}. Its figures stand in results/plan/plan.json.",
     )
     return text, [f"{name}: {what}." for name, what in alternatives(plan).items()]
 
@@ -60,9 +60,9 @@ def expected_sentences(plan: Plan) -> list[str]:
             "People take {minutes:,.0f} minutes for their part, those of all coders together.",
             "They are paid {price:,.2f} yuan.",
         )
-    source = plan.costs.teacher_source
     return text + fill_all(
-        vars(plan), f"The teacher takes {{price:,.2f}} yuan for its part; the price is {source}."
+        vars(plan) | vars(plan.costs),
+        "The teacher takes {price:,.2f} yuan for its part, by the price {teacher_source}.",
     )
 
 
