@@ -35,7 +35,12 @@ class Quality:
 
 @dataclass(frozen=True)
 class Coding:
-    """What code_comments.py wrote, in coded.json."""
+    """What code_comments.py wrote, in coded.json.
+
+    `rows` are those of the sheet that are not blank, and `computed` its different comments.
+    `coded_by` and `class_counts` count rows. `checked` are those that people should look at, by
+    `threshold`, None where there is no rule. `plan` has the figures of the plan that it is from.
+    """
 
     output_file: str
     spreadsheet: str

@@ -68,6 +68,7 @@ class Messages:
         self._label = find_column(sheet.path, sheet.header, label_column) if label_column else -1
         self.columns = [ID, "message", "class", *(["coded_by", "coded_as"] if label_column else [])]
         self._classes: dict[str, list[str]] = {}
+        self.numbers = array("q")  # of the rows with a message, in their order
         self._rows = self._cleaned = self._numbers = self._coded = 0
         self._empty, self._blank, self._formulas = Count(), Count(), Count()
         self._dates, self._nameless = Count(), Count()
@@ -119,16 +120,8 @@ class Messages:
     def _read_message(self, number: int, custom_id: str, cell: Any, texts: list[str]) -> str:
         """Return a row's message, "" where it has none."""
         message = texts[self._sheet.text]
-        if not isinstance(cell, str):
-            self._read_other(number, cell)
-            cell = cell_text(cell)
-        elif type(cell) is Formula:
-            self._formulas.add(number)
-        elif type(cell) is Lost:
-            raise UserError(
-                f"{self._sheet.path}, row {number}: column {column_letter(self._sheet.text)} holds "
-                f"{cell} and no text: type the comment again, or clear the cell"
-            )
+        if type(cell) is not str:
+            cell = self._read_other(number, cell)
         if not message:
             self._empty.add(number)
             return ""
@@ -137,14 +130,27 @@ class Messages:
         if self._user >= 0 and (name := texts[self._user]):
             message = f"{name}: {message}"
         self._hashes.append(hash(message))
+        self.numbers.append(number)
         return message
 
-    def _read_other(self, number: int, cell: Any) -> None:
-        """Count a comment that the sheet does not hold as text; numbers are text enough."""
+    def _read_other(self, number: int, cell: Any) -> str:
+        """Return the text of a comment that is no plain one, and count its kind.
+
+        Numbers are text enough. Raises UserError where the text is lost.
+        """
+        if isinstance(cell, Lost):
+            raise UserError(
+                f"{self._sheet.path}, row {number}: column {column_letter(self._sheet.text)} holds "
+                f"{cell} and no text: type the comment again, or clear the cell"
+            )
+        if isinstance(cell, Formula):
+            self._formulas.add(number)
+            return cell
         if isinstance(cell, NO_TEXT):
             self._dates.add(number)
             self._date = cell if self._date is None else self._date
         self._numbers += 1
+        return cell_text(cell)
 
     def _read_class(self, number: int, texts: list[str]) -> list[str]:
         """Return the class that people gave a message, who gave it and its name; -1 if none did."""
@@ -202,6 +208,11 @@ class Messages:
                 f"{sheet.header[sheet.id_column]!r} with another, such as "
                 f"{first!r}{row_numbers(same)}: give each row its own, {cure}{cause}"
             )
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows that are not blank were read so far."""
+        return self._rows - self._blank.rows
 
     def counts(self) -> dict[str, int]:
         """Return what was left out or changed, and how many rows; once all are read."""
