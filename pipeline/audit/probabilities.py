@@ -4,8 +4,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold, train_test_split
-from transformers import PreTrainedModel
+from sklearn.model_selection import StratifiedGroupKFold
 
 from pipeline.bert.encoder import (
     encode,
@@ -17,14 +16,13 @@ from pipeline.bert.encoder import (
     part_of,
     softmax_of_logits,
 )
-from pipeline.bert.training import bert_trainer
+from pipeline.bert.training import fine_tuned
 from pipeline.common.codebook import Codebook
-from pipeline.common.files import JsonObject, read_json
+from pipeline.common.files import read_json
 from pipeline.common.scratch import remove_unfinished, scratch_beside
 from pipeline.models.folder import RECORD, check_codebook
 from pipeline.models.kept_lines import tokens_sha256
 from pipeline.models.kept_rows import KeptRows
-from pipeline.models.training import TrainingOptions, options_of
 
 Folds = list[tuple[np.ndarray, np.ndarray]]  # the rows to learn from, the rows to predict
 
@@ -105,26 +103,3 @@ def tuned_probabilities(
         part = part_of(kept, f"fold {number}", path, ids, batch_size, **depends_on)
         probabilities[unseen] = part.whole(len(unseen), partial(of_fold, known, unseen))
     return probabilities, f"BERT fine-tuned with the settings of {tuned_path}"
-
-
-def fine_tuned(
-    path: str, rows: pd.DataFrame, codebook: Codebook, training: JsonObject, seed: int
-) -> PreTrainedModel:
-    """Return the encoder in `path` fine-tuned on rows, with the settings of a training."""
-    enough = rows["class"].value_counts().min() >= 10  # for one of each in a tenth
-    train, validation = train_test_split(
-        rows, test_size=0.1, stratify=rows["class"] if enough else None, random_state=seed
-    )
-    trainer = bert_trainer(
-        path,
-        codebook,
-        train,
-        validation,
-        options_of(TrainingOptions, training),
-        max_length=training["max_length"],
-        warmup_ratio=training["warmup_ratio"],
-        balanced=training["class_weights"],
-        freeze_word_embeddings=training.get("freeze_word_embeddings", False),
-    )
-    trainer.train()
-    return trainer.model

@@ -5,17 +5,24 @@ from functools import partial
 import pandas as pd
 import torch
 from sklearn.metrics import accuracy_score, f1_score
+from sklearn.model_selection import train_test_split
 from torch.nn.functional import cross_entropy
-from transformers import DataCollatorWithPadding, EarlyStoppingCallback
+from transformers import DataCollatorWithPadding, EarlyStoppingCallback, PreTrainedModel
 
 from pipeline.bert.encoder import encode, load_classifier, load_tokenizer
 from pipeline.common.codebook import Codebook
+from pipeline.common.files import JsonObject
 from pipeline.common.finite import LOGITS, check_finite
 from pipeline.common.processes import num_processes
 from pipeline.evaluation.calibration import calibration_of
 from pipeline.evaluation.learned import validation_verdict
 from pipeline.models.shared_batches import SharedBatchTrainer, of_all_rows, own_rows, summed
-from pipeline.models.training import TrainingOptions, class_weights, trainer_arguments
+from pipeline.models.training import (
+    TrainingOptions,
+    class_weights,
+    options_of,
+    trainer_arguments,
+)
 
 
 class ClassifierTrainer(SharedBatchTrainer):
@@ -95,6 +102,29 @@ def bert_trainer(
         compute_metrics=partial(accuracy_and_f1, class_names=codebook.names),
         callbacks=[EarlyStoppingCallback(options.early_stopping_patience)],
     )
+
+
+def fine_tuned(
+    path: str, rows: pd.DataFrame, codebook: Codebook, training: JsonObject, seed: int
+) -> PreTrainedModel:
+    """Return the encoder in `path` fine-tuned on rows, with the settings of a training."""
+    enough = rows["class"].value_counts().min() >= 10  # for one of each in a tenth
+    train, validation = train_test_split(
+        rows, test_size=0.1, stratify=rows["class"] if enough else None, random_state=seed
+    )
+    trainer = bert_trainer(
+        path,
+        codebook,
+        train,
+        validation,
+        options_of(TrainingOptions, training),
+        max_length=training["max_length"],
+        warmup_ratio=training["warmup_ratio"],
+        balanced=training["class_weights"],
+        freeze_word_embeddings=training.get("freeze_word_embeddings", False),
+    )
+    trainer.train()
+    return trainer.model
 
 
 def tokenize(tokenizer, rows: pd.DataFrame, max_length: int) -> list[dict]:
