@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader, Template, Undefined
 
+from pipeline.coding.label_plan import LabelPlan
 from pipeline.coding.plan import Plan
 from pipeline.evaluation.learned import MARK
 from pipeline.evaluation.predictions import Predictions
@@ -23,6 +24,7 @@ from pipeline.report.coded import (
     runs_of_coder,
 )
 from pipeline.report.coding_sentences import check_sentence
+from pipeline.report.label_sentences import curve_description, measured_sentence, verdict_of
 from pipeline.report.methods import teachers_of, write_methods
 from pipeline.report.model_sentences import method_of, package_versions, trainings_of
 from pipeline.report.page_rows import LONGEST_COMMENT, PageRows, embedded, rows_on_page
@@ -75,6 +77,7 @@ def render_page(
         versions=package_versions(records),
         coded=coded_part(study, folder) if study.coding else {},
         plan=plan_part(study.plan) if study.plan else {},
+        enough=enough_part(study.label_plan) if study.label_plan else {},
         shown=shown,
         seed=seed,
         longest=LONGEST_COMMENT,
@@ -107,6 +110,11 @@ def plan_part(plan: Plan) -> dict[str, Any]:
         "expected": [*expected_sentences(plan), meaning_sentence(plan)],
         "alternatives": alternatives(plan),
     }
+
+
+def enough_part(plan: LabelPlan) -> dict[str, str]:
+    """Return what the page says of the number of labels."""
+    return {"measured": measured_sentence(plan), "verdict": verdict_of(plan)}
 
 
 @cache
@@ -233,6 +241,7 @@ def descriptions(study: Study) -> dict[str, str]:
         "coverage.png": "Accuracy against the share of rows that are left to the model. "
         f"{'; '.join(curves)}.",
         "plan/plan.png": plan_description(study.plan) if study.plan else "",
+        "plan/labels.png": curve_description(study.label_plan) if study.label_plan else "",
     }
 
 
@@ -259,6 +268,8 @@ def settings_records(study: Study) -> list[tuple[str, dict]]:
         records.append(("Human check", study.human_check.settings))
     if study.audit.get("settings"):
         records.append(("Label audit", study.audit["settings"]))
+    if study.label_plan:
+        records.append(("Learning curve", study.label_plan.settings))
     if study.plan:
         records.append(("Plan", study.plan.settings))
     if study.coding:

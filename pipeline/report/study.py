@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.coding.label_plan import LabelPlan
 from pipeline.coding.plan import Plan
 from pipeline.coding.record import HUMAN as PEOPLE
 from pipeline.coding.record import TEACHER, Coding
@@ -32,6 +33,7 @@ class Study:
     audit: dict  # audit.json
     labels: dict  # silver_labels.json of jsonl_to_csv.py
     splits: dict  # splits.json of split_dataset.py
+    label_plan: LabelPlan | None = None  # labels.json of plan_coding.py --labels
     plan: Plan | None = None  # plan.json of plan_coding.py
     coding: Coding | None = None  # coded.json of code_comments.py
 
@@ -81,6 +83,7 @@ def inconsistencies(study: Study) -> list[str]:
         "The record of the splits": study.splits,
         "The human check": vars(check) if check else {},
         "The label audit": study.audit,
+        "The learning curve": vars(study.label_plan) if study.label_plan else {},
         "The plan": vars(study.plan) if study.plan else {},
         "The coded spreadsheet": vars(study.coding) if study.coding else {},
     }
@@ -221,6 +224,9 @@ def coding_not_done(study: Study) -> dict[str, str | bool]:
         and not coding.quality
         and "The quality of the model that coded the spreadsheet was not measured "
         "(posttune_eval.py or bert_tune_eval.py, then code_comments.py).",
+        "label_plan": bool(coding or study.plan)
+        and not study.label_plan
+        and "How much more labels would bring was not measured (plan_coding.py --labels).",
         "coding": bool(study.plan)
         and not coding
         and "The spreadsheet was not coded by the plan (code_comments.py).",
