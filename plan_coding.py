@@ -5,12 +5,15 @@ model's confidence that takes, how many rows are right with it, and what the res
 teacher's price or in people's minutes. With neither, only the curve is drawn.
 With --apply, the plan that was made is applied to the rows that code_comments.py coded: those below
 the threshold that nobody else coded become requests to the teacher, or sheets for people.
+With --labels, it says instead how many labels are enough: what more of them would cost and bring.
+The labels of a pilot are enough for that.
 
 Reads   RUN, or the run of the tuned model in RESULTS_DIR: against people's labels, else silver ones
         CODED_DIR/codes.csv (from code_comments.py), where there, or INPUT_FILE: the rows to code
         STATE_FILE, SHEETS_DIR, HUMAN_CHECK, where there: price, the teacher's labels and errors
         with --apply: OUTPUT_DIR/plan.json, CODED_DIR, INPUT_FILE, REQUESTS_FILE
-Writes  OUTPUT_DIR/plan.json, plan.csv, plan.txt, plan.png
+        with --labels: TRAIN_FILE and VALIDATION_FILE, or LABELED_FILE; MODEL_PATH; no test rows
+Writes  OUTPUT_DIR/plan.json, plan.csv, plan.txt, plan.png; with --labels: labels.json, ...
         with --apply: UNSURE_FILE for submit_batch.py, or CODING_DIR/<coder>.xlsx for people
 Run     python plan_coding.py --target-accuracy 0.9   (then with --apply)
 """
@@ -22,21 +25,12 @@ from pipeline.coding.apply import check_plan, unsure_rows, write_requests, write
 from pipeline.coding.coded_rows import count_rows, read_coded, refuse_other_model
 from pipeline.coding.costs import price_per_row
 from pipeline.coding.judged_rows import find_run, model_of, read_judged
-from pipeline.coding.plan import (
-    CURVE_FILE,
-    PEOPLE,
-    PLAN_FILE,
-    PLOT_FILE,
-    TEXT_FILE,
-    Costs,
-    Plan,
-)
-from pipeline.coding.plan_text import curve_table, plan_text
+from pipeline.coding.plan import PEOPLE, PLAN_FILES, Costs, Plan
+from pipeline.coding.plan_files import write_plan
 from pipeline.coding.planning import Wishes, check_of_people, check_wishes, make_plan
 from pipeline.common.cli import UserError, at_least_one, parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
-from pipeline.common.files import check_outputs, write_text, written_together
-from pipeline.common.tables import write_csv
+from pipeline.common.files import check_outputs, written_together
 from pipeline.people.sample import coder_names
 
 # ---------------------------------------------------------------------------------------------
@@ -46,6 +40,7 @@ BUDGET = 0.0  # for the rows that others code, in yuan; 0 = none
 MINUTES_BUDGET = 0.0  # the same, in minutes of all coders together; 0 = none
 WHO = "teacher"  # who codes the rows that the model is unsure of: teacher or people
 APPLY = False  # apply the plan in OUTPUT_DIR: write requests, or sheets for people
+LABELS = False  # say how many labels are enough, by the settings of the last group
 # what it rests on
 RUN = ""  # a folder of results; empty = found: against people, else on the silver test rows
 MODEL = ""  # the tuned model's folder; empty = that of CODED_DIR, or the only one with a run
@@ -72,23 +67,39 @@ UNSURE_FILE = "./pre_process/datas/unsure_v2.jsonl"  # those of the rows that th
 CODING_DIR = "./pre_process/coding"  # sheets for people
 MAX_REQUESTS_PER_FILE = 5_000  # SiliconFlow's limit; OpenAI's is 50,000
 MAX_BYTES_PER_FILE = 200_000_000  # OpenAI's limit; SiliconFlow's is 1 GB
-SEED = 42  # of the coders' orders
+SEED = 42  # of the coders' orders, and of the rows that learn
+# how many labels are enough
+TRAIN_FILE = "./pre_process/evaluation/train.csv"  # where it lacks, LABELED_FILE is taken
+VALIDATION_FILE = "./pre_process/evaluation/validation.csv"  # the same
+MODEL_PATH = "./bert-base-chinese"  # an encoder's folder, as it was cloned
+MORE_LABELS = ""  # such as 500,2000; empty = half, once and twice those that are there
+SIZES = ""  # labels to learn from, such as 100,200,400,800; empty = eight sizes
+DRAWS = 4  # how often the labels are divided anew
+TRAIN_SIZES = ""  # such as 500,1000: fine-tune with so many labels, too, which takes long
+TUNED_PATH = "./bert_checkpoints/final_model"  # whose settings that takes
+DTYPE = "auto"  # precision: the best of the device; or bfloat16, float16, float32
+BATCH_SIZE = 64  # rows
+MAX_LENGTH = 128  # tokens; longer comments are shortened
 # ---------------------------------------------------------------------------------------------
 
 
-@written_together()
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
     at_least_one(vars(args), "max_requests_per_file", "max_bytes_per_file")
     codebook, folder = read_codebook(args.prompt_file), Path(args.output_dir)
+    if args.labels:
+        from pipeline.coding.label_planning import plan_labels
+
+        plan_labels(codebook, folder, vars(args))
+        return
     if args.apply:
         apply(Plan.read(folder), codebook, args)
         return
     wishes = Wishes(args.who, args.target_accuracy, args.budget, args.minutes_budget, args.alpha)
     check_wishes(wishes, args.pay_per_hour)
-    check_outputs([folder / name for name in (CURVE_FILE, TEXT_FILE, PLOT_FILE, PLAN_FILE)])
+    check_outputs([folder / name for name in PLAN_FILES])
     plan = new_plan(wishes, codebook, args)
-    save(plan, folder)
+    write_plan(plan, folder)
 
 
 def new_plan(wishes: Wishes, codebook: Codebook, args: argparse.Namespace) -> Plan:
@@ -118,17 +129,7 @@ def new_plan(wishes: Wishes, codebook: Codebook, args: argparse.Namespace) -> Pl
     return make_plan(chosen, judged, wishes, costs, *about)
 
 
-def save(plan: Plan, folder: Path) -> None:
-    """Write and print the plan."""
-    from pipeline.coding.plan_plot import plot_plan
-
-    write_csv(curve_table(plan.curve), folder / CURVE_FILE)
-    write_text(plan_text(plan), folder / TEXT_FILE)
-    plot_plan(plan, folder / PLOT_FILE)
-    plan.write(folder)
-    print(f"wrote {folder}: {TEXT_FILE}, {PLOT_FILE}, {PLAN_FILE}\n\n{plan_text(plan)}")
-
-
+@written_together()
 def apply(plan: Plan, codebook: Codebook, args: argparse.Namespace) -> None:
     """Write the rows that the model is unsure of, for those whom the plan names."""
     for name in ("target_accuracy", "budget", "minutes_budget", "who"):

@@ -15,7 +15,8 @@ from pipeline.common import tables
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import clean_text
-from pipeline.common.rows import message_parts, read_messages, text_hash
+from pipeline.common.hashes import text_hash
+from pipeline.common.rows import message_parts, read_messages
 from pipeline.common.stored_rows import store_rows
 from pipeline.common.tables import csv_writer, read_csv, read_csv_parts, write_csv
 

@@ -8,7 +8,8 @@ import pytest
 from pipeline.common import stored_rows, tables
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
-from pipeline.common.rows import message_parts, read_messages, text_hash
+from pipeline.common.hashes import text_hash
+from pipeline.common.rows import message_parts, read_messages
 from pipeline.common.stored_rows import MESSAGE_HASH, store_rows
 from pipeline.common.tables import csv_writer, read_csv, read_csv_parts
 

@@ -9,8 +9,8 @@ from pipeline.coding.learning_curve import Curve
 
 FEWEST_SIZES, FEWEST_SPAN = 4, 3.0  # with fewer sizes, or a narrower span, nothing is said
 FURTHEST = 4.0  # times the labels that are there; benchmarks/label_curve.py reaches so far
-EXPONENTS = np.geomspace(0.1, 1.5, 25)
-SHARES = (np.arange(40) + 0.5) / 40
+EXPONENTS = np.geomspace(0.1, 1.5, 50)
+SHARES = np.linspace(0, 1, 201)
 MISFIT = 0.002  # of a score, by which a power law misses a curve beside the noise
 SAMPLES = 4000
 UNLIKELY = 0.01  # a curve that departs from every power law so much by chance is no power law
@@ -70,8 +70,15 @@ def forecast(curve: Curve, seed: int) -> Forecast:
 
 
 def interval(samples: np.ndarray) -> list[float]:
-    """Return the 95 % interval of samples."""
-    return np.percentile(samples, [2.5, 97.5]).tolist()
+    """Return the shortest interval that holds 95 % of samples.
+
+    Of gains, which are never below 0, it begins at 0 where that is likely. Percentiles would not.
+    """
+    ordered = np.sort(samples)
+    inside = int(np.ceil(0.95 * len(ordered)))
+    widths = ordered[inside - 1 :] - ordered[: len(ordered) - inside + 1]
+    first = int(widths.argmin())
+    return [float(ordered[first]), float(ordered[first + inside - 1])]
 
 
 def why_not(curve: Curve) -> str:

@@ -11,6 +11,9 @@ from pipeline.coding.learning_curve import PARTS
 
 NAMES = {"accuracy": "accuracy", "macro_f1": "macro F1"}
 NOT_WORTH = 0.005  # half a point: labels that bring less than that do not pay
+# By so much a difference must exceed half its 95 % interval: three strategies are compared by two
+# measures, and one of six would do so by chance in one study of seven (Bonferroni's correction).
+OF_SIX = 1.35
 
 
 def labels_text(plan: LabelPlan) -> str:
@@ -144,18 +147,22 @@ def _contests(plan: LabelPlan) -> str:
         if one.strategy == RANDOM:
             lines.append(f"  random: {NAMES[one.measure]} {one.score:.3f}")
             continue
+        low, high = one.difference_ci95
         lines.append(
             f"  {one.strategy}: {100 * one.difference:+.1f} points of {NAMES[one.measure]} "
             f"{_signed(one.difference_ci95)}"
         )
-        if one.difference_ci95[0] > 0:
+        if one.difference > OF_SIX * (high - low) / 2:
             better.append(f"{one.strategy} rows for {NAMES[one.measure]}")
-    lines.append(
-        f"Choosing pays here: {', '.join(better)}. Labels that were chosen are no random sample: "
-        "measure nothing on them."
-        if better
-        else "Choosing does not pay here: label random rows, which can also be measured on."
-    )
+    if better:
+        lines.append(
+            f"Choosing pays here: {', '.join(better)}. Rows that were chosen are no random sample: "
+            "take other rows for validation and test."
+        )
+    elif all(one.difference_ci95[1] < NOT_WORTH for one in plan.contests):
+        lines.append("Choosing does not pay here: label random rows.")
+    else:
+        lines.append("Nothing shows that choosing pays here: label random rows.")
     return "\n".join(map(_wrapped, lines))
 
 

@@ -6,7 +6,12 @@ from typing import Any
 
 from pipeline.common.records import read_record, write_record
 
-PLAN_FILE, CURVE_FILE, TEXT_FILE, PLOT_FILE = "plan.json", "plan.csv", "plan.txt", "plan.png"
+PLAN_FILE, CURVE_FILE, TEXT_FILE, PLOT_FILE = PLAN_FILES = (
+    "plan.json",
+    "plan.csv",
+    "plan.txt",
+    "plan.png",
+)
 TEACHER, PEOPLE = WHO = ("teacher", "people")
 PLAN_AGAIN = "run plan_coding.py again"
 

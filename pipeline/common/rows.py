@@ -1,6 +1,5 @@
 """The rows between the steps: custom_id, message, class."""
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from pipeline.common.fitting_rows import (
     refuse_one_class,
     say_missing_classes,
 )
+from pipeline.common.hashes import text_hashes
 from pipeline.common.tables import END_BYTE, FIRST_BYTE, PART, read_csv_parts
 
 HUMAN = "human"  # who coded a row, in `coded_by`
@@ -300,12 +300,7 @@ def message_keys(rows: pd.DataFrame) -> np.ndarray:
     """
     if MESSAGE_KEY in rows:
         return rows[MESSAGE_KEY].to_numpy()
-    return np.array([text_hash(without_space(text)) for text in rows["message"]], np.uint64)
-
-
-def text_hash(text: str) -> int:
-    """Return a number that stands for a text: the first 64 bits of its SHA-256."""
-    return int.from_bytes(hashlib.sha256(text.encode(errors="surrogatepass")).digest()[:8])
+    return text_hashes(map(without_space, rows["message"]))
 
 
 def coded_by_people(rows: pd.DataFrame) -> np.ndarray:

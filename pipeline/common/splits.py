@@ -8,6 +8,7 @@ from sklearn.model_selection import train_test_split
 
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import JsonObject, clean_text, read_json
+from pipeline.common.hashes import text_hashes
 from pipeline.common.rows import (
     COLUMNS,
     MESSAGE_KEY,
@@ -15,7 +16,6 @@ from pipeline.common.rows import (
     find_rows,
     message_keys,
     refuse_other_codebook,
-    text_hash,
 )
 from pipeline.common.stored_rows import MESSAGE_HASH, StoredRows, store_rows
 from pipeline.common.tables import csv_writer, read_csv_parts
@@ -65,7 +65,7 @@ def read_splits(folder: str | Path) -> pd.DataFrame | None:
         pd.DataFrame(
             {
                 "custom_id": part["custom_id"].astype("str"),
-                MESSAGE_HASH: [text_hash(clean_text(text)) for text in part["message"]],
+                MESSAGE_HASH: text_hashes(map(clean_text, part["message"])),
                 MESSAGE_KEY: message_keys(part),
                 "split": pd.Categorical([name] * len(part), SPLITS),
             }
@@ -142,5 +142,5 @@ def write_splits(splits: dict[str, pd.DataFrame], stored: StoredRows, folder: Pa
         columns = [name for name in COLUMNS if name in (*rows, "message")]
         with csv_writer(folder / f"{name}.csv", columns) as writer:
             for part in stored.parts(rows):
-                cells = (map(str, part[name]) for name in columns)
+                cells = (map(str, part[name].tolist()) for name in columns)
                 writer.write_rows(list(zip(*cells, strict=True)))

@@ -11,7 +11,8 @@ import pandas as pd
 
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import clean_text
-from pipeline.common.rows import message_parts, text_hash, with_text_columns
+from pipeline.common.hashes import text_hashes
+from pipeline.common.rows import message_parts, with_text_columns
 from pipeline.common.tables import END_BYTE, FIRST_BYTE, PART
 
 MESSAGE_HASH = "message_hash"
@@ -76,8 +77,8 @@ def store_rows(
         first.append(part.pop(FIRST_BYTE).to_numpy())
         end.append(part.pop(END_BYTE).to_numpy())
         more = {name: values_of(part) for name, values_of in columns.items()}
-        hashes = np.array([text_hash(message) for message in part["message"]], np.uint64)
-        part = part.assign(message=hashes, **more).rename(columns={"message": MESSAGE_HASH})
+        part = part.assign(message=text_hashes(part["message"]), **more)
+        part = part.rename(columns={"message": MESSAGE_HASH})
         frames.append(with_text_columns(part))
     with Path(path).open(encoding="utf-8-sig", newline="") as file:
         header = next(cells for cells in csv.reader(file) if any(cells))

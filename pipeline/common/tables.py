@@ -1,12 +1,14 @@
 """CSV files: read as text and checked, whole or in parts; written as every step writes them."""
 
 import csv
+import io
+import re
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import compress, islice
+from itertools import accumulate, compress, islice
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,7 @@ from pipeline.common.cli import UserError
 from pipeline.common.files import readable, replacing
 
 PART = 20_000  # rows that are in memory at once
+LINE_END = re.compile("\r\n|\r|\n")
 FIRST_BYTE, END_BYTE = "first byte", "end byte"  # where a row stands in its file
 
 
@@ -80,30 +83,33 @@ def csv_rows(
 
 
 def _batches(
-    path: str | Path, lines: Iterable[str], delimiter: str, cure: str, with_ends: bool = False
-) -> Iterator[tuple[list[list[str]], list[int]]]:
-    """Yield the cells of up to `PART` rows and, `with_ends`, the line that ends each of them."""
+    path: str | Path, lines: Iterable[str], delimiter: str, cure: str
+) -> Iterator[tuple[list[list[str]], Sequence[int]]]:
+    """Yield the cells of up to `PART` rows, and the number of the line that ends each of them."""
     csv.field_size_limit(2**31 - 1)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     rows: list[list[str]] = []
-    ends: list[int] = []
     count = 0
     try:
         while True:
-            if with_ends:
-                for cells in islice(reader, PART):
-                    rows.append(cells)
-                    ends.append(reader.line_num)
-            else:
-                rows.extend(islice(reader, PART))
+            first = reader.line_num
+            rows.extend(islice(reader, PART))  # as many as there are before an error
             if not rows:
                 return
-            yield rows, ends
+            yield rows, _last_lines(rows, first, reader.line_num)
             count += len(rows)
-            rows, ends = [], []
+            rows = []
     except csv.Error as error:
-        yield rows, ends  # what is wrong in the rows before comes first
+        yield rows, _last_lines(rows, first, reader.line_num)
         raise UserError(f"{path}, row {count + len(rows) + 1}: {error}; {cure}") from error
+
+
+def _last_lines(rows: list[list[str]], first: int, last: int) -> Sequence[int]:
+    """Return the number of the line that ends each row, of those behind `first` up to `last`."""
+    if last - first == len(rows):
+        return range(first + 1, last + 1)
+    lines = [1 + sum(len(LINE_END.findall(cell)) for cell in cells) for cells in rows]
+    return list(accumulate(lines, initial=first))[1:]
 
 
 def _refuse_cells(path: str | Path, number: int, cells: list[str], width: int, cure: str) -> None:
@@ -116,18 +122,24 @@ def _refuse_cells(path: str | Path, number: int, cells: list[str], width: int, c
 
 
 class CountedLines:
-    """The lines of an open UTF-8 file, and the byte behind each of them."""
+    """The lines of a UTF-8 file that is open at a byte, and the byte behind each of them."""
 
-    def __init__(self, file: TextIO, first_byte: int) -> None:
-        self._file, self.ends, self._forgotten = file, [first_byte], 0
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.ends, self._forgotten = file, [file.tell()], 0
 
     def __iter__(self) -> Iterator[str]:
         ends = self.ends
         for line in self._file:
-            ends.append(ends[-1] + (len(line) if line.isascii() else len(line.encode())))
-            yield line
+            text = line.decode()
+            if "\r" in text[:-2]:  # a line may end with it alone
+                for part in io.StringIO(text, newline=""):
+                    ends.append(ends[-1] + len(part.encode()))
+                    yield part
+            else:
+                ends.append(ends[-1] + len(line))
+                yield text
 
-    def places(self, last_lines: list[int], chosen: list[bool]) -> np.ndarray:
+    def places(self, last_lines: Sequence[int], chosen: list[bool]) -> np.ndarray:
         """Return the bytes between which the chosen rows stand, int64 (2, rows), and forget them.
 
         `last_lines` are the numbers of the lines that end the rows, which follow each other.
@@ -137,6 +149,19 @@ class CountedLines:
         self._forgotten = last_lines[-1]
         del self.ends[:-1]
         return np.stack([first, behind])[:, chosen]
+
+
+@contextmanager
+def _opened(path: Path, with_bytes: bool) -> Iterator[CountedLines | TextIO]:
+    """Yield the lines of a UTF-8 file, behind its byte order mark."""
+    if not with_bytes:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield file
+        return
+    with path.open("rb") as file:
+        if file.read(len(BOM_UTF8)) != BOM_UTF8:
+            file.seek(0)
+        yield CountedLines(file)
 
 
 def read_csv_parts(
@@ -150,12 +175,8 @@ def read_csv_parts(
     again, first = f"run {made_by} again", f"run {made_by} first"
     header: list[str] = []
     before, count, blank = 0, 0, 0
-    with readable(path, first), Path(path).open("rb") as start:
-        mark = len(BOM_UTF8) if start.read(len(BOM_UTF8)) == BOM_UTF8 else 0
-    with readable(path, first), Path(path).open(encoding="utf-8-sig", newline="") as file:
-        lines = CountedLines(file, mark)
-        source = lines if with_bytes else file
-        for rows, ends in _batches(path, source, ",", again, with_bytes):
+    with readable(path, first), _opened(Path(path), with_bytes) as lines:
+        for rows, ends in _batches(path, lines, ",", again):
             numbers = range(before + 1, before + len(rows) + 1)
             before += len(rows)
             filled = list(map(any, rows))
@@ -172,7 +193,9 @@ def read_csv_parts(
             kept = list(compress(rows, filled))
             blank += len(rows) - len(kept)
             count += len(kept)
-            places = lines.places(ends, filled) if with_bytes and ends else ()
+            places = ()
+            if isinstance(lines, CountedLines) and ends:
+                places = lines.places(ends, filled)
             if kept:
                 index = list(compress(numbers, filled))
                 part = pd.DataFrame(np.array(kept, object), index, header, dtype=object)

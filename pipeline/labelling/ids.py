@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.common.rows import text_hash
+from pipeline.common.hashes import text_hashes
 
 REPEAT = "--repeat-"  # in the id of a request that is sent again to see whether answers agree
 TRY = "--try-"  # in the id of a request that is sent again because no answer was a label
@@ -77,7 +77,7 @@ def request_ids(
     label_set: str, messages: Iterable[str], coded: Sequence[bool] | None = None
 ) -> list[str]:
     """Return the id of each message's request in a label set, see `numbers_among_equals`."""
-    hashes = np.array([text_hash(message) for message in messages], np.uint64)
+    hashes = text_hashes(messages)
     people = np.zeros(len(hashes), bool) if coded is None else np.asarray(coded, bool)
     numbers = numbers_among_equals(hashes, people)
     return [

@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.common.cli import UserError
 from pipeline.common.files import JsonObject
-from pipeline.common.rows import text_hash
+from pipeline.common.hashes import text_hash
 from pipeline.labelling.id_columns import IdColumns, IdsRead, Places, read_columns
 from pipeline.labelling.ids import REPEAT, TRY, RequestId, label_set_of, plain_id, rank, read_id
 from pipeline.labelling.request_lines import (

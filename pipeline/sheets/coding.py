@@ -10,7 +10,8 @@ import pandas as pd
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook, parse_label
 from pipeline.common.files import clean_text, replacing
-from pipeline.common.rows import find_rows, message_keys, text_hash, without_space
+from pipeline.common.hashes import text_hash
+from pipeline.common.rows import find_rows, message_keys, without_space
 from pipeline.sheets.reading import cell_text, find_column, read_sheet
 from pipeline.sheets.xlsx_cells import LONGEST_CELL, escaped
 

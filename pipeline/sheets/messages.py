@@ -11,15 +11,13 @@ import numpy as np
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook, parse_label
-from pipeline.common.files import clean_text
+from pipeline.common.files import CLEAN_START, clean_text
 from pipeline.common.rows import HUMAN, row_numbers
 from pipeline.common.tables import PART
 from pipeline.sheets.comments import ID, CommentSheet
 from pipeline.sheets.masking import PersonalData
 from pipeline.sheets.reading import Formula, Lost, cell_text, column_letter, find_column
 
-# A cell without controls that begins with one of these, and ends with no space, is clean.
-CLEAN_START = frozenset(map(chr, [*range(0x21, 0x7F), *range(0x4E00, 0xA000)]))
 NO_TEXT = (bool, datetime.date, datetime.time, datetime.timedelta)
 
 
