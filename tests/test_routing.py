@@ -158,4 +158,4 @@ def test_the_promise_of_a_weighted_sample_holds_about_as_often():
             kept = confidence[rest] >= routes.threshold[place]
             held += np.where(kept, wrong[rest], teacher[rest]).mean() <= 0.12
             promised += 1
-    assert promised > 270 and 0.92 <= held / promised
+    assert promised > 270 and held / promised >= 0.92

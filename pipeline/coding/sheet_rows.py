@@ -11,7 +11,8 @@ import pandas as pd
 from pipeline.coding.model import FoundModel
 from pipeline.common.cli import UserError
 from pipeline.common.fitting_rows import LearnedRows
-from pipeline.common.rows import MESSAGE_KEY, message_keys, text_hash
+from pipeline.common.hashes import text_hashes
+from pipeline.common.rows import MESSAGE_KEY, message_keys
 from pipeline.common.tables import read_csv_parts
 from pipeline.sheets.masking import MASKED_COLUMNS
 from pipeline.sheets.messages import Messages
@@ -62,7 +63,7 @@ def read_rows(messages: Messages, path: Path, learned: LearnedRows) -> SheetRows
             part = pd.DataFrame(cells, columns=messages.columns, dtype=object)
             out.writelines(f"{message}\n" for message in part["message"])
             learned.add(part)
-            hashes.append(np.array([text_hash(text) for text in part["message"]], np.uint64))
+            hashes.append(text_hashes(part["message"]))
             table = {MESSAGE_KEY: message_keys(part), "class": part["class"].astype(np.int8)}
             frames.append(part[["custom_id"]].astype("str").assign(**table))
     every = np.concatenate(hashes)
