@@ -192,15 +192,16 @@ def guarantee(routes: Routes, promised: float, wishes: Wishes, total: int) -> st
     """Return what is promised, in sentences."""
     chance = f"{1 - wishes.alpha:.0%}"
     how = (
-        "The chance is approximate, as the rows are weighted (Learn then Test, Angelopoulos et al. "
-        "2021, with the Clopper-Pearson tail at the effective sample size, Korn and Graubard 1998)."
+        "The chance is approximate, as the rows are weighted (Learn then Test, Angelopoulos et "
+        "al., 2021, with the Clopper-Pearson tail at the effective sample size, Korn & Graubard, "
+        "1998)."
     )
     if not routes.weighted:
         how = (
             "The chance is exact for rows drawn at random (a risk-controlling threshold, Bates et "
-            "al. 2021; hypergeometric tail)."
+            "al., 2021; hypergeometric tail)."
             if routes.others_are_right
-            else "The chance is that of Learn then Test (Angelopoulos et al. 2021)."
+            else "The chance is that of Learn then Test (Angelopoulos et al., 2021)."
         )
     choice = "chosen and judged by all held-out rows"
     if not wishes.target_accuracy:

@@ -85,20 +85,29 @@ def meaning_sentence(plan: Plan) -> str:
 def alternatives(plan: Plan) -> dict[str, str]:
     """Return what it comes to where one codes all rows alone, by who that is."""
     none, every = plan.curve[0], plan.curve[-1]
-    teacher = "{accuracy_with_teacher:%} {accuracy_with_teacher_ci95:%} right, "
-    if none.accuracy_with_teacher is None:
-        teacher = "how often it is right is not known; "
     return {
         "The small model alone": fill(
             "{kept_accuracy:%} {kept_accuracy_ci95:%} right, at no further price", vars(every)
         ),
-        "The teacher alone": fill(f"{teacher}{{teacher_price:,.2f}} yuan", vars(none)),
+        "The teacher alone": fill(
+            f"{teacher_alone(plan)}, {{teacher_price:,.2f}} yuan", vars(none)
+        ),
         "People alone": fill(
-            "{accuracy_with_people:%} {accuracy_with_people_ci95:%} right, {people_minutes:,.0f} "
-            "minutes, at {seconds_per_comment} seconds a comment for {coders:coder|coders}",
+            "right by definition, {people_minutes:,.0f} minutes, at {seconds_per_comment} seconds "
+            "a comment for {coders:coder|coders}",
             vars(none) | vars(plan.costs),
         ),
     }
+
+
+def teacher_alone(plan: Plan) -> str:
+    """Return how often the teacher is right where it codes all rows."""
+    alone = vars(plan.curve[0])
+    if alone["accuracy_with_teacher"] is None:
+        return "it is not known how often right"
+    if alone["accuracy_with_teacher"] == 1:
+        return "right by definition"
+    return fill("{accuracy_with_teacher:%} {accuracy_with_teacher_ci95:%} right", alone)
 
 
 def plan_description(plan: Plan) -> str:
