@@ -9,10 +9,10 @@ JOBS := $(shell getconf _NPROCESSORS_ONLN)
 DEMO = $(MAKE) --no-print-directory -f pre_process/sample/demo.mk
 
 help:  ## print the targets
-	@grep -hE '^[a-z]+:.*## ' Makefile study.mk | sed -E 's/^([a-z]+):.*## (.*)/make \1	\2/' | expand -t 15
+	@grep -hE '^[a-z-]+:.*## ' Makefile study.mk | sed -E 's/^([a-z-]+):.*## (.*)/make \1	\2/' | expand -t 15
 
 # The steps of a study are in study.mk, and begin with the environment.
-STUDY_TARGETS := prepare label retry pilot compare split audit train sample report status
+STUDY_TARGETS := prepare label retry pilot compare split audit train sample plan plan-labels code apply report status
 .PHONY: $(STUDY_TARGETS)
 $(STUDY_TARGETS): install
 	@$(MAKE) --no-print-directory -f study.mk $@

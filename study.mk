@@ -1,7 +1,8 @@
 # A study: which step makes which file from which, once, for your own data and for the demo.
 #
 #   make prepare STUDY=studies/gender SHEET=comments.xlsx TEXT=comment
-#   make label | retry | pilot | compare | split | audit | train | sample | report | status   STUDY=studies/gender
+#   make label | retry | pilot | compare | split | audit | train | sample | plan | code | apply | report | status
+#   make plan-labels   STUDY=studies/gender
 #
 # Each target goes as far as it can and says what it waits for. The commands are printed as they
 # run; each can be given by hand. What was paid for, typed by people or trained is made once: it
@@ -27,7 +28,7 @@ override LLMS := $(patsubst %/,%,$(LLMS))
 override BERT := $(patsubst %/,%,$(BERT))
 # More options: EXCEL_OPTIONS REQUEST_OPTIONS SUBMIT_OPTIONS LABEL_OPTIONS AUDIT_OPTIONS
 # SPLIT_OPTIONS LLM_OPTIONS FINETUNE_OPTIONS POSTTUNE_OPTIONS BERT_OPTIONS BERT_TUNE_OPTIONS
-# PILOT_OPTIONS SAMPLE_OPTIONS CHECK_OPTIONS COMPARE_OPTIONS
+# PILOT_OPTIONS SAMPLE_OPTIONS CHECK_OPTIONS COMPARE_OPTIONS PLAN_OPTIONS PLAN_LABELS_OPTIONS CODE_OPTIONS
 
 # How a step is run; $(1) says on what. The demo keeps the output in a log and prints a line.
 run ?= $(PYTHON)
@@ -63,7 +64,7 @@ $(error times ahead of the clock (see `date`): $(AHEAD): set the clock, or give 
 endif
 # What `make prepare` writes into settings.mk, and which of it is given otherwise now.
 PREPARED := SHEET TEXT EXCEL_OPTIONS
-kept = $(shell sed -n 's/^$(1) *[:?]*= *//p' $(P)settings.mk)
+kept = $(if $(wildcard $(P)settings.mk),$(shell sed -n 's/^$(1) *[:?]*= *//p' $(P)settings.mk))
 CHANGED := $(if $(wildcard $(P)settings.mk),$(strip $(foreach name,$(PREPARED),$(if \
 	$(call differ,$(call in_makefile,$($(name))),$(call kept,$(name))),$(name)))))
 REQUEST_FILES := $(wildcard $(DATA)/datas/inf_batch_v2.jsonl $(DATA)/datas/inf_batch_v2-*-of-*.jsonl)
@@ -87,8 +88,9 @@ READ := $(wildcard $(DATA)/corrections.csv)
 CORRECTIONS := $(if $(and $(call newer,$(P)results/audit/audit.xlsx,$(AUDIT)),$(if $(READ),$(call \
 	newer,$(P)results/audit/audit.xlsx,$(READ)),unread)),$(P)results/audit/audit.xlsx)
 SPLITS := $(DATA)/evaluation/splits.json
-# A folder's sheets that people fill in: those of the coders whom the sample's record names.
-sheets = $(shell { sed -n '/"coders": \[/,/\]/s/^ *"\(.*\)",*$$/\1/p' $(1)/sample.json; \
+# A folder's sheets that people fill in: those of the coders whom its record names.
+sheets = $(call sheets_of,$(1),sample.json)
+sheets_of = $(shell { sed -n '/"coders": \[/,/\]/s/^ *"\(.*\)",*$$/\1/p' $(1)/$(2); \
 	echo adjudication; } 2>/dev/null | while read -r name; do \
 	[ ! -f "$(1)/$$name.xlsx" ] || echo "$(1)/$$name.xlsx"; done | sed 's/ /\\ /g')
 # Each codebook has a pilot of its own: pilot, pilot_2, ...
@@ -123,15 +125,43 @@ B := $(if $(BERT),$(call named,$(BERT)))
 ADAPTERS := $(foreach name,$(NAMES),$(call adapter,$(name))/final_model)
 resumed = $(if $(wildcard $(1)/checkpoint-*/trainer_state.json),--resume)
 TRAINED := $(wildcard $(addsuffix /training.json,$(ADAPTERS) $(TUNED_BERT)))
+# Who codes the spreadsheet: a tuned model's name, by default that of the highest accuracy. A plan
+# has an accuracy that is wanted, or what the rest may cost: yuan, or minutes of people's time.
+CODER ?=
+TARGET ?=
+BUDGET ?=
+MINUTES ?=
+WHO ?=
+WISHES := TARGET BUDGET MINUTES
+typed = $(findstring command,$(origin $(1)))
+# A wish that is typed takes the place of another that was kept.
+$(if $(strip $(foreach name,$(WISHES),$(call typed,$(name)))),$(foreach name,$(WISHES),$(if \
+	$(call typed,$(name)),,$(eval override $(name) :=))))
+PLANNED := CODER WHO $(WISHES)
+NEW_PLAN := $(if $(strip $(foreach name,$(PLANNED),$(call typed,$(name)))),$(strip $(foreach name,$(PLANNED),$(if \
+	$(call differ,$($(name)),$(call kept,$(name))),$(name)))))
+tuned_folder = $(if $(filter $(B),$(1)),$(TUNED_BERT),$(call adapter,$(1))/final_model)
+TUNED := $(foreach name,$(NAMES) $(B),$(if $(wildcard $(call tuned_folder,$(name))/training.json),$(name)))
+override CODER := $(or $(CODER),$(if $(TUNED),$(shell \
+	$(PYTHON) -m pipeline.evaluation.best_run '$(P)results' $(TUNED))))
+PLAN := $(P)results/plan/plan.json
+LABEL_PLAN := $(P)results/plan/labels.json
+CODING := $(P)results/coded/coded.json
+UNSURE := $(DATA)/datas/unsure_v2.jsonl
+# Rows that the plan leaves to people, in sheets of their own, and what they coded.
+TASK := $(DATA)/coding/coding.json
+TASK_CODES := $(DATA)/coding/human_labels.csv
+
 RUNS := $(foreach name,$(NAMES) $(B),$(P)results/$(name)-before/metrics.json \
 	$(P)results/$(name)-after/metrics.json) $(if $(B),$(P)results/$(B)-compare/comparison.txt)
 HUMAN_RUNS ?= $(foreach name,$(NAMES),$(if \
 	$(wildcard $(call adapter,$(name))/final_model/training.json),$(P)results/$(name)-human/metrics.json)) \
 	$(if $(wildcard $(TUNED_BERT)/training.json),$(if $(B),$(P)results/$(B)-human/metrics.json))
 
-.PHONY: prepare label retry pilot audit split train sample report status human_runs anew
+.PHONY: prepare label retry pilot audit split train sample plan plan-labels code apply report status \
+	human_runs anew
 .PRECIOUS: $(P)prompt.txt $(SIMPLE) $(REQUESTS) $(ANSWERED) $(LABELS) $(AUDIT) $(SPLITS) $(PILOT) \
-	$(PILOT_CHECK) $(SAMPLE) $(HUMAN_CHECK) $(SUMMARY) $(PAGE) $(RUNS) $(HUMAN_RUNS) \
+	$(PILOT_CHECK) $(SAMPLE) $(HUMAN_CHECK) $(SUMMARY) $(PAGE) $(PLAN) $(LABEL_PLAN) $(CODING) $(TASK_CODES) $(RUNS) $(HUMAN_RUNS) \
 	$(addsuffix /training.json,$(ADAPTERS) $(TUNED_BERT))
 
 # Why changed labels are not taken.
@@ -140,11 +170,13 @@ KEPT_SPLIT = a model was trained on it; to split the new labels, move $(TRAINED:
 # Say which sheets of a folder wait for people; fail where one does.
 coded = $(PYTHON) -m pipeline.people.waiting
 
+# Write settings into settings.mk; $(1) names them. A new file has those of `make prepare` too.
+keep = $(if $(1),touch $(P)settings.mk;) $(foreach name,$(1),sed '/^$(name) *[:?]*=/d' $(P)settings.mk >$(P)settings.new && \
+	mv $(P)settings.new $(P)settings.mk; \
+	echo $(call quoted,$(name) = $(call in_makefile,$($(name)))) >>$(P)settings.mk;)
+
 prepare: $(SIMPLE)  ## a study's spreadsheet to CSV: STUDY=studies/gender SHEET=comments.xlsx TEXT=comment
-	@$(foreach name,$(CHANGED),sed '/^$(name) *[:?]*=/d' $(P)settings.mk >$(P)settings.new && \
-		mv $(P)settings.new $(P)settings.mk;) \
-	$(foreach name,$(or $(CHANGED),$(if $(wildcard $(P)settings.mk),,$(PREPARED))),\
-		echo $(call quoted,$(name) = $(call in_makefile,$($(name)))) >>$(P)settings.mk;)
+	@$(call keep,$(or $(CHANGED),$(if $(wildcard $(P)settings.mk),,$(PREPARED))))
 	@echo "next: write your classes into $(P)prompt.txt, then make label STUDY=$(STUDY)"
 
 label: $(if $(BY_HAND)$(ALL_CODED),,$(ANSWERED))  ## send the comments to a provider, read the answers as labels; LIMIT=300 for a pilot
@@ -173,6 +205,27 @@ sample: $(SAMPLE)  ## draw the rows that people code, a spreadsheet for each of 
 .PHONY: compare
 compare: $(COMPARED)  ## compare the labels of two codebooks or teachers, also with people's codes
 	@echo "the labels beside each other: $(P)results/label_sets/comparison.html"
+
+plan: $(PLAN)  ## which rows a tuned model codes, and which others: TARGET=0.9, or BUDGET=20 (yuan)
+	@$(if $(NEW_PLAN),$(call keep,$(if $(wildcard $(P)settings.mk),,$(PREPARED)) $(NEW_PLAN)))
+
+plan-labels: $(if $(BERT),$(LABEL_PLAN),bert-base-chinese/config.json)  ## how many labels are enough: measure, and say what more would bring
+
+code:  ## code the whole spreadsheet: by people, the teacher and, for the rest, the best tuned model
+	+@if [ -f $(TASK) ] && $(coded) $(dir $(TASK)) >/dev/null; then $(AGAIN) $(TASK_CODES); fi
+	@$(if $(word 2,$(TUNED)),echo "the tuned model is $(CODER): CODER=... takes another of $(TUNED)",true)
+	+@$(AGAIN) $(CODING)
+	@$(if $(NEW_PLAN),$(call keep,$(if $(wildcard $(P)settings.mk),,$(PREPARED)) $(NEW_PLAN)))
+	@[ ! -f $(TASK) ] || $(coded) $(dir $(TASK)) || true
+
+apply: $(CODING)  ## give the rows that the plan leaves to others to the teacher, or to people as sheets
+	$(call run) plan_coding.py $(study) --apply $(PLAN_OPTIONS)
+	+@if grep -q '"who": "people"' $(PLAN); then $(coded) $(dir $(TASK)) || true; else $(AGAIN) asked; fi
+
+.PHONY: asked
+asked:
+	$(submit) --requests-file $(UNSURE)
+	+@$(AGAIN) $(LABELS) && $(AGAIN) $(CODING)
 
 report:  ## score people's codes, compare the models, write the page
 	+@if $(coded) $(dir $(SAMPLE)); then $(AGAIN) $(HUMAN_CHECK) && $(AGAIN) human_runs; fi
@@ -282,8 +335,37 @@ endif
 $(eval $(call step,sample,$(SAMPLE),,$(SPLITS),human_sample.py $(study) $(SAMPLE_OPTIONS)))
 $(eval $(call step,report,$(HUMAN_CHECK),$(call sheets,$(DATA)/human_check),$(SAMPLE),\
 	human_check.py $(study) $(CHECK_OPTIONS)))
+
+# What a tuned model learned from is no part of what it codes: a plan follows its scores, and the
+# coded spreadsheet whatever it holds. Without a wish there is no threshold to code by.
+ifneq ($(CODER),)
+CODER_FOLDER := $(call tuned_folder,$(CODER))
+$(eval $(call step,plan,$(PLAN),$(wildcard $(P)results/$(CODER)-after/metrics.json \
+	$(P)results/$(CODER)-human/metrics.json),$(CODER_FOLDER)/training.json,\
+	plan_coding.py $(study) --model $(CODER_FOLDER) $(if $(TARGET),--target-accuracy $(TARGET)) \
+	$(if $(BUDGET),--budget $(BUDGET)) $(if $(MINUTES),--minutes-budget $(MINUTES)) \
+	$(if $(WHO),--who $(WHO)) $(PLAN_OPTIONS),$(CODER)))
+$(PLAN): $(if $(NEW_PLAN),anew)
+$(eval $(call step,code,$(CODING),$(SPREADSHEET) $(P)prompt.txt $(CODER_FOLDER)/training.json \
+	$(if $(strip $(TARGET)$(BUDGET)$(MINUTES)),$(PLAN),$(wildcard $(PLAN))) \
+	$(wildcard $(LABELS)) $(HUMAN_LABELS) $(wildcard $(TASK_CODES)),,\
+	code_comments.py $(study) --excel-file $(call quoted,$(SHEET)) \
+	--text-column $(call quoted,$(TEXT)) --model $(CODER_FOLDER) $(EXCEL_OPTIONS) $(CODE_OPTIONS),$(CODER)))
+else
+$(PLAN) $(CODING):
+	@echo "waiting for a tuned model with scores: make train STUDY=$(STUDY)"; exit 1
+endif
+ifneq ($(wildcard $(TASK)),)
+$(eval $(call step,code,$(TASK_CODES),$(call sheets_of,$(DATA)/coding,coding.json),$(TASK),\
+	human_check.py $(study) --sheets-dir $(DATA)/coding $(CHECK_OPTIONS),coding))
+endif
+ifneq ($(BERT),)
+$(eval $(call step,plan-labels,$(LABEL_PLAN),$(SPLITS),$(BERT)/config.json,\
+	plan_coding.py $(study) --labels --model-path $(BERT) $(PLAN_LABELS_OPTIONS),labels))
+endif
 $(eval $(call step,report,$(SUMMARY),$(SCORES),,compare_models.py $(study)))
-$(eval $(call step,report,$(PAGE),$(SUMMARY) $(wildcard $(HUMAN_CHECK) $(AUDIT)),,\
+$(eval $(call step,report,$(PAGE),$(SUMMARY) $(wildcard $(HUMAN_CHECK) $(AUDIT) $(PLAN) \
+	$(LABEL_PLAN) $(CODING)),,\
 	write_report.py $(study)))
 
 $(P)results/<run>/metrics.json:

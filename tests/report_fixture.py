@@ -1,5 +1,6 @@
 """A study as the steps leave it on disk, for the tests of step 14: every file of every step."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -8,8 +9,12 @@ import pandas as pd
 
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import write_json
+from pipeline.common.records import to_record
 from pipeline.common.tables import write_csv
 from pipeline.evaluation.metrics import compute_metrics
+from pipeline.evaluation.runs import run_of
+from pipeline.people.record import HumanCheck
+from pipeline.report.study import Study
 from pre_process.sample.comments import generate_comments
 
 SCRIPT = "<script>document.title='pwned'</script>"
@@ -412,3 +417,31 @@ CLASSIFIER = {
     "train": {"train_runtime": 987.6, "epoch": 8.0},
     "validation": {"weighted_f1": 0.8237, "accuracy": 0.8299, "epoch": 5.0},
 }
+
+
+def study_in_memory():
+    """Return a study in memory: two runs, and the records of every step."""
+    true, predicted = [0, 1, 2, 3] * 25, [0, 1, 2, 2] * 25
+    codebook = read_codebook("prompt.txt")
+    runs = []
+    for name, family in (("qwen", "llm"), ("bert", "bert")):
+        run = {"model": name, "family": family, "stage": "after", "method": "scored"}
+        run |= common("test.csv", name) | {"label_source": "silver labels"}
+        run |= compute_metrics(*map(np.array, (true, predicted)), 4, 0)
+        run["measured_against"] = "agreement with silver labels"
+        runs.append(run_of(Path(name), run))
+    compared = [
+        {"run": run.name, "accuracy_all_rows": run.metrics["accuracy_all_rows"]} for run in runs
+    ]
+    record = Study(
+        codebook=codebook,
+        runs=runs,
+        unscored=[],
+        trainings={"qwen": LORA, "bert": CLASSIFIER},
+        comparison={"runs": compared} | COMPARISON,
+        human_check=to_record(HUMAN_CHECK, HumanCheck),
+        audit=AUDIT,
+        labels=LABELS,
+        splits=SPLITS,
+    )
+    return copy.deepcopy(record)

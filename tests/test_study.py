@@ -15,6 +15,8 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
+from pipeline.common.codebook import read_codebook
+from pipeline.people.unsure_rows import write_task
 from pre_process.sample.coders import fill_in
 from pre_process.sample.provider import teacher
 
@@ -425,6 +427,118 @@ def test_a_model_goes_by_the_name_of_the_folder_that_a_link_leads_to(project, se
     lines = [line.split()[:2] for line in study.make("status").splitlines()]
     assert ["bert_eval.py", "bert-base-chinese"] in lines
     assert ["finetune.py", "Qwen2.5-0.5B"] in lines
+
+
+def give_tuned(project, study, **accuracies):
+    """Let models be tuned and scored, by their records alone: a BERT named bert, and LLMs."""
+    for name, accuracy in accuracies.items():
+        folder = "bert_checkpoints" if name == "bert" else f"qlora_checkpoints_{name}"
+        for path, record in (
+            (project / name / "config.json", {}),
+            (study.folder / folder / "final_model/training.json", {}),
+            (
+                study.folder / f"results/{name}-after/metrics.json",
+                {"ece": 0.1, "accuracy_all_rows": accuracy},
+            ),
+        ):
+            path.parent.mkdir(parents=True)
+            path.write_text(json.dumps(record))
+    llms = " ".join(f"./{name}" for name in accuracies if name != "bert")
+    study.variables |= {"BERT": "./bert", "LLMS": llms, "run": "echo"}
+
+
+def test_the_most_accurate_tuned_model_codes_by_a_wish_that_is_kept(project, serve):
+    study = Study(project, "gender", serve)
+    settings, plan = study.folder / "settings.mk", study.folder / "results/plan/plan.json"
+    study.prepare()
+    study.make("label")
+    study.make("split")
+    settings.unlink()
+    assert "waiting for a tuned model with scores" in study.make("code", status=2)
+    give_tuned(project, study, bert=0.8, small=0.7, large=0.9)
+    own = {"SHEET": study.sheet.name, "TEXT": "text", "EXCEL_OPTIONS": "--label-column code"}
+    said = study.make("code", **own)
+    assert "the tuned model is large" in said and "plan_coding.py" not in said
+    for part in (
+        f"code_comments.py --study studies/gender --excel-file {study.sheet.name}",
+        "--text-column text --model studies/gender/qlora_checkpoints_large/final_model",
+        "--label-column code",
+    ):
+        assert part in said
+    assert not settings.exists()
+
+    said = study.make("plan", TARGET="0.9", CODER="bert", **own)
+    assert "--model studies/gender/bert_checkpoints/final_model --target-accuracy 0.9" in said
+    kept = settings.read_text().splitlines()
+    assert kept == [f"{name} = {value}" for name, value in own.items()] + [
+        "CODER = bert",
+        "TARGET = 0.9",
+    ]
+    plan.parent.mkdir()
+    plan.touch()
+    assert "plan_coding.py" not in study.make("plan") + study.make("plan", TARGET="0.9")
+    said = study.make("code", BUDGET="20", WHO="people")
+    plan_made, coded = re.findall(r"echo +((?:plan_coding|code_comments)\.py .*)", said)
+    assert plan_made.split()[-4:] == ["--budget", "20", "--who", "people"]
+    assert "--model studies/gender/bert_checkpoints/final_model" in coded
+    assert {"TARGET = ", "BUDGET = 20", "WHO = people"} <= set(settings.read_text().splitlines())
+
+
+def test_a_plan_follows_the_scores_and_what_is_coded_the_plan_the_labels_and_people(project, serve):
+    study = Study(project, "gender", serve)
+    give_tuned(project, study, bert=0.8)
+    now = time.time()
+    files = {
+        name: study.folder / name
+        for name in (
+            *("results/plan/plan.json", "results/coded/coded.json", "prompt.txt"),
+            "pre_process/purged_labeled_v2.csv",
+            "pre_process/human_check/human_labels.csv",
+            "results/bert-after/metrics.json",
+            "bert_checkpoints/final_model/training.json",
+        )
+    }
+
+    def state(script, newer=""):
+        for name, path in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+            age = 10 if name.endswith(("plan.json", "coded.json")) else 100
+            os.utime(path, (now - (age if name != newer else 0),) * 2)
+        os.utime(study.sheet, (now - 100,) * 2)
+        status = study.make("status", SHEET=study.sheet.name)
+        [line] = [line for line in status.splitlines() if re.match(rf"{script} +bert ", line)]
+        return line.split(maxsplit=2)[2]
+
+    assert state("code_comments.py") == state("plan_coding.py") == "done"
+    for name in ("pre_process/purged_labeled_v2.csv", "pre_process/human_check/human_labels.csv"):
+        changed = f"out of date, {Path(name).name} changed: make code"
+        assert state("code_comments.py", newer=name) == changed
+    scores = "results/bert-after/metrics.json"
+    assert state("plan_coding.py", newer=scores) == "out of date, metrics.json changed: make plan"
+    assert state("code_comments.py", newer="results/plan/plan.json").startswith("out of date, plan")
+    (project / "pipeline/coding/model.py").touch()
+    assert state("code_comments.py") == "done"
+
+
+def test_sheets_of_rows_that_the_plan_left_to_people_are_waited_for_then_scored(project, serve):
+    study = Study(project, "gender", serve)
+    study.prepare()
+    study.make("label")
+    study.make("split")
+    folder = study.folder / "pre_process/coding"
+    rows = pd.read_csv(study.folder / "pre_process/datas/simple.csv").head(6)
+    codebook = read_codebook(study.folder / "prompt.txt")
+    write_task(rows, ["ann", "ben"], 0.7, "a model", codebook, folder, {"seed": 1})
+    state = study.state("human_check.py").removeprefix("coding").strip()
+    assert state == "waiting for ann.xlsx, ben.xlsx: have it coded"
+    give_tuned(project, study, bert=0.8)
+    assert "coding/ben.xlsx: have it coded" in study.make("code")
+    for name in ("ann", "ben"):
+        fill_in(folder / f"{name}.xlsx", "class", lambda row: str(study.truth[row]))
+    said = study.make("code", run=".venv/bin/python", CODER="bert", status=2)
+    assert "human_check.py --study studies/gender --sheets-dir" in said
+    assert (folder / "human_labels.csv").is_file()
 
 
 def test_a_step_of_the_demo_that_fails_shows_its_log_and_one_that_is_stopped_ends(tmp_path):

@@ -1,7 +1,6 @@
 """Step 14: the methods paragraph and the page's data, without a browser."""
 
 import base64
-import copy
 import hashlib
 import json
 import re
@@ -12,20 +11,17 @@ from pathlib import Path
 
 import pytest
 import report_fixture
+from coded_fixture import PLAN
 from report_fixture import (
-    AUDIT,
-    CLASSIFIER,
-    COMPARISON,
     HOSTILE,
     HUMAN_CHECK,
-    LABELS,
-    LORA,
-    SPLITS,
     arguments,
+    study_in_memory,
     write_study,
 )
 
 import write_report
+from pipeline.coding.plan import Plan
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import write_json
@@ -33,8 +29,7 @@ from pipeline.common.records import to_record
 from pipeline.evaluation.metrics import compute_metrics
 from pipeline.evaluation.predictions import read_predictions
 from pipeline.evaluation.run_text import class_scores, report_table
-from pipeline.evaluation.runs import read_runs, run_of
-from pipeline.people.record import HumanCheck
+from pipeline.evaluation.runs import read_runs
 from pipeline.report import page_rows
 from pipeline.report.methods import methods_markdown
 from pipeline.report.page import embedded, prediction_data, render_page
@@ -97,30 +92,7 @@ def test_a_warning_before_fine_tuning_heads_the_page_only_until_the_model_is_tun
 @pytest.fixture
 def study():
     """Return a study in memory: two runs, and the records of every step."""
-    true, predicted = [0, 1, 2, 3] * 25, [0, 1, 2, 2] * 25
-    codebook = read_codebook("prompt.txt")
-    runs = []
-    for name, family in (("qwen", "llm"), ("bert", "bert")):
-        run = {"model": name, "family": family, "stage": "after", "method": "scored"}
-        run |= report_fixture.common("test.csv", name) | {"label_source": "silver labels"}
-        run |= compute_metrics(*map(report_fixture.np.array, (true, predicted)), 4, 0)
-        run["measured_against"] = "agreement with silver labels"
-        runs.append(run_of(Path(name), run))
-    compared = [
-        {"run": run.name, "accuracy_all_rows": run.metrics["accuracy_all_rows"]} for run in runs
-    ]
-    record = Study(
-        codebook=codebook,
-        runs=runs,
-        unscored=[],
-        trainings={"qwen": LORA, "bert": CLASSIFIER},
-        comparison={"runs": compared} | COMPARISON,
-        human_check=to_record(HUMAN_CHECK, HumanCheck),
-        audit=AUDIT,
-        labels=LABELS,
-        splits=SPLITS,
-    )
-    return copy.deepcopy(record)
+    return study_in_memory()
 
 
 def page_of(study):
@@ -290,6 +262,8 @@ def test_only_classes_with_an_order_have_a_sentence_on_ordinal_alpha(study):
 
 
 def test_only_references_that_are_cited_are_listed(study):
+    cites = "(Angelopoulos et al., 2021; Bates et al., 2021; Korn & Graubard, 1998)"
+    change(study, plan=to_record(PLAN | {"guarantee": cites}, Plan))
     text, references = methods_markdown(study).split("## References")
     cited = [key for key in REFERENCES if key in text]
     assert references.split("## Appendix")[0].count("\n- ") == len(cited) == len(REFERENCES) - 3

@@ -193,15 +193,15 @@ def guarantee(routes: Routes, promised: float, wishes: Wishes, total: int) -> st
     """Return what is promised, in sentences."""
     how = (
         "This chance is approximate, as the rows are weighted (Learn then Test, Angelopoulos et "
-        "al. 2021, with the Clopper-Pearson tail at the effective sample size, Korn and Graubard "
+        "al., 2021, with the Clopper-Pearson tail at the effective sample size, Korn & Graubard, "
         "1998)."
     )
     if not routes.weighted:
         how = (
             "This chance is exact for rows drawn at random (a risk-controlling threshold, Bates et "
-            "al. 2021; hypergeometric tail)."
+            "al., 2021; hypergeometric tail)."
             if routes.others_are_right
-            else "This chance is that of Learn then Test (Angelopoulos et al. 2021)."
+            else "This chance is that of Learn then Test (Angelopoulos et al., 2021)."
         )
     choice = "chosen and judged by all held-out rows"
     if not wishes.target_accuracy:

@@ -8,12 +8,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.report.coding_sentences import coding_sentences
+from pipeline.report.label_sentences import label_plan_sentences
 from pipeline.report.model_sentences import (
     comparison_sentences,
     evaluation_sentences,
     model_sentences,
 )
 from pipeline.report.people_sentences import audit_sentences, human_sentences
+from pipeline.report.plan_sentences import plan_sentences
 from pipeline.report.references import REFERENCES
 from pipeline.report.study import Study, inconsistencies, not_done
 from pipeline.report.words import as_text, fill, fill_all, joined
@@ -39,6 +42,9 @@ def write_methods(study: Study) -> list[Section]:
         "Comparison of the models": comparison_sentences(study),
         "Human check": human_sentences(study.human_check),
         "Label audit": audit_sentences(study.audit),
+        "Number of labels": label_plan_sentences(study.label_plan),
+        "Plan of the coding": plan_sentences(study.plan),
+        "Coding of the spreadsheet": coding_sentences(study.coding, study.human_check),
     }
     sections = [
         Section(title, [" ".join(filter(None, text))], items)

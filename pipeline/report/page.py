@@ -9,13 +9,32 @@ from typing import Any
 
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader, Template, Undefined
 
+from pipeline.coding.label_plan import LabelPlan
+from pipeline.coding.plan import Plan
 from pipeline.evaluation.learned import MARK
 from pipeline.evaluation.predictions import Predictions
 from pipeline.evaluation.run_text import class_scores
 from pipeline.evaluation.runs import Run
+from pipeline.report.coded import (
+    coded_classes,
+    coded_rows,
+    coders_of,
+    labelled_rows,
+    link_to,
+    runs_of_coder,
+)
+from pipeline.report.coding_sentences import check_sentence
+from pipeline.report.label_sentences import curve_description, measured_sentence, verdict_of
 from pipeline.report.methods import teachers_of, write_methods
 from pipeline.report.model_sentences import method_of, package_versions, trainings_of
 from pipeline.report.page_rows import LONGEST_COMMENT, PageRows, embedded, rows_on_page
+from pipeline.report.plan_sentences import (
+    alternatives,
+    expected_sentences,
+    meaning_sentence,
+    plan_description,
+    rule_sentence,
+)
 from pipeline.report.row_choice import Reason
 from pipeline.report.study import Study, inconsistencies, not_done
 from pipeline.report.words import as_text
@@ -30,8 +49,9 @@ def render_page(
     pictures: dict[str, Path],
     title: str,
     seed: int,
+    folder: Path = Path("."),
 ) -> str:
-    """Return the page. `predictions` are by run, where there are some.
+    """Return the page. `predictions` are by run, where there are some; it will lie in `folder`.
 
     Everything from a file is escaped: text by the template, the data by `embedded`. Where not all
     rows have room, `seed` draws some.
@@ -39,6 +59,7 @@ def render_page(
     shown = rows_on_page([run for run in study.runs if run.name in predictions], predictions, seed)
     all_runs = [*study.runs, *study.unscored]
     records = [run.metrics for run in all_runs] + trainings_of(study, all_runs)
+    records += [{"versions": study.coding.versions}] if study.coding else []
     page = page_template("page.html.jinja").render(
         title=title,
         study=study,
@@ -54,12 +75,46 @@ def render_page(
         mark=MARK,
         records=settings_records(study),
         versions=package_versions(records),
+        coded=coded_part(study, folder) if study.coding else {},
+        plan=plan_part(study.plan) if study.plan else {},
+        enough=enough_part(study.label_plan) if study.label_plan else {},
         shown=shown,
         seed=seed,
         longest=LONGEST_COMMENT,
         data=embedded(prediction_data(study, shown)),
     )
     return SURROGATES.sub("\ufffd", page) + "\n"
+
+
+def coded_part(study: Study, folder: Path) -> dict[str, Any]:
+    """Return what the page says of the coded spreadsheet; the page will lie in `folder`."""
+    coding, check = study.coding, study.human_check
+    return {
+        "coders": coders_of(coding),
+        "classes": coded_classes(coding, check),
+        "rows": coded_rows(coding),
+        "labelled": labelled_rows(check) if check else 0,
+        "check": check_sentence(coding),
+        "runs": runs_of_coder(study),
+        "files": {
+            str(path): link_to(path, folder)
+            for path in (Path(coding.output_file), folder / "coded/codes.csv")
+        },
+    }
+
+
+def plan_part(plan: Plan) -> dict[str, Any]:
+    """Return what the page says of the plan."""
+    return {
+        "rule": rule_sentence(plan),
+        "expected": [*expected_sentences(plan), meaning_sentence(plan)],
+        "alternatives": alternatives(plan),
+    }
+
+
+def enough_part(plan: LabelPlan) -> dict[str, str]:
+    """Return what the page says of the number of labels."""
+    return {"measured": measured_sentence(plan), "verdict": verdict_of(plan)}
 
 
 @cache
@@ -185,6 +240,8 @@ def descriptions(study: Study) -> dict[str, str]:
         "calibration.png": f"Accuracy against confidence. {'; '.join(errors)}.",
         "coverage.png": "Accuracy against the share of rows that are left to the model. "
         f"{'; '.join(curves)}.",
+        "plan/plan.png": plan_description(study.plan) if study.plan else "",
+        "plan/labels.png": curve_description(study.label_plan) if study.label_plan else "",
     }
 
 
@@ -211,4 +268,10 @@ def settings_records(study: Study) -> list[tuple[str, dict]]:
         records.append(("Human check", study.human_check.settings))
     if study.audit.get("settings"):
         records.append(("Label audit", study.audit["settings"]))
+    if study.label_plan:
+        records.append(("Learning curve", study.label_plan.settings))
+    if study.plan:
+        records.append(("Plan", study.plan.settings))
+    if study.coding:
+        records.append(("Coded spreadsheet", study.coding.settings))
     return records

@@ -2,8 +2,13 @@
 
 # Cited by author and year in the sentences; the list holds those that a sentence names.
 REFERENCES = {
+    "Angelopoulos et al., 2021": "Angelopoulos, A. N., Bates, S., Candès, E. J., Jordan, M. I., & "
+    "Lei, L. (2021). Learn then test: Calibrating predictive algorithms to achieve risk control. "
+    "arXiv:2110.01052.",
     "Angelopoulos et al., 2023": "Angelopoulos, A. N., Bates, S., Fannjiang, C., Jordan, M. I., & "
     "Zrnic, T. (2023). Prediction-powered inference. Science, 382(6671), 669–674.",
+    "Bates et al., 2021": "Bates, S., Angelopoulos, A. N., Lei, L., Malik, J., & Jordan, M. I. "
+    "(2021). Distribution-free, risk-controlling prediction sets. Journal of the ACM, 68(6), 43.",
     "Cochran, 1977": "Cochran, W. G. (1977). Sampling techniques (3rd ed.). Wiley.",
     "Cohen, 1960": "Cohen, J. (1960). A coefficient of agreement for nominal scales. Educational "
     "and Psychological Measurement, 20(1), 37–46.",
@@ -28,6 +33,9 @@ REFERENCES = {
     "L., & Chen, W. (2022). LoRA: Low-rank adaptation of large language models. International "
     "Conference on Learning Representations.",
     "Kish, 1965": "Kish, L. (1965). Survey sampling. Wiley.",
+    "Korn & Graubard, 1998": "Korn, E. L., & Graubard, B. I. (1998). Confidence intervals for "
+    "proportions with small expected number of positive counts estimated from survey data. Survey "
+    "Methodology, 24(2), 193–201.",
     "Krippendorff, 2018": "Krippendorff, K. (2018). Content analysis: An introduction to its "
     "methodology (4th ed.). SAGE.",
     "McNemar, 1947": "McNemar, Q. (1947). Note on the sampling error of the difference between "

@@ -13,7 +13,7 @@ from pipeline.labelling.ledger import read_jobs
 from pipeline.people.record import ADJUDICATION_FILE
 from pipeline.people.waiting import uncoded_sheets, undecided_rows
 
-HUMAN_CHECK = "human_check.json"
+SCORED_BY = "human_check.py"
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def state_of(step: Step, steps: list[Step], study: str) -> str:
     made = step.file.stat().st_mtime
     changed = [path for path in sources if path.exists() and path.stat().st_mtime > made]
     if not changed:
-        rows = undecided_rows(step.once[0].parent) if step.file.name == HUMAN_CHECK else 0
+        rows = undecided_rows(step.once[0].parent) if step.script == SCORED_BY else 0
         return f"done, but {rows:,} rows of {ADJUDICATION_FILE} wait for people" if rows else "done"
     if changed[0] in step.follows:
         return f"out of date, {changed[0].name} changed: make {step.target}"
@@ -85,7 +85,7 @@ def waited_for(step: Step) -> str:
             _, jobs = read_jobs(ledger, "restore it")
             under_way = sum(job.is_open for job in jobs)
             return f"the provider: {under_way} of {len(jobs)} jobs" if under_way else ""
-    if step.file.name == HUMAN_CHECK and step.once[0].exists():
+    if step.script == SCORED_BY and step.once[0].exists():
         names = [sheet.name for sheet in uncoded_sheets(step.once[0].parent)]
         return f"{', '.join(names)}: have it coded" if names else ""
     return ""

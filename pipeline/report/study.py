@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.coding.label_plan import LabelPlan
+from pipeline.coding.plan import Plan
+from pipeline.coding.record import HUMAN as PEOPLE
+from pipeline.coding.record import TEACHER, Coding
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import read_json
@@ -29,6 +33,9 @@ class Study:
     audit: dict  # audit.json
     labels: dict  # silver_labels.json of jsonl_to_csv.py
     splits: dict  # splits.json of split_dataset.py
+    label_plan: LabelPlan | None = None  # labels.json of plan_coding.py --labels
+    plan: Plan | None = None  # plan.json of plan_coding.py
+    coding: Coding | None = None  # coded.json of code_comments.py
 
     @property
     def titles(self) -> dict[str, str]:
@@ -76,6 +83,9 @@ def inconsistencies(study: Study) -> list[str]:
         "The record of the splits": study.splits,
         "The human check": vars(check) if check else {},
         "The label audit": study.audit,
+        "The learning curve": vars(study.label_plan) if study.label_plan else {},
+        "The plan": vars(study.plan) if study.plan else {},
+        "The coded spreadsheet": vars(study.coding) if study.coding else {},
     }
     ours = study.codebook.sha256
     found = [
@@ -103,6 +113,41 @@ def inconsistencies(study: Study) -> list[str]:
     scored = {run.name: run.metrics["accuracy_all_rows"] for run in study.runs}
     if study.comparison and compared != scored:
         found.append("comparison.json is of other scores: run compare_models.py again.")
+    return found + coding_doubts(study, labelled, scored)
+
+
+def coding_doubts(study: Study, labelled: int | None, scored: dict[str, float]) -> list[str]:
+    """Return what does not belong to a coded spreadsheet: newer labels, other scores, a new plan.
+
+    `labelled` is how many rows have a label by now, `scored` has the accuracies by run.
+    """
+    if not (coding := study.coding):
+        return []
+    found = []
+    taken = sum(coding.coded_by.get(who, 0) for who in (PEOPLE, TEACHER))
+    if coding.coded_by.get(TEACHER) and labelled is not None and taken < labelled:
+        found.append(
+            f"The coded spreadsheet has {as_text(taken, 'row|rows')} coded by people or the "
+            f"teacher, and jsonl_to_csv.py has by now labelled {as_text(labelled, 'row|rows')}: "
+            "run code_comments.py again."
+        )
+    found += [
+        f"The quality that coded.json names is not that of the run {one.run} by now: run "
+        "code_comments.py again."
+        for one in coding.quality
+        if scored.get(one.run) != one.accuracy
+    ]
+    plan = study.plan
+    if plan and Path(plan.model.path) != Path(coding.model.path):
+        found.append(
+            f"The plan is for the model {plan.model.path}, and {coding.model.path} coded the "
+            "spreadsheet: run plan_coding.py or code_comments.py again."
+        )
+    elif plan and plan.threshold != coding.threshold:
+        found.append(
+            f"The spreadsheet was coded with the threshold {as_text(coding.threshold, '.3f')}, and "
+            f"the plan has {as_text(plan.threshold, '.3f')}: run code_comments.py again."
+        )
     return found
 
 
@@ -166,5 +211,27 @@ def not_done(study: Study) -> dict[str, str]:
         and "No model was scored against human coders (an evaluation step with --test-file "
         "human_test.csv).",
         "audit": not study.audit and "The labels were not searched for errors (label_audit.py).",
+        **coding_not_done(study),
     }
     return {key: sentence for key, sentence in found.items() if sentence}
+
+
+def coding_not_done(study: Study) -> dict[str, str | bool]:
+    """Return what was not done of coding the spreadsheet, where it was begun."""
+    coding = study.coding
+    return {
+        "coder_quality": bool(coding)
+        and not coding.quality
+        and "The quality of the model that coded the spreadsheet was not measured "
+        "(posttune_eval.py or bert_tune_eval.py, then code_comments.py).",
+        "label_plan": bool(coding or study.plan)
+        and not study.label_plan
+        and "How much more labels would bring was not measured (plan_coding.py --labels).",
+        "coding": bool(study.plan)
+        and not coding
+        and "The spreadsheet was not coded by the plan (code_comments.py).",
+        "check": bool(coding)
+        and coding.threshold is None
+        and "No rule says which rows of the coded spreadsheet people should look at "
+        "(plan_coding.py, then code_comments.py).",
+    }

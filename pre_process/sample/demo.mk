@@ -17,6 +17,8 @@ BERT_TUNE_OPTIONS := --learning-rate 5e-4 --num-train-epochs 7 \
 	--per-device-train-batch-size 16
 SAMPLE_OPTIONS := --sample-size 300
 HUMAN_RUNS := demo/results/bert-tiny-chinese-human/metrics.json
+CODER := bert-tiny-chinese
+TARGET := 0.8
 SCORES = $(RUNS) $(HUMAN_RUNS)
 run = @bash pre_process/sample/timed.sh demo/logs '$(1)' $(PYTHON)
 # A provider that was stopped has forgotten its batches: what was sent to it is sent anew.
@@ -62,4 +64,7 @@ demo/results/shares.done: $(HUMAN_CHECK)
 $(SIMPLE): | $(SHEET)
 $(ANSWERS): | $(ANSWERED)
 $(HUMAN_CHECK): $(CODED)
-$(PAGE): $(HUMAN_CHECK) $(AUDIT) demo/results/shares.done
+$(PLAN): $(HUMAN_RUNS)
+$(CODING): $(PLAN) $(HUMAN_CHECK) $(LABELS)
+$(LABEL_PLAN): $(SPLITS)
+$(PAGE): $(HUMAN_CHECK) $(AUDIT) $(PLAN) $(CODING) $(LABEL_PLAN) demo/results/shares.done
