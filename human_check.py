@@ -3,7 +3,8 @@
 Run it when the coders have filled in the spreadsheets of human_sample.py; who they are stands in
 sample.json. What they disagree on is listed in adjudication.xlsx: decide these rows together, fill
 in `adjudicated`, and run it again. With --pilot, the pilot's sheets are scored, and no test set is
-made of them.
+made of them. The rows that plan_coding.py --apply gave to people are scored with --sheets-dir
+./pre_process/coding: their agreement and classes alone, as they are no random sample.
 
 Reads   SHEETS_DIR/sample.csv, sample.json, <coder>.xlsx (from human_sample.py; people filled in
         `class`), adjudication.xlsx (people filled in `adjudicated`); PROMPT_FILE
@@ -17,12 +18,14 @@ Run     python human_check.py
 
 from pathlib import Path
 
+import pandas as pd
+
 from pipeline.common.cli import parse_settings, run
-from pipeline.common.codebook import read_codebook
+from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import check_outputs, write_text
 from pipeline.common.tables import write_csv
 from pipeline.people.codes import adjudicate, print_open_disputes, read_codes
-from pipeline.people.record import HUMAN_LABELS_FILE
+from pipeline.people.record import HUMAN_LABELS_FILE, Stratum
 from pipeline.people.sample import read_sample, sample_folder
 from pipeline.people.score import (
     count_coded,
@@ -34,6 +37,7 @@ from pipeline.people.score import (
     write_human_test,
 )
 from pipeline.people.score_text import human_report
+from pipeline.people.unsure_rows import is_task, score_task
 from pipeline.sheets.coding import write_sheet
 
 # ---------------------------------------------------------------------------------------------
@@ -47,11 +51,16 @@ OUTPUT_DIR = "./results/human_check"  # the figures
 HUMAN_TEST_FILE = "./pre_process/evaluation/human_test.csv"  # a TEST_FILE of human labels
 # ---------------------------------------------------------------------------------------------
 
+CHECK_FILE = "human_check.json"
+
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_settings(globals(), argv)
     codebook = read_codebook(args.prompt_file)
     sheets = sample_folder(args.sheets_dir, args.pilot, codebook)
+    if is_task(sheets):
+        score_task(sheets, codebook, Path(args.output_dir) / sheets.name, args.ordered_classes)
+        return
     sample, rows = read_sample(sheets, codebook)
     warn_of_new_labels(args.labeled_file, rows, codebook)
     codes = read_codes(sheets, sample.coders, rows, codebook)
@@ -59,20 +68,27 @@ def main(argv: list[str] | None = None) -> None:
     coded = rows.assign(human=final["label"].to_numpy()).query("human >= 0")
     sample = count_coded(sample, coded, sheets)
     folder = Path(args.output_dir) / (sheets.name if args.pilot else "")
-    figures, labels = folder / "human_check.json", sheets / HUMAN_LABELS_FILE
-    check_outputs([figures, labels, args.human_test_file])
+    check_outputs([folder / CHECK_FILE, sheets / HUMAN_LABELS_FILE, args.human_test_file])
     scored = (sample, codes, final, coded, codebook, vars(args))
     check = score_sample(*scored, ordered=args.ordered_classes)
-    write_csv(human_labels(coded), labels)
+    write_csv(human_labels(coded), sheets / HUMAN_LABELS_FILE)
     write_sheet(silver_errors(coded, codebook), codebook, "", folder / "silver_errors.xlsx")
-    if sample.held_out and not args.pilot:
-        write_human_test(human_test_rows(coded, sample.strata), codebook, args.human_test_file)
+    held_out = sample.held_out and not args.pilot
+    make_human_test(coded, sample.strata, codebook, args.human_test_file if held_out else "")
+    write_text(human_report(check), folder / "report.txt")
+    check.write(folder / CHECK_FILE)
+    print(f"wrote {folder}: {CHECK_FILE}, report.txt\n\n{human_report(check)}")
+    print_open_disputes(sheets, final)
+
+
+def make_human_test(
+    coded: pd.DataFrame, strata: list[Stratum], codebook: Codebook, path: str
+) -> None:
+    """Write the test set of human labels; say so where `path` is "", for no such set."""
+    if path:
+        write_human_test(human_test_rows(coded, strata), codebook, path)
     else:
         print("no test set is made of this sample: models learn from its rows")
-    write_text(human_report(check), folder / "report.txt")
-    check.write(figures)
-    print(f"wrote {folder}: human_check.json, report.txt\n\n{human_report(check)}")
-    print_open_disputes(sheets, final)
 
 
 if __name__ == "__main__":

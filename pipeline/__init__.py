@@ -12,8 +12,8 @@ evaluation  metrics, runs, models side by side
 sheets      spreadsheets
 common      command line, files, codebook, replies, machine
 
-Rooms that do not import each other: report, audit and coding; llm, bert, people and labelling. The order
-is held by .importlinter.
+Rooms that do not import each other: report, audit and coding; llm, bert, people and labelling. The
+order is held by .importlinter.
 """
 
 import logging

@@ -263,6 +263,50 @@ def test_the_tuned_model_is_evaluated_row_by_row(tuned, tiny_bert, data):
     assert (folder / "report.txt").read_text().startswith("After fine tune\nTest accuracy: 0.")
 
 
+def evaluate(folder, data, rows, output):
+    """Evaluate a tuned model; return metrics, and predicted classes and probabilities of rows."""
+    files = ["--tuned-path", str(folder), "--test-file", f"{data}/{rows}.csv", *SIZES]
+    bert_tune_eval.main([*files, "--output-dir", output])
+    table = pd.read_csv(f"{output}/predictions.csv")
+    metrics = json.loads(Path(output, "metrics.json").read_bytes())
+    return metrics, table["predicted"], table.filter(regex="^p_").to_numpy()
+
+
+def test_a_temperature_fitted_on_the_validation_rows_scales_probabilities_and_moves_no_class(
+    tuned, data
+):
+    shutil.copytree(tuned / "final_model", FINAL)
+    record = json.loads(Path(FINAL, "training.json").read_bytes())
+    fitted = dict(record["validation"])
+    metrics, predicted, scaled = evaluate(FINAL, data, "validation", "calibrated")
+    assert metrics["temperature"] == fitted["temperature"] != 1
+    assert metrics["ece"] == pytest.approx(fitted["ece_with_temperature"], abs=1e-4)
+    assert metrics["ece_without_temperature"] == pytest.approx(fitted["ece"], abs=1e-4)
+    report = Path("calibrated/report.txt").read_text(encoding="utf-8")
+    assert f" at temperature {fitted['temperature']:.3f}, " in report
+
+    for name in ("temperature", "ece", "ece_with_temperature"):
+        del record["validation"][name]  # as bert_tune.py wrote it before
+    Path(FINAL, "training.json").write_text(json.dumps(record), encoding="utf-8")
+    older, same, raw = evaluate(FINAL, data, "validation", "older")
+    assert older["temperature"] == 1
+    assert older["ece"] == pytest.approx(older["ece_without_temperature"], abs=1e-4)
+    assert list(predicted) == list(same)
+    powers = raw ** (1 / fitted["temperature"])
+    assert scaled == pytest.approx(powers / powers.sum(1, keepdims=True), abs=1e-4)
+
+
+def test_the_comparison_records_the_temperature_of_the_tuned_model_alone(tuned, tiny_bert, data):
+    files = ["--train-file", f"{data}/train.csv", "--test-file", f"{data}/test.csv"]
+    both = ["--model-path", tiny_bert, "--tuned-path", f"{tuned}/final_model"]
+    bert_inference_compare.main([*both, *files, *SIZES, "--output-dir", "compared"])
+    comparison = json.loads(Path("compared/comparison.json").read_bytes())
+    fitted = json.loads((tuned / "final_model/training.json").read_bytes())["validation"]
+    assert comparison["after"]["temperature"] == fitted["temperature"]
+    assert "ece_without_temperature" in comparison["after"]
+    assert "temperature" not in comparison["before"]
+
+
 def test_the_comparison_counts_what_only_one_model_got_right(tuned, tiny_bert, data):
     bert_inference_compare.main(
         ["--model-path", tiny_bert, "--tuned-path", str(tuned / "final_model")]

@@ -128,6 +128,17 @@ def test_a_ledger_whose_counts_are_no_numbers_is_refused_in_a_line(counts):
         read_jobs(Path("state.json"), "restore it")
 
 
+@pytest.mark.parametrize("name", ["../../../x", "**", "a/b", "*", "a\0b", "C:x"])
+@pytest.mark.parametrize("part", ["token", "label_set"])
+def test_a_ledger_that_calls_files_after_more_than_a_name_is_refused_in_a_line(part, name):
+    job = vars(Job("r.jsonl", "0" * 8, "m", 1, "batch", "http://x", {})) | {part: name}
+    Path("state.json").write_text(
+        json.dumps({"answers_file": "answers.jsonl", "jobs": [job]}), encoding="utf-8"
+    )
+    with pytest.raises(UserError, match=r"^state\.json is no state"):
+        read_jobs(Path("state.json"), "restore it")
+
+
 @pytest.mark.parametrize("number", ["1e999", "-Infinity", "NaN"])
 def test_a_ledger_with_a_number_that_is_not_finite_is_refused_in_a_line(number):
     job = vars(Job("r.jsonl", "0" * 8, "m", 1, "batch", "http://x", {}, counts={"cost": 7.25}))

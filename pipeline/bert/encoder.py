@@ -26,8 +26,9 @@ from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.finite import check_finite
 from pipeline.common.machine import compute_dtype, device
+from pipeline.evaluation.calibration import at_temperature
 from pipeline.models.by_length import batches_of_rows
-from pipeline.models.folder import check_model_folder, check_tokenizer
+from pipeline.models.folder import check_model_folder, check_tokenizer, temperature_of
 from pipeline.models.in_batches import compute_in_batches, wait_for_all
 from pipeline.models.kept_lines import tokens_sha256
 from pipeline.models.kept_rows import KeptPart, KeptRows
@@ -241,17 +242,47 @@ def predict_with_classifier(
     kept: KeptRows | None = None,
     what: str = "probabilities",
 ) -> tuple[np.ndarray, int, float]:
-    """Return class probabilities (rows, classes), how many rows were shortened, and seconds.
+    """Return calibrated class probabilities (rows, classes), how many rows were shortened, seconds.
 
-    `what` is their name among the `kept` rows, which are not computed again; their seconds count.
+    The arguments are those of `Classifier`; its seconds of rows that were kept count.
     """
-    tokenizer = load_tokenizer(path, max_length)
-    check_tokenizer(path, vocabulary_sha256(tokenizer))
-    model = load_classifier(path, codebook, seed)
-    wait_for_all()
-    start = time.perf_counter()
-    rows, shortened = encode(tokenizer, messages, max_length)
-    head = {"seed": seed, "classes": len(codebook.names)}  # of a random one
-    part = part_of(kept, what, path, rows, batch_size, **head)
-    probabilities = forward(model, tokenizer, rows, batch_size, softmax_of_logits, part)
-    return probabilities, shortened, seconds_of(part, start)
+    classifier = Classifier(path, codebook, batch_size, max_length, seed)
+    logits, shortened, seconds = classifier.logits(messages, kept, what)
+    return at_temperature(logits, temperature_of(path)), shortened, seconds
+
+
+class Classifier:
+    """An encoder with a classification head, loaded with its tokenizer.
+
+    Where the folder has no head, `seed` is that of a random one. Raises UserError where the
+    tokenizer is not that of the training.
+    """
+
+    def __init__(
+        self, path: str, codebook: Codebook, batch_size: int, max_length: int, seed: int = 0
+    ) -> None:
+        self._batch_size, self._max_length = batch_size, max_length
+        self._tokenizer = load_tokenizer(path, max_length)
+        check_tokenizer(path, vocabulary_sha256(self._tokenizer))
+        self._model = load_classifier(path, codebook, seed)
+        self._depends_on = {
+            "model": content_sha256(path),
+            "batch_size": batch_size,
+            "values": "logits",  # of which probabilities are made
+            **{"seed": seed, "classes": len(codebook.names)},  # of a random head
+        }
+
+    def logits(
+        self, messages: list[str], kept: KeptRows | None = None, what: str = "probabilities"
+    ) -> tuple[np.ndarray, int, float]:
+        """Return class logits (rows, classes), how many rows were shortened, and seconds.
+
+        `what` is their name among the `kept` rows, which are not computed again; their seconds
+        count.
+        """
+        wait_for_all()
+        start = time.perf_counter()
+        rows, shortened = encode(self._tokenizer, messages, self._max_length)
+        part = kept and kept.part(what, rows=tokens_sha256(rows), **self._depends_on)
+        logits = forward(self._model, self._tokenizer, rows, self._batch_size, logits_of, part)
+        return logits, shortened, seconds_of(part, start)

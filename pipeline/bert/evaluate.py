@@ -14,7 +14,7 @@ from pipeline.common.fitting_rows import (
 )
 from pipeline.common.rows import coded_by_people, read_messages
 from pipeline.evaluation.folder import PlannedRun, check_results
-from pipeline.evaluation.run import predictions_from, run_record
+from pipeline.evaluation.run import calibrated, predictions_from, run_record
 from pipeline.models.folder import (
     RECORD,
     check_codebook,
@@ -22,6 +22,7 @@ from pipeline.models.folder import (
     check_model_folder,
     fingerprint,
     refuse_tuned,
+    temperature_of,
 )
 from pipeline.models.kept_rows import KeptRows
 
@@ -119,16 +120,14 @@ def predict_after(
     check_learned_rows(tuned_path, planned.test_file, rows)
     kept.claim()
 
-    from pipeline.bert.encoder import predict_with_classifier
+    from pipeline.bert.encoder import Classifier
 
-    messages, what = rows["message"].tolist(), "probabilities after"
-    outcome = predict_with_classifier(
-        tuned_path, messages, codebook, batch_size, max_length, seed, kept, what
-    )
-    record = _record(
-        "after", base, f"fine-tuned in {tuned_path}", *outcome, planned.test_file, settings
-    )
-    return predictions_from(outcome[0], codebook), record
+    classifier = Classifier(tuned_path, codebook, batch_size, max_length, seed)
+    outcome = classifier.logits(rows["message"].tolist(), kept, "probabilities after")
+    method = f"fine-tuned in {tuned_path}"
+    record = _record("after", base, method, *outcome, planned.test_file, settings)
+    predictions, calibration = calibrated(outcome[0], temperature_of(tuned_path), rows, codebook)
+    return predictions, record | calibration
 
 
 def read_tuning(tuned_path: str, codebook: Codebook) -> JsonObject:
@@ -142,7 +141,7 @@ def _record(
     stage: str,
     model_path: str,
     method: str,
-    probabilities: np.ndarray,
+    values: np.ndarray,
     shortened: int,
     seconds: float,
     test_file: str,
@@ -157,7 +156,7 @@ def _record(
         method=method,
         shortened=shortened,
         seconds=seconds,
-        num_rows=len(probabilities),
+        num_rows=len(values),
         dtype=compute_dtype(),
         test_file=test_file,
         settings=settings,

@@ -12,6 +12,7 @@ from pipeline.bert.encoder import encode, load_classifier, load_tokenizer
 from pipeline.common.codebook import Codebook
 from pipeline.common.finite import LOGITS, check_finite
 from pipeline.common.processes import num_processes
+from pipeline.evaluation.calibration import calibration_of
 from pipeline.evaluation.learned import validation_verdict
 from pipeline.models.shared_batches import SharedBatchTrainer, of_all_rows, own_rows, summed
 from pipeline.models.training import TrainingOptions, class_weights, trainer_arguments
@@ -122,12 +123,17 @@ def weighted_cross_entropy(weights: list[float] | torch.Tensor):
 
 
 def accuracy_and_f1(prediction, class_names: tuple[str, ...]) -> dict:
-    """Return what the Trainer reports of the validation rows each epoch, with `verdict`'s."""
-    check_finite(prediction.predictions, LOGITS)
-    predicted = prediction.predictions.argmax(-1)
+    """Return what the Trainer reports of the validation rows each epoch.
+
+    `calibration_of` and `verdict` say what else is in it.
+    """
+    logits = prediction.predictions
+    check_finite(logits, LOGITS)
+    predicted = logits.argmax(-1)
     return {
         "accuracy": accuracy_score(prediction.label_ids, predicted),
         "weighted_f1": f1_score(prediction.label_ids, predicted, average="weighted"),
         "macro_f1": f1_score(prediction.label_ids, predicted, average="macro"),
+        **calibration_of(logits, prediction.label_ids),
         **validation_verdict(prediction.label_ids, predicted, class_names),
     }

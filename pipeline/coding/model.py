@@ -7,19 +7,17 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from scipy.special import softmax
 
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import JsonObject, read_json
+from pipeline.evaluation.calibration import at_temperature
 from pipeline.models.folder import (
     ADAPTER,
     RECORD,
     check_adapter,
     check_codebook,
     check_model_folder,
-    check_prompt,
-    check_tokenizer,
     is_tuned,
     temperature_of,
 )
@@ -59,7 +57,10 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class FoundModel:
-    """A tuned model as its folder's record describes it, checked but not loaded."""
+    """A tuned model as its folder's record describes it, checked but not loaded.
+
+    `record` is training.json, `max_length` in tokens.
+    """
 
     options: ModelOptions
     kind: str
@@ -67,9 +68,48 @@ class FoundModel:
     max_length: int
 
     @property
+    def name(self) -> str:
+        """The name of the model that was fine-tuned, such as Qwen2.5-3B."""
+        return Path(self.record["settings"]["model_path"]).name
+
+    @property
     def base_path(self) -> str:
-        """The folder of the model that was fine-tuned."""
+        """The folder that is loaded first: an adapter's base, or else the model itself."""
+        if self.kind != ADAPTER_KIND:
+            return self.options.path
         return self.options.base_path or self.record["settings"]["model_path"]
+
+    @property
+    def adapter_path(self) -> str:
+        """The adapter's folder, "" where the model is none."""
+        return self.options.path if self.kind == ADAPTER_KIND else ""
+
+    @property
+    def temperature(self) -> float:
+        """What its logits are divided by, fitted at the end of the training."""
+        return temperature_of(self.options.path)
+
+    @property
+    def fingerprint(self) -> str:
+        """What changes with all that the probabilities follow from but the device and precision.
+
+        The record ties tokenizer and prompt to the model, and is compared with them as it is
+        loaded.
+        """
+        from pipeline.models.weights import content_sha256
+
+        return fingerprint_of(
+            {
+                "model": content_sha256(self.base_path),
+                "adapter": content_sha256(self.adapter_path),
+                "load_in_4bit": self.options.load_in_4bit and self.kind != ENCODER,
+                "codebook": self.record["codebook_sha256"],
+                "prompt": self.record.get("prompt_sha256"),
+                "tokenizer": self.record.get("tokenizer_sha256"),
+                "temperature": self.temperature,
+                "max_length": self.max_length,
+            }
+        )
 
 
 def find_model(options: ModelOptions, codebook: Codebook) -> FoundModel:
@@ -78,29 +118,46 @@ def find_model(options: ModelOptions, codebook: Codebook) -> FoundModel:
     Raises UserError for a folder that no training of ours wrote, a model of another codebook, and
     an adapter without its base.
     """
-    folder = Path(options.path)
+    folder, cure = Path(options.path), "give --model the final_model folder that it wrote"
     if not folder.is_dir():
-        raise UserError(
-            f"{folder} not found: run finetune.py or bert_tune.py, or give --model the final_model "
-            "folder that it wrote"
-        )
+        raise UserError(f"{folder} not found: run finetune.py or bert_tune.py, or {cure}")
     if not is_tuned(options.path):
         raise UserError(
-            f"{folder} has no {RECORD}, so that its classes are not known: give --model the "
-            "final_model folder that finetune.py or bert_tune.py wrote"
+            f"{folder} holds no model that was tuned to code comments, it has no {RECORD}: run "
+            f"finetune.py or bert_tune.py first, and {cure}"
         )
     record = read_json(folder / RECORD, "train it again")
+    _check_record(folder / RECORD, record)
     if (folder / ADAPTER).is_file():
         found = FoundModel(options, ADAPTER_KIND, record, _max_length(options, record))
+        if not Path(found.base_path).is_dir():
+            raise UserError(
+                f"{folder} is an adapter of {found.name}, which is not in {found.base_path}: give "
+                "--base-model the folder of that model"
+            )
         check_model_folder(found.base_path, "causal LM")
-        check_adapter(options.path, found.base_path, codebook)
+        check_adapter(options.path, found.base_path, codebook, "--base-model", "--model")
         return found
     check_codebook(options.path, record, codebook)
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} has a {RECORD} beside no model: {cure}")
     config = read_json(folder / "config.json", "train it again")
     architecture = (config.get("architectures") or [""])[0]
     kind = ENCODER if architecture.endswith("ForSequenceClassification") else MERGED
     check_model_folder(options.path, "encoder" if kind == ENCODER else "causal LM")
     return FoundModel(options, kind, record, _max_length(options, record))
+
+
+def _check_record(path: Path, record: JsonObject) -> None:
+    """Refuse a training.json without what coding needs of it."""
+    known = record if isinstance(record, dict) else {}
+    settings, validation = known.get("settings", {}), known.get("validation", {})
+    temperature = validation.get("temperature", 1.0)
+    lacking = [name for name in ("model_path", "max_length") if name not in settings]
+    if not isinstance(temperature, int | float) or not 0 < temperature < float("inf"):
+        lacking.append("temperature")
+    if lacking:
+        raise UserError(f"{path} lacks {lacking[0]}: put back the file, or train again")
 
 
 def _max_length(options: ModelOptions, record: JsonObject) -> int:
@@ -116,89 +173,46 @@ class LlmModel:
     """An adapter on its base, or the two merged: class tokens compared, the prompt shared."""
 
     def __init__(self, found: FoundModel, codebook: Codebook) -> None:
-        from pipeline.llm.loading import load_model, load_tokenizer
-        from pipeline.llm.prompt import build_prompt
-        from pipeline.models.tokenizer import vocabulary_sha256
-        from pipeline.models.weights import content_sha256
+        from pipeline.llm.asked import AskedModel
 
-        self.path, self.kind, self._options = found.options.path, found.kind, found.options
-        adapter = self.path if self.kind == ADAPTER_KIND else ""
-        base = found.base_path if adapter else self.path
-        self._tokenizer = load_tokenizer(base)
-        self._prompt = build_prompt(self._tokenizer, codebook)
-        check_prompt(self.path, self._prompt.sha256)
-        check_tokenizer(self.path, vocabulary_sha256(self._tokenizer))
-        self._model = load_model(base, found.options.load_in_4bit, adapter)
-        self._temperature, self._max_length = temperature_of(self.path), found.max_length
-        self.depends_on = {
-            "model": content_sha256(base),
-            "adapter": content_sha256(adapter),
-            "load_in_4bit": found.options.load_in_4bit,
-            "prompt": self._prompt.sha256,
-            "temperature": self._temperature,
-            "max_length": self._max_length,
-        }
-        self.fingerprint = fingerprint_of(self.depends_on)
-        self._packed: bool | None = None
+        options = found.options
+        self.path, self.kind, self.fingerprint = options.path, found.kind, found.fingerprint
+        self._limit, self._max_length = options.max_tokens_per_pack, found.max_length
+        self._temperature = found.temperature
+        self._asked = AskedModel(
+            found.base_path, found.adapter_path, codebook, options.load_in_4bit
+        )
+        self._loaded = False
         self.shortened = 0
 
     def probabilities(self, messages: list[str], kept: KeptRows | None = None) -> np.ndarray:
-        """See `CodingModel`."""
-        from pipeline.llm.prompt import encode_comments
-        from pipeline.llm.scoring import choose_packing, score_comments
-        from pipeline.models.kept_lines import tokens_sha256
-
-        rows, shortened = encode_comments(self._tokenizer, self._prompt, messages, self._max_length)
+        """See `CodingModel`; the weights are loaded with the first messages."""
+        rows, shortened = self._asked.encode(messages, self._max_length)
         self.shortened += shortened
-        if self._packed is None:
-            self._packed = choose_packing(self._model, self._prompt, rows)
-        limit = self._options.max_tokens_per_pack
-        part = kept and kept.part(
-            "scores",
-            **self.depends_on,
-            packed=self._packed,
-            rows=tokens_sha256(rows),
-            max_tokens_per_pack=limit,
-        )
-        logits = score_comments(self._model, self._prompt, rows, limit, self._packed, part)
-        return softmax(logits.astype(float) / self._temperature, axis=1)
+        if not self._loaded:
+            self._asked.load(rows)
+            self._loaded = True
+        logits, _ = self._asked.logits(rows, self._limit, kept)
+        return at_temperature(logits, self._temperature)
 
 
 class EncoderModel:
     """A tuned encoder such as bert-base-chinese: the softmax of its classifier."""
 
     def __init__(self, found: FoundModel, codebook: Codebook) -> None:
-        from pipeline.bert.encoder import load_classifier, load_tokenizer
-        from pipeline.models.tokenizer import vocabulary_sha256
-        from pipeline.models.weights import content_sha256
+        from pipeline.bert.encoder import Classifier
 
-        self.path, self.kind, self._options = found.options.path, found.kind, found.options
-        self._max_length = found.max_length
-        self._tokenizer = load_tokenizer(self.path, self._max_length)
-        check_tokenizer(self.path, vocabulary_sha256(self._tokenizer))
-        self._model = load_classifier(self.path, codebook, seed=0)
-        self._temperature = temperature_of(self.path)
-        self.depends_on = {
-            "model": content_sha256(self.path),
-            "temperature": self._temperature,
-            "max_length": self._max_length,
-            "batch_size": found.options.batch_size,
-        }
-        self.fingerprint = fingerprint_of(self.depends_on)
+        options = found.options
+        self.path, self.kind, self.fingerprint = options.path, found.kind, found.fingerprint
+        self._temperature = found.temperature
+        self._classifier = Classifier(self.path, codebook, options.batch_size, found.max_length)
         self.shortened = 0
 
     def probabilities(self, messages: list[str], kept: KeptRows | None = None) -> np.ndarray:
         """See `CodingModel`."""
-        from pipeline.bert.encoder import encode, forward, logits_of
-        from pipeline.models.kept_lines import tokens_sha256
-
-        rows, shortened = encode(self._tokenizer, messages, self._max_length)
+        logits, shortened, _ = self._classifier.logits(messages, kept)
         self.shortened += shortened
-        part = kept and kept.part("probabilities", **self.depends_on, rows=tokens_sha256(rows))
-        logits = forward(
-            self._model, self._tokenizer, rows, self._options.batch_size, logits_of, part
-        )
-        return softmax(logits.astype(float) / self._temperature, axis=1)
+        return at_temperature(logits, self._temperature)
 
 
 def fingerprint_of(depends_on: JsonObject) -> str:

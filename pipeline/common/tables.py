@@ -4,7 +4,7 @@ import csv
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import compress
+from itertools import compress, islice
 from pathlib import Path
 from typing import TextIO
 
@@ -80,26 +80,30 @@ def csv_rows(
 
 
 def _batches(
-    path: str | Path, lines: Iterable[str], delimiter: str, cure: str
+    path: str | Path, lines: Iterable[str], delimiter: str, cure: str, with_ends: bool = False
 ) -> Iterator[tuple[list[list[str]], list[int]]]:
-    """Yield the cells of up to `PART` rows, and the number of the line that ends each of them."""
+    """Yield the cells of up to `PART` rows and, `with_ends`, the line that ends each of them."""
     csv.field_size_limit(2**31 - 1)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     rows: list[list[str]] = []
     ends: list[int] = []
     count = 0
     try:
-        for cells in reader:
-            rows.append(cells)
-            ends.append(reader.line_num)
-            if len(rows) == PART:
-                yield rows, ends
-                count += len(rows)
-                rows, ends = [], []
+        while True:
+            if with_ends:
+                for cells in islice(reader, PART):
+                    rows.append(cells)
+                    ends.append(reader.line_num)
+            else:
+                rows.extend(islice(reader, PART))
+            if not rows:
+                return
+            yield rows, ends
+            count += len(rows)
+            rows, ends = [], []
     except csv.Error as error:
         yield rows, ends  # what is wrong in the rows before comes first
         raise UserError(f"{path}, row {count + len(rows) + 1}: {error}; {cure}") from error
-    yield rows, ends
 
 
 def _refuse_cells(path: str | Path, number: int, cells: list[str], width: int, cure: str) -> None:
@@ -150,7 +154,8 @@ def read_csv_parts(
         mark = len(BOM_UTF8) if start.read(len(BOM_UTF8)) == BOM_UTF8 else 0
     with readable(path, first), Path(path).open(encoding="utf-8-sig", newline="") as file:
         lines = CountedLines(file, mark)
-        for rows, ends in _batches(path, lines if with_bytes else file, ",", again):
+        source = lines if with_bytes else file
+        for rows, ends in _batches(path, source, ",", again, with_bytes):
             numbers = range(before + 1, before + len(rows) + 1)
             before += len(rows)
             filled = list(map(any, rows))

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 
 NUM_BINS = 15
 
@@ -23,6 +23,25 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
     bounds = (np.log(0.05), np.log(20))
     return float(np.exp(minimize_scalar(negative_log_likelihood, bounds=bounds).x))
+
+
+def at_temperature(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """Return class probabilities, float64 (rows, classes), of logits at a temperature."""
+    return softmax(logits.astype(float) / temperature, axis=1)
+
+
+def calibration_of(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Return what a training's record says of validation logits (rows, classes) and their classes.
+
+    `temperature` is fitted on them; `ece` is the expected calibration error without it, and
+    `ece_with_temperature` the one with it. Raises ValueError where a logit is not finite.
+    """
+    temperature, correct = fit_temperature(logits, labels), logits.argmax(1) == labels
+    ece, scaled_ece = (
+        expected_calibration_error(at_temperature(logits, t).max(1), correct)
+        for t in (1.0, temperature)
+    )
+    return {"temperature": temperature, "ece": ece, "ece_with_temperature": scaled_ece}
 
 
 def reliability_bins(

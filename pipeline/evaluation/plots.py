@@ -37,7 +37,8 @@ DASHED = {"color": "#c05621", "linewidth": 0.9, "linestyle": "--", "zorder": 3}
 BEFORE, AFTER = "#9aa5b1", "#2b6cb0"
 
 
-def _save(figure: plt.Figure, path: str | Path) -> None:
+def save_figure(figure: plt.Figure, path: str | Path) -> None:
+    """Write a figure as a PNG file and close it."""
     with replacing(path) as scratch:
         figure.savefig(scratch, dpi=150, bbox_inches="tight")
     plt.close(figure)
@@ -77,7 +78,7 @@ def plot_confusion(
         text = f"{count:,}\n{shares[row, column]:.0%}"
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
     axes.set_title(title)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_confusion_difference(
@@ -97,7 +98,7 @@ def plot_confusion_difference(
         colour = "white" if abs(count) > 0.6 * limit else "black"
         axes.text(column, row, f"{count:+,}", ha="center", va="center", color=colour)
     axes.set_title(title)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_loss(history: list[dict], title: str, path: str | Path) -> None:
@@ -120,7 +121,7 @@ def plot_loss(history: list[dict], title: str, path: str | Path) -> None:
     axes.set_title(title)
     axes.legend()
     axes.grid(alpha=0.3)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_comparison(
@@ -172,7 +173,7 @@ def plot_comparison(
         handles.append(Patch(alpha=0, label=f"{MARK} has a warning: see summary.md"))
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     figure.suptitle(title)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _wrapped(name: str) -> str:
@@ -277,7 +278,7 @@ def plot_calibration(
     figure.legend(
         *axes.get_legend_handles_labels(), loc="outside lower center", frameon=False, fontsize=8
     )
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_coverage(runs: Sequence[dict], coverage: dict[str, list[dict]], path: str | Path) -> None:
@@ -303,4 +304,4 @@ def plot_coverage(runs: Sequence[dict], coverage: dict[str, list[dict]], path: s
     figure.legend(
         *axes.get_legend_handles_labels(), loc="outside lower center", frameon=False, fontsize=8
     )
-    _save(figure, path)
+    save_figure(figure, path)

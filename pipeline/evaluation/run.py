@@ -22,7 +22,7 @@ from pipeline.common.files import (
 from pipeline.common.processes import is_main_process, num_processes
 from pipeline.common.rows import coded_by_people
 from pipeline.common.tables import write_csv
-from pipeline.evaluation.calibration import expected_calibration_error
+from pipeline.evaluation.calibration import at_temperature, expected_calibration_error
 from pipeline.evaluation.learned import verdict
 from pipeline.evaluation.metrics import compute_metrics, wilson_interval
 from pipeline.evaluation.run_text import report_text
@@ -56,6 +56,17 @@ def calibration_error(probabilities: np.ndarray, rows: pd.DataFrame) -> float | 
     correct = probabilities.argmax(1)[scored] == true[scored]
     weights = rows["weight"].to_numpy()[scored] if "weight" in rows else None
     return expected_calibration_error(probabilities.max(1)[scored], correct, weights)
+
+
+def calibrated(
+    logits: np.ndarray, temperature: float, rows: pd.DataFrame, codebook: Codebook
+) -> tuple[pd.DataFrame, dict]:
+    """Return predictions at a temperature, and what the run's record says of it."""
+    predictions = predictions_from(at_temperature(logits, temperature), codebook)
+    record = {"temperature": temperature}
+    if (error := calibration_error(at_temperature(logits, 1.0), rows)) is not None:
+        record["ece_without_temperature"] = error
+    return predictions, record
 
 
 def score_run(

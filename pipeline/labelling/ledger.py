@@ -6,6 +6,7 @@ it: a job is fetched and counted whatever became of the requests' file.
 
 import json
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ PLANNED, UPLOADING, CREATING, SENDING = "planned", "uploading", "creating", "sen
 OUTDATED = "outdated"  # perhaps made, and not to be made any more: it is only looked for
 DOWNLOADING = "downloading"  # again: the provider still has what the answers file has lost
 COLLECTED, FAILED, REPLACED = "collected", "failed", "replaced"
+NAME = re.compile(r"[\w-]*")  # of a part of a file's name
 
 
 def new_token() -> str:
@@ -188,12 +190,18 @@ def read_jobs(path: Path, cure: str) -> tuple[str, list[Job]]:
 
 
 def _job_of(record: JsonObject) -> Job:
-    """Return a job as it was saved; raises TypeError where it lacks a field or has another type."""
+    """Return a job as it was saved.
+
+    Raises TypeError where it lacks a field or one has another type, and ValueError where its token
+    or its label set, after which files are called, is more than a name.
+    """
     job = Job(**record)
     for part in fields(Job):
         kind = (int, float) if part.type is float else get_origin(part.type) or part.type
         if not isinstance(getattr(job, part.name), kind):
             raise TypeError(part.name)
+    if not NAME.fullmatch(job.token) or not NAME.fullmatch(job.label_set):
+        raise ValueError("token or label_set is no name")
     counted = {name: value for name, value in job.counts.items() if name != "messages"}
     failed = counted.pop("failed", {})
     if not all(isinstance(count, int | float) for count in (*counted.values(), *failed.values())):

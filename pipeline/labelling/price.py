@@ -80,16 +80,24 @@ class Estimate:
         self.tokens_in += prompt_tokens + estimate_tokens(message)
         self.most_out += max_tokens
 
+    @property
+    def tokens_out(self) -> int:
+        """About how many tokens the answers have, if each is a class number in brackets."""
+        return self.count * (len(answer(0)) + 1)
+
+    def price(self, price_in: float, price_out: float) -> float:
+        """Return the price at so much per million tokens."""
+        return (self.tokens_in * price_in + self.tokens_out * price_out) / 1e6
+
     def print(self, price_in: float, price_out: float) -> None:
         """Print the tokens, and their price at so much per million tokens."""
-        tokens_out = self.count * (len(answer(0)) + 1)
-        price, most = tokens_out * price_out / 1e6, self.most_out * price_out / 1e6
+        price, most = self.tokens_out * price_out / 1e6, self.most_out * price_out / 1e6
         print(
             f"  input  about {self.tokens_in:,.0f} tokens, "
             f"price {self.tokens_in * price_in / 1e6:,.2f}"
         )
         print(
-            f"  output about {tokens_out:,} tokens, price {price:,.2f} "
+            f"  output about {self.tokens_out:,} tokens, price {price:,.2f} "
             f"(at most {self.most_out:,} tokens, {most:,.2f})"
         )
 

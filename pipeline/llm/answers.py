@@ -2,13 +2,12 @@
 
 import numpy as np
 import torch
-from scipy.special import softmax
 from sklearn.metrics import accuracy_score, f1_score
 from torch.nn.functional import cross_entropy, log_softmax
 from transformers import EvalPrediction
 
 from pipeline.common.finite import LOGITS, check_finite
-from pipeline.evaluation.calibration import expected_calibration_error, fit_temperature
+from pipeline.evaluation.calibration import calibration_of
 from pipeline.evaluation.learned import validation_verdict
 from pipeline.llm.prompt import Prompt
 from pipeline.models.shared_batches import summed
@@ -70,25 +69,17 @@ def score_metrics(prediction: EvalPrediction, class_names: tuple[str, ...]) -> d
     """Return what the Trainer reports of the validation rows each epoch.
 
     `class_loss` is the mean cross-entropy of the token that tells the class, each row counting
-    once. `temperature` is fitted on these rows; `ece` is the expected calibration error without it,
-    `ece_with_temperature` with it. `warning` and `what_to_try` are those of `verdict`.
+    once. More is `calibration_of`'s, and `warning` and `what_to_try` are those of `verdict`.
     """
     logits, labels = prediction.predictions, prediction.label_ids
     check_finite(logits, LOGITS)
     predicted = logits.argmax(1)
-    temperature = fit_temperature(logits, labels)
-    ece, scaled_ece = (
-        expected_calibration_error(softmax(logits / t, axis=1).max(1), predicted == labels)
-        for t in (1.0, temperature)
-    )
     return {
         "class_loss": float(-logits[np.arange(len(labels)), labels].mean()),
         "accuracy": accuracy_score(labels, predicted),
         "macro_f1": f1_score(
             labels, predicted, labels=range(logits.shape[1]), average="macro", zero_division=0
         ),
-        "temperature": temperature,
-        "ece": ece,
-        "ece_with_temperature": scaled_ece,
+        **calibration_of(logits, labels),
         **validation_verdict(labels, predicted, class_names),
     }

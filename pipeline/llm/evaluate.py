@@ -2,9 +2,7 @@
 
 import time
 
-import numpy as np
 import pandas as pd
-from scipy.special import softmax
 
 from pipeline.common.cli import UserError, at_least_one
 from pipeline.common.codebook import Codebook, read_codebook
@@ -13,26 +11,20 @@ from pipeline.common.replies import parse_cut_reply, parse_reply
 from pipeline.common.rows import read_test_rows
 from pipeline.evaluation.folder import check_results, plan_run
 from pipeline.evaluation.run import (
-    calibration_error,
-    predictions_from,
+    calibrated,
     run_record,
     save_results,
 )
-from pipeline.llm.prompt import build_prompt, encode_comments
 from pipeline.models.folder import (
     RECORD,
     check_adapter,
     check_codebook,
     check_learned_rows,
     check_model_folder,
-    check_prompt,
-    check_tokenizer,
     is_tuned,
     temperature_of,
 )
-from pipeline.models.kept_lines import tokens_sha256
 from pipeline.models.kept_rows import keeping_rows
-from pipeline.models.weights import content_sha256
 
 DECODINGS = ("score", "generate")
 
@@ -79,56 +71,49 @@ def evaluate_llm(
     check_learned_rows(adapter_path or model_path, test_file, rows)
 
     from pipeline.common.machine import start_run
+    from pipeline.llm.asked import AskedModel
     from pipeline.llm.generating import generate_replies
-    from pipeline.llm.loading import load_model, load_tokenizer
-    from pipeline.llm.scoring import choose_packing, score_comments
     from pipeline.models.in_batches import wait_for_all
     from pipeline.models.text_tokens import tokenizer_sha256
-    from pipeline.models.tokenizer import vocabulary_sha256
 
     with keeping_rows(planned.folder) as kept:
         kept.claim()
         start_run(dtype)
-        tokenizer = load_tokenizer(model_path)
-        prompt = build_prompt(tokenizer, codebook)
-        if prompt.note:
-            print(prompt.note)
-        check_prompt(adapter_path or model_path, prompt.sha256)
-        check_tokenizer(adapter_path or model_path, vocabulary_sha256(tokenizer))
-        messages = rows["message"].tolist()
-        comments, shortened = encode_comments(tokenizer, prompt, messages, max_length)
-        model = load_model(model_path, load_in_4bit, adapter_path)
-        generates = decoding == "generate"
-        packed = choose_packing(model, prompt, comments, max_new_tokens if generates else 0)
-        asked = {
-            "model": content_sha256(model_path),
-            "adapter": content_sha256(adapter_path),
-            "load_in_4bit": load_in_4bit,
-            "packed": packed,
-            "prompt": prompt.sha256,
-            "rows": tokens_sha256(comments),
-        }
+        asked = AskedModel(model_path, adapter_path, codebook, load_in_4bit)
+        comments, shortened = asked.encode(rows["message"].tolist(), max_length)
+        asked.load(comments, max_new_tokens if decoding == "generate" else 0)
         calibration: dict = {}
-        wait_for_all()
-        start = time.perf_counter()
         if decoding == "score":
-            part = kept.part("scores", **asked, max_tokens_per_pack=max_tokens_per_pack)
-            logits = score_comments(model, prompt, comments, max_tokens_per_pack, packed, part)
+            logits, seconds = asked.logits(comments, max_tokens_per_pack, kept)
             method = "class tokens compared in one pass"
             temperature = temperature_of(adapter_path or model_path)
             predictions, calibration = calibrated(logits, temperature, rows, codebook)
         else:
-            replying = {"batch_size": batch_size, "max_new_tokens": max_new_tokens}
-            part = kept.part("replies", **asked, **replying, tokenizer=tokenizer_sha256(tokenizer))
-            replies, cut = generate_replies(
-                model, tokenizer, prompt, comments, batch_size, max_new_tokens, packed, part
+            wait_for_all()
+            start = time.perf_counter()
+            part = kept.part(
+                "replies",
+                **asked.depends_on(comments),
+                batch_size=batch_size,
+                max_new_tokens=max_new_tokens,
+                tokenizer=tokenizer_sha256(asked.tokenizer),
             )
+            replies, cut = generate_replies(
+                asked.model,
+                asked.tokenizer,
+                asked.prompt,
+                comments,
+                batch_size,
+                max_new_tokens,
+                asked.packed,
+                part,
+            )
+            seconds = part.seconds + time.perf_counter() - start
             method = f"greedy generation of at most {max_new_tokens} tokens"
             predictions = predictions_of(replies, cut, codebook)
-        seconds = part.seconds + time.perf_counter() - start
 
         weights = "NF4" if load_in_4bit else "unquantized"
-        prompts = "shared-prefix packs" if packed else "padded batches"
+        prompts = "shared-prefix packs" if asked.packed else "padded batches"
         run = run_record(
             family="llm",
             stage=stage,
@@ -138,11 +123,11 @@ def evaluate_llm(
             shortened=shortened,
             seconds=seconds,
             num_rows=len(rows),
-            dtype=model.dtype,
+            dtype=asked.model.dtype,
             test_file=test_file,
             settings=settings,
         )
-        run |= {"prompt_sha256": prompt.sha256}
+        run |= {"prompt_sha256": asked.prompt.sha256}
         return save_results(planned.folder, rows, predictions, codebook, run | calibration, seed)
 
 
@@ -176,15 +161,3 @@ def predictions_of(replies: list[str], cut: list[bool], codebook: Codebook) -> p
             "confidence": "",
         }
     )
-
-
-def calibrated(
-    logits: np.ndarray, temperature: float, rows: pd.DataFrame, codebook: Codebook
-) -> tuple[pd.DataFrame, dict]:
-    """Return predictions at a temperature, and what the run's record says of it."""
-    raw, scaled = (softmax(logits.astype(float) / t, axis=1) for t in (1.0, temperature))
-    predictions = predictions_from(scaled, codebook)
-    record = {"temperature": temperature}
-    if (error := calibration_error(raw, rows)) is not None:
-        record["ece_without_temperature"] = error
-    return predictions, record

@@ -127,10 +127,10 @@ def is_tuned(path: str) -> bool:
 
 
 def temperature_of(path: str) -> float:
-    """Return the temperature fitted with an adapter or a merged model, 1 for any other model."""
+    """Return the temperature fitted at the end of a training, 1 for a model without one."""
     if not is_tuned(path):
         return 1.0
-    record = read_json(Path(path) / RECORD, "run finetune.py again")
+    record = read_json(Path(path) / RECORD, "train it again")
     return record.get("validation", {}).get("temperature", 1.0)
 
 
@@ -144,13 +144,22 @@ def refuse_tuned(folder: Path) -> None:
         )
 
 
-def check_adapter(adapter_path: str, model_path: str, codebook: Codebook) -> None:
-    """Refuse a folder that is no adapter, or an adapter of another base or another codebook."""
+def check_adapter(
+    adapter_path: str,
+    model_path: str,
+    codebook: Codebook,
+    base_option: str = "--model-path",
+    adapter_option: str = "--adapter-path",
+) -> None:
+    """Refuse a folder that is no adapter, or an adapter of another base or another codebook.
+
+    The options are those by which the script takes the two folders.
+    """
     folder = Path(adapter_path)
     if not (folder / ADAPTER).is_file():
         raise UserError(
             f"{adapter_path} holds no adapter ({ADAPTER}): run finetune.py first, or "
-            "give --adapter-path the final_model folder that it wrote"
+            f"give {adapter_option} the final_model folder that it wrote"
         )
     refuse_pointer(folder / ADAPTER)
     check_safetensors(folder / "adapter_model.safetensors")
@@ -162,7 +171,7 @@ def check_adapter(adapter_path: str, model_path: str, codebook: Codebook) -> Non
         base = record.get("settings", {}).get("model_path")
         raise UserError(
             f"{adapter_path} was trained on {base}, and {model_path} is another model: give "
-            "--model-path that base, or another --adapter-path"
+            f"{base_option} that base, or another {adapter_option}"
         )
     check_codebook(adapter_path, record, codebook)
 

@@ -119,16 +119,8 @@ class Messages:
     def _read_message(self, number: int, custom_id: str, cell: Any, texts: list[str]) -> str:
         """Return a row's message, "" where it has none."""
         message = texts[self._sheet.text]
-        if not isinstance(cell, str):
-            self._read_other(number, cell)
-            cell = cell_text(cell)
-        elif type(cell) is Formula:
-            self._formulas.add(number)
-        elif type(cell) is Lost:
-            raise UserError(
-                f"{self._sheet.path}, row {number}: column {column_letter(self._sheet.text)} holds "
-                f"{cell} and no text: type the comment again, or clear the cell"
-            )
+        if type(cell) is not str:
+            cell = self._read_other(number, cell)
         if not message:
             self._empty.add(number)
             return ""
@@ -139,12 +131,24 @@ class Messages:
         self._hashes.append(hash(message))
         return message
 
-    def _read_other(self, number: int, cell: Any) -> None:
-        """Count a comment that the sheet does not hold as text; numbers are text enough."""
+    def _read_other(self, number: int, cell: Any) -> str:
+        """Return the text of a comment that is no plain one, and count its kind.
+
+        Numbers are text enough. Raises UserError where the text is lost.
+        """
+        if isinstance(cell, Lost):
+            raise UserError(
+                f"{self._sheet.path}, row {number}: column {column_letter(self._sheet.text)} holds "
+                f"{cell} and no text: type the comment again, or clear the cell"
+            )
+        if isinstance(cell, Formula):
+            self._formulas.add(number)
+            return cell
         if isinstance(cell, NO_TEXT):
             self._dates.add(number)
             self._date = cell if self._date is None else self._date
         self._numbers += 1
+        return cell_text(cell)
 
     def _read_class(self, number: int, texts: list[str]) -> list[str]:
         """Return the class that people gave a message, who gave it and its name; -1 if none did."""

@@ -18,8 +18,10 @@ from pipeline.common.files import clean_text
 from pipeline.common.tables import csv_rows
 from pipeline.sheets.encoding import find_encoding
 from pipeline.sheets.large_xlsx import Formula, LargeSheet, Lost, Row
+from pipeline.sheets.protection import refuse_password
 from pipeline.sheets.xlsx_parts import Book, read_book
 
+XLSX = (".xlsx", ".xlsm")
 LARGE = 2**26  # bytes of XML; calamine and the cells that it gives take several times as many
 SAVE_AGAIN = "open it in a spreadsheet program and save it as .xlsx"
 
@@ -31,11 +33,14 @@ class Sheet:
     `rows(formulas_in)` yields row number -> cells from column A on, "" where a cell is empty; blank
     rows are []. Cells keep their types (str, float, bool, date, ...). Cells with an error (#N/A) or
     a formula that was never computed count as empty, but for those of the column `formulas_in`,
-    which are a `Lost` or a `Formula`; -1 is no column.
+    which are a `Lost` or a `Formula`; -1 is no column. `name` is that of a sheet of a workbook,
+    `encoding` that of a .csv.
     """
 
     path: Path
     rows: Callable[[int], Iterator[Row]]
+    name: str = ""
+    encoding: str = ""
 
 
 @contextmanager
@@ -53,16 +58,18 @@ def open_sheet(path: str | Path, sheet: str = "", encoding: str = "") -> Iterato
     if path.stat().st_size == 0:
         raise UserError(f"{path} is empty (0 bytes): {SAVE_AGAIN}")
     if path.suffix.lower() in (".csv", ".tsv", ".txt"):
-        yield Sheet(path, partial(_csv_rows, path, find_encoding(path, encoding)))
+        encoding = find_encoding(path, encoding)
+        yield Sheet(path, partial(_csv_rows, path, encoding), encoding=encoding)
         return
+    refuse_password(path)
     book = read_book(path)
     if book and book.size > LARGE:
         name = _choose_sheet(path, book.visible, list(book.sheets), sheet)
         with TemporaryFile() as scratch:
-            yield Sheet(path, _large_rows(book, name, scratch))
+            yield Sheet(path, _large_rows(book, name, scratch), name)
     else:
         name, cells = _read_cells(path, sheet)
-        yield Sheet(path, partial(_rows_of, path, name, cells))
+        yield Sheet(path, partial(_rows_of, path, name, cells), name)
 
 
 def read_sheet(path: str | Path, sheet: str = "") -> dict[int, list[Any]]:
@@ -72,11 +79,17 @@ def read_sheet(path: str | Path, sheet: str = "") -> dict[int, list[Any]]:
 
 
 def _csv_rows(path: Path, encoding: str, formulas_in: int) -> Iterator[Row]:
-    with path.open(encoding=encoding) as lines:
-        names = next((line for line in lines if line.strip("\ufeff\n")), "")
+    delimiter = csv_delimiter(path, encoding)
     with path.open(encoding=encoding, newline="") as file:
         lines = chain([next(file, "").removeprefix("\ufeff")], file)
-        yield from csv_rows(path, lines, max(",;\t", key=names.count), SAVE_AGAIN)
+        yield from csv_rows(path, lines, delimiter, SAVE_AGAIN)
+
+
+def csv_delimiter(path: Path, encoding: str) -> str:
+    """Return what stands between the cells of a .csv, as its first line with any text shows."""
+    with path.open(encoding=encoding) as lines:
+        names = next((line for line in lines if line.strip("\ufeff\n")), "")
+    return max(",;\t", key=names.count)
 
 
 def _large_rows(book: Book, name: str, scratch: BinaryIO) -> Callable[[int], Iterator[Row]]:
@@ -132,7 +145,7 @@ def _read_cells(path: Path, sheet: str) -> tuple[str, list[list[Any]]]:
         name = _choose_sheet(path, names, workbook.sheet_names, sheet)
         return name, workbook.get_sheet_by_name(name).to_python(skip_empty_area=False)
     except calamine.CalamineError as error:
-        if path.suffix.lower() == ".xlsx":
+        if path.suffix.lower() in XLSX:
             return _read_with_openpyxl(path, sheet)
         raise UserError(
             f"{path} cannot be read as a spreadsheet ({error}): {SAVE_AGAIN}"
@@ -190,7 +203,7 @@ def _formulas(path: Path, sheet: str, column: int, known: Container[int]) -> dic
     that the cell holds. The rows of `known` texts are passed over.
     """
     texts: dict[int, str] = {}
-    if path.suffix.lower() != ".xlsx" or not _holds_formulas(path):
+    if path.suffix.lower() not in XLSX or not _holds_formulas(path):
         return texts
     with _worksheet(path, sheet, data_only=False) as cells:
         lines = cells.iter_rows(min_col=column + 1, max_col=column + 1)
