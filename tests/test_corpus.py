@@ -187,6 +187,7 @@ def test_a_copy_of_a_file_with_another_time_is_the_same_file(folder, code):
     ("changed", "what"),
     [
         ({"threshold": 0.5}, "another threshold"),
+        ({"dtype": "bfloat16"}, "another precision or size of batches"),
         ({"text_column": "A", "id_column": "B"}, "another column of ids or comments"),
     ],
 )

@@ -20,7 +20,13 @@ class BatchCoder:
     `check` is 1 for a row whose confidence is below `threshold`, empty for all where that is 0.
     """
 
-    def __init__(self, options: ModelOptions, codebook: Codebook, threshold: float) -> None:
+    def __init__(
+        self, options: ModelOptions, codebook: Codebook, threshold: float, dtype: str = "auto"
+    ) -> None:
+        """Load a model; `dtype` is that of `start_run`, which prints what it computes on."""
+        from pipeline.common.machine import start_run
+
+        start_run(dtype)
         self._codebook, self._threshold = codebook, threshold
         self._model = open_model(find_model(options, codebook), codebook)
 

@@ -58,6 +58,7 @@ def code_corpus(
     codebook: Codebook,
     id_column: str = "custom_id",
     threshold: float = 0.0,
+    dtype: str = "auto",
     plan: JsonObject | None = None,
     engine: str = HERE,
     workers: int = 0,
@@ -77,7 +78,7 @@ def code_corpus(
     found = find_model(options, codebook)
     from pipeline.models.in_batches import gathered
 
-    now = depends_on(found, codebook, columns, threshold)
+    now = depends_on(found, codebook, columns, threshold, dtype)
     record = Manifest(
         fingerprint=fingerprint_of(now),
         depends_on=now,
@@ -96,7 +97,7 @@ def code_corpus(
     job = gathered(job)[0]
     start = time.perf_counter()
     if job.waiting:
-        code(job.waiting, found, codebook, threshold)
+        code(job.waiting, found, codebook, threshold, dtype)
     if is_main_process():
         _finish(record, output, job, time.perf_counter() - start)
 
@@ -143,13 +144,13 @@ def _ray_engine(workers: int) -> Callable:
 
 
 def code_here(
-    waiting: list[Piece], found: FoundModel, codebook: Codebook, threshold: float
+    waiting: list[Piece], found: FoundModel, codebook: Codebook, threshold: float, dtype: str
 ) -> None:
     """Write the codes of the parts, one after another, in this process.
 
     Of several processes, as torchrun starts them, each computes its share of a part.
     """
-    coder = BatchCoder(found.options, codebook, threshold)
+    coder = BatchCoder(found.options, codebook, threshold, dtype)
     rows = sum(piece.part.to_code for piece in waiting)
     with tqdm(total=rows, unit=" comments", disable=None) as bar:
         for number, piece in enumerate(waiting):

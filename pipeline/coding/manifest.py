@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.coding.corpus_files import Columns
-from pipeline.coding.model import ADAPTER_KIND, FoundModel
+from pipeline.coding.model import FoundModel
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import JsonObject
 from pipeline.common.records import read_record
-from pipeline.models.folder import temperature_of
-from pipeline.models.weights import content_sha256
 
 MANIFEST_FILE = "manifest.json"
 PIPELINE = Path(__file__).resolve().parent.parent
@@ -21,7 +19,7 @@ COMPUTES += ["coding/corpus_files.py", "common/files.py", "common/machine.py"]
 WHAT = {  # what an interrupted run may differ in, as people say it
     "columns": "column of ids or comments",
     "model": "model",
-    "base": "base model",
+    "loaded": "precision or size of batches",
     "codebook": "codebook",
     "threshold": "threshold",
     "code": "version of this program",
@@ -83,7 +81,7 @@ def read_manifest(output_dir: Path) -> Manifest | None:
 
 
 def depends_on(
-    found: FoundModel, codebook: Codebook, columns: Columns, threshold: float
+    found: FoundModel, codebook: Codebook, columns: Columns, threshold: float, dtype: str
 ) -> JsonObject:
     """Return all that the codes of a corpus follow from but for its rows; nothing is loaded."""
     from pipeline.common.machine import versions
@@ -91,16 +89,8 @@ def depends_on(
     options = found.options
     return {
         "columns": [columns.id, columns.text],
-        "model": [
-            found.kind,
-            content_sha256(options.path),
-            temperature_of(options.path),
-            found.max_length,
-            options.batch_size,
-            options.load_in_4bit,
-            options.max_tokens_per_pack,
-        ],
-        "base": content_sha256(found.base_path) if found.kind == ADAPTER_KIND else "",
+        "model": found.fingerprint,
+        "loaded": [dtype, options.batch_size, options.max_tokens_per_pack],
         "codebook": codebook.sha256,
         "threshold": threshold,
         "code": code_sha256(),

@@ -22,7 +22,7 @@ from ray.data.block import Block, BlockAccessor, BlockMetadata
 from ray.data.datasource import Datasink, Datasource, ReadTask
 
 from pipeline.coding.batch_coder import BatchCoder
-from pipeline.coding.model import FoundModel, ModelOptions
+from pipeline.coding.model import FoundModel
 from pipeline.coding.pieces import Piece, read_piece, write_codes
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
@@ -47,12 +47,12 @@ class Pieces(Datasource):
     def get_read_tasks(self, parallelism: int, per_task_row_limit=None, data_context=None):
         """Return a task for each part; `parallelism` is the number of parts."""
         return [
-            ReadTask(partial(_read, piece, number), _metadata(piece))
+            ReadTask(partial(_rows_of, piece, number), _metadata(piece))
             for number, piece in enumerate(self._pieces)
         ]
 
 
-def _read(piece: Piece, number: int) -> list[Block]:
+def _rows_of(piece: Piece, number: int) -> list[Block]:
     return [read_piece(piece, number)]
 
 
@@ -75,7 +75,12 @@ class Codes(Datasink[int]):
 
 
 def code_on_ray(
-    waiting: list[Piece], found: FoundModel, codebook: Codebook, threshold: float, workers: int
+    waiting: list[Piece],
+    found: FoundModel,
+    codebook: Codebook,
+    threshold: float,
+    dtype: str,
+    workers: int,
 ) -> None:
     """Write the codes of the parts; `workers` 0 is one for each GPU, else one for each core.
 
@@ -96,30 +101,21 @@ def code_on_ray(
             )
         print(f"Ray: {size} workers, on {'a GPU' if gpus else 'a core'} each")
         try:
-            _dataset(waiting, options, codebook, threshold, size, bool(gpus)).write_datasink(
-                Codes(waiting)
-            )
+            _read(waiting).map_batches(
+                BatchCoder,
+                fn_constructor_args=(options, codebook, threshold, dtype),
+                batch_size=None,  # a part, as in one process
+                batch_format="pyarrow",
+                compute=ray.data.ActorPoolStrategy(size=size),
+                num_cpus=1,
+                num_gpus=int(gpus > 0),
+            ).write_datasink(Codes(waiting))
         except ray.exceptions.RayError as error:
             raise _mistake_in(error) or error from error
 
 
-def _dataset(
-    waiting: list[Piece],
-    options: ModelOptions,
-    codebook: Codebook,
-    threshold: float,
-    size: int,
-    on_gpus: bool,
-) -> ray.data.Dataset:
-    return ray.data.read_datasource(Pieces(waiting), override_num_blocks=len(waiting)).map_batches(
-        BatchCoder,
-        fn_constructor_args=(options, codebook, threshold),
-        batch_size=None,  # a part, as in one process
-        batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=size),
-        num_cpus=1,
-        num_gpus=int(on_gpus),
-    )
+def _read(waiting: list[Piece]) -> ray.data.Dataset:
+    return ray.data.read_datasource(Pieces(waiting), override_num_blocks=len(waiting))
 
 
 def _mistake_in(error: BaseException | None) -> UserError | None:
