@@ -197,6 +197,14 @@ def test_a_folder_coded_otherwise_is_refused(folder, code, changed, what):
         code(**changed)
 
 
+def test_a_run_that_coded_nothing_leaves_the_next_one_free(folder, code):
+    code()
+    for path in Path("results/corpus/codes").iterdir():
+        path.unlink()
+    assert code(text_column="A", id_column="B")["computed"] == 50
+    assert codes()["custom_id"].tolist()[0] == comments(30)["comment"][0]
+
+
 def test_a_folder_coded_by_another_model_or_program_is_refused(folder, code, tuned, monkeypatch):
     code()
     with monkeypatch.context() as changed:

@@ -7,6 +7,7 @@ The same command goes on after a kill, and takes in files that have come since.
 
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -114,7 +115,11 @@ class Job:
 def _prepare(record: Manifest, output: Path, columns: Columns, rows_per_part: int) -> Job:
     """Return what is to be done, say what is there, and write what the codes will depend on."""
     check_outputs([output / MANIFEST_FILE, output / FAILED_FILE])
-    refuse_another(output, read_manifest(output), record)
+    before = read_manifest(output)
+    if before and before.fingerprint != record.fingerprint:
+        if any((output / "codes").glob("*.parquet")):
+            refuse_another(output, before, record)
+        shutil.rmtree(output / "survey", ignore_errors=True)  # nothing was coded by it
     surveys, new = survey_corpus(record.input_dir, columns, output / "survey", rows_per_part)
     pieces = pieces_of(record.input_dir, columns, surveys, output / "codes")
     waiting = [piece for piece in pieces if not Path(piece.codes).is_file()]

@@ -109,12 +109,11 @@ def code_sha256() -> str:
     return digest.hexdigest()
 
 
-def refuse_another(output_dir: Path, before: Manifest | None, now: Manifest) -> None:
-    """Raise UserError where a folder holds codes of another model, codebook and so on."""
-    if before and before.fingerprint != now.fingerprint:
-        keys = [key for key in WHAT if before.depends_on.get(key) != now.depends_on.get(key)]
-        what = " and ".join(f"another {WHAT[key]}" for key in keys) or "other settings"
-        raise UserError(
-            f"{output_dir} was coded with {what} (fingerprint {before.fingerprint}, now "
-            f"{now.fingerprint}): put back what it had to go on, or give another --output-dir"
-        )
+def refuse_another(output_dir: Path, before: Manifest, now: Manifest) -> None:
+    """Raise a UserError that says in what a folder of codes differs from a run."""
+    keys = [key for key in WHAT if before.depends_on.get(key) != now.depends_on.get(key)]
+    what = " and ".join(f"another {WHAT[key]}" for key in keys) or "other settings"
+    raise UserError(
+        f"{output_dir} was coded with {what} (fingerprint {before.fingerprint}, now "
+        f"{now.fingerprint}): put back what it had to go on, or give another --output-dir"
+    )

@@ -7,6 +7,7 @@ in memory, and nothing of the rows that are done. Needs requirements-ray.txt.
 import hashlib
 import logging
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -111,20 +112,20 @@ def code_on_ray(
                 num_gpus=int(gpus > 0),
             ).write_datasink(Codes(waiting))
         except ray.exceptions.RayError as error:
-            raise _mistake_in(error) or error from error
+            raise _mistake_in(error) or error from None
 
 
 def _read(waiting: list[Piece]) -> ray.data.Dataset:
     return ray.data.read_datasource(Pieces(waiting), override_num_blocks=len(waiting))
 
 
-def _mistake_in(error: BaseException | None) -> UserError | None:
-    """Return the user's mistake that a worker stopped with, None where it was no such mistake."""
-    while error is not None:
-        if isinstance(error, UserError):
-            return UserError(str(error))
-        error = getattr(error, "cause", None) or error.__cause__
-    return None
+def _mistake_in(error: Exception) -> UserError | None:
+    """Return the user's mistake that a worker stopped with, None where it was no such mistake.
+
+    It comes as text: what an error was raised from is lost on its way between processes.
+    """
+    found = re.search(rf"^{UserError.__module__}\.UserError: (.+)$", str(error), re.MULTILINE)
+    return found and UserError(found[1])
 
 
 @contextmanager
@@ -135,7 +136,8 @@ def _running(workers: int, results: Path) -> Iterator[None]:
     that of a run which was killed goes when the next one for the same `results` begins.
     """
     mark, folder = mark_of(results), None
-    start = {"runtime_env": {"env_vars": {"PYTHONPATH": str(PROJECT)}}}
+    paths = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
+    start = {"runtime_env": {"env_vars": {"PYTHONPATH": paths}}}
     if "RAY_ADDRESS" not in os.environ:
         for left in TEMPORARY.glob(f"{mark}*"):
             shutil.rmtree(left, ignore_errors=True)
@@ -147,7 +149,7 @@ def _running(workers: int, results: Path) -> Iterator[None]:
         }
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **start)
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it logs what it raises
         shown = ray.data.DataContext.get_current()
         shown.enable_progress_bars, shown.enable_operator_progress_bars = sys.stderr.isatty(), False
         yield
