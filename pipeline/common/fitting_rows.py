@@ -1,6 +1,8 @@
 """Whether the rows that models learn from and are scored on fit each other, and the codebook."""
 
 import hashlib
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ RECORDS = {  # a file of rows -> the record beside it that names their codebook
     "test.csv": "splits.json",
     "human_test.csv": "human_test.json",
 }
+LABELS_RECORD = "silver_labels.json"  # of jsonl_to_csv.py, beside the labels
 SAMPLED = 2_000  # training rows by which a model's record knows all of them
 DIGITS = 10  # hexadecimal, of what stands for a row
 FEW = 0.01  # a share of test rows that a model may have learned: two data sets have equal rows
@@ -37,6 +40,13 @@ def check_codebook_of(path: str | Path, codebook: Codebook) -> None:
             f"{path} holds classes by another codebook than {codebook.path}, as {record_file} "
             f"says: run {made_by} with this codebook, or give --prompt-file the one of these rows"
         )
+
+
+def are_by_codebook(path: str | Path, codebook: Codebook) -> bool:
+    """Return whether labels are by this codebook, as far as the record beside them says."""
+    record_file = Path(path).with_name(LABELS_RECORD)
+    record = read_json(record_file, "run jsonl_to_csv.py again") if record_file.is_file() else {}
+    return record.get("codebook_sha256", codebook.sha256) == codebook.sha256
 
 
 def say_missing_classes(path: str | Path, rows: pd.DataFrame, codebook: Codebook) -> None:
@@ -74,6 +84,34 @@ def sample_of(rows: pd.DataFrame) -> str:
 def _hashes(rows: pd.DataFrame) -> list[str]:
     pairs = zip(rows["custom_id"], rows["message"], strict=True)
     return [hashlib.sha256("\n".join(pair).encode()).hexdigest()[:DIGITS] for pair in pairs]
+
+
+@dataclass
+class LearnedRows:
+    """Counts the rows that a model learned from, by `sample_of` these, as other rows are read.
+
+    `num_rows` is how many it learned from; `sample` is "" where that is not on record.
+    """
+
+    sample: str
+    num_rows: int
+    found: int = 0
+
+    def add(self, rows: pd.DataFrame) -> None:
+        """Look at some rows (custom_id, message)."""
+        self.found += len(set(_hashes(rows)) & self._known)
+
+    @cached_property
+    def _known(self) -> set[str]:
+        return {self.sample[i : i + DIGITS] for i in range(0, len(self.sample), DIGITS)}
+
+    def __str__(self) -> str:
+        """Return how many rows taught the model, "" where that is not known."""
+        if not self.sample:
+            return ""
+        if len(self._known) < SAMPLED:
+            return f"{self.found:,} of the rows taught the model"
+        return f"about {round(self.num_rows * self.found / SAMPLED):,} of the rows taught the model"
 
 
 def refuse_learned_rows(test_file: str | Path, rows: pd.DataFrame, sample: str, model: str) -> None:

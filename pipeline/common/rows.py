@@ -10,8 +10,9 @@ import pandas as pd
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook, parse_label
 from pipeline.common.examples import example_key
-from pipeline.common.files import clean_text, read_json
+from pipeline.common.files import clean_text
 from pipeline.common.fitting_rows import (
+    are_by_codebook,
     check_codebook_of,
     refuse_one_class,
     say_missing_classes,
@@ -19,7 +20,6 @@ from pipeline.common.fitting_rows import (
 from pipeline.common.tables import END_BYTE, FIRST_BYTE, PART, read_csv_parts
 
 HUMAN = "human"  # who coded a row, in `coded_by`
-LABELS_RECORD = "silver_labels.json"  # of jsonl_to_csv.py, beside the labels
 COLUMNS = ("custom_id", "message", "class", "coded_by", "weight")
 MESSAGE_KEY = "message_key"  # in place of a message, see `message_keys`
 FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd: two 64-bit numbers become one
@@ -183,9 +183,7 @@ def read_weights(path: str | Path, cells: pd.Series) -> pd.Series:
 
 def refuse_other_codebook(path: str | Path, codebook: Codebook) -> None:
     """Stop where the record beside labels says that they are by another codebook."""
-    record_file = Path(path).with_name(LABELS_RECORD)
-    record = read_json(record_file, "run jsonl_to_csv.py again") if record_file.is_file() else {}
-    if record.get("codebook_sha256", codebook.sha256) != codebook.sha256:
+    if not are_by_codebook(path, codebook):
         raise UserError(
             f"{path} holds labels by another codebook than {codebook.path}: have the comments "
             "labelled by this one (batch_infer_gen.py, submit_batch.py, jsonl_to_csv.py), or put "

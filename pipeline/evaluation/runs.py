@@ -99,18 +99,24 @@ class Run:
 
 
 def read_runs(results_dir: str | Path) -> list[Run]:
-    """Return the runs of a folder: causal LMs first, a model's runs together, "before" first.
-
-    Raises UserError where no run is scored, or a metrics.json lacks what every version wrote.
-    """
-    files = sorted(Path(results_dir).glob("*/metrics.json"))
-    records = {file.parent: read_json(file, "run its evaluation step again") for file in files}
-    if not any("accuracy" in metrics for metrics in records.values()):
+    """Return the runs of a folder as `find_runs` does; raises UserError where none is scored."""
+    runs = find_runs(results_dir)
+    if not any(run.scored for run in runs):
         *first, last = EVALUATED_BY.values()
         raise UserError(
             f"{results_dir} holds no scored run (*/metrics.json): run {', '.join(first)} or {last} "
             "first"
         )
+    return runs
+
+
+def find_runs(results_dir: str | Path) -> list[Run]:
+    """Return the runs of a folder: causal LMs first, a model's runs together, "before" first.
+
+    Raises UserError where a metrics.json lacks what every version wrote.
+    """
+    files = sorted(Path(results_dir).glob("*/metrics.json"))
+    records = {file.parent: read_json(file, "run its evaluation step again") for file in files}
     runs = [run_of(folder, metrics) for folder, metrics in records.items()]
     runs.sort(key=lambda run: (run.family != "llm", run.model, run.stage == "after"))
     return with_distinctions(runs)

@@ -12,6 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass, field
 from io import FileIO
 from itertools import chain
@@ -61,7 +62,7 @@ class KeptRows:
     """The finished rows of a run whose results are written into a folder."""
 
     def __init__(self, results: Path):
-        self.results, self.folder = results, results / UNFINISHED
+        self.results, self.folder, self.of = results, results / UNFINISHED, ""
         self.parts: list[KeptPart] = []
         self.held: FileLock | None = None
 
@@ -73,6 +74,12 @@ class KeptRows:
         if is_main_process() and self.held is None:
             with suppress(OSError):
                 self.held = lock(self.results, "run")
+
+    def of_part(self, name: str) -> "KeptRows":
+        """Return the same rows for a part of the run, whose values have names of their own."""
+        part = copy(self)
+        part.of = f" {name}"
+        return part
 
     def part(self, what: str, **depends_on: Any) -> "KeptPart":
         """Return where the values of a computation are kept, with those that are there.
@@ -89,7 +96,7 @@ class KeptRows:
             "dtype": dtype_name(compute_dtype()),
             "versions": versions(),
         }
-        part = KeptPart(self.folder, what, machine | depends_on)
+        part = KeptPart(self.folder, what + self.of, machine | depends_on)
         part.found = gathered(part.read() if is_main_process() else Found())[0]
         self.parts.append(part)
         return part

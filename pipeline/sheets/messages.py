@@ -68,6 +68,7 @@ class Messages:
         self._label = find_column(sheet.path, sheet.header, label_column) if label_column else -1
         self.columns = [ID, "message", "class", *(["coded_by", "coded_as"] if label_column else [])]
         self._classes: dict[str, list[str]] = {}
+        self.numbers = array("q")  # of the rows with a message, in their order
         self._rows = self._cleaned = self._numbers = self._coded = 0
         self._empty, self._blank, self._formulas = Count(), Count(), Count()
         self._dates, self._nameless = Count(), Count()
@@ -129,6 +130,7 @@ class Messages:
         if self._user >= 0 and (name := texts[self._user]):
             message = f"{name}: {message}"
         self._hashes.append(hash(message))
+        self.numbers.append(number)
         return message
 
     def _read_other(self, number: int, cell: Any) -> str:
@@ -206,6 +208,11 @@ class Messages:
                 f"{sheet.header[sheet.id_column]!r} with another, such as "
                 f"{first!r}{row_numbers(same)}: give each row its own, {cure}{cause}"
             )
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows that are not blank were read so far."""
+        return self._rows - self._blank.rows
 
     def counts(self) -> dict[str, int]:
         """Return what was left out or changed, and how many rows; once all are read."""

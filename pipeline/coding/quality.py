@@ -1,0 +1,53 @@
+"""What the evaluations of a model say of its quality."""
+
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.coding.judged_rows import LEARNED, model_of
+from pipeline.coding.model import FoundModel
+from pipeline.coding.record import Quality
+from pipeline.common.codebook import Codebook
+from pipeline.evaluation.runs import Run, find_runs
+
+
+def quality_of(results_dir: str, found: FoundModel, codebook: Codebook) -> list[Quality]:
+    """Return the scores of a model in `results_dir`, those on rows that it learned from left out.
+
+    A run belongs to the model where its path, its codebook and its temperature are the model's: a
+    model that was trained again has another temperature. Runs of an earlier training are named.
+    """
+    quality = []
+    for run in find_runs(results_dir):
+        if not _is_of(run, found, codebook):
+            continue
+        if not np.isclose(model_of(run).temperature, found.temperature):
+            print(
+                f"left out the scores in {run.folder}: they are of another training or of replies "
+                f"without probabilities; run {run.made_by} again"
+            )
+            continue
+        metrics = run.metrics
+        quality.append(
+            Quality(
+                measured_against=run.measured_against,
+                rows=metrics["total"],
+                accuracy=metrics["accuracy_all_rows"],
+                ci95=metrics["accuracy_all_rows_ci95"],
+                macro_f1=metrics["macro_f1"],
+                run=run.name,
+            )
+        )
+    return quality
+
+
+def _is_of(run: Run, found: FoundModel, codebook: Codebook) -> bool:
+    """Return whether a run scores the model in a folder, by this codebook, on rows new to it."""
+    path = model_of(run).path
+    return (
+        run.scored
+        and bool(path)
+        and Path(path).resolve() == Path(found.options.path).resolve()
+        and run.metrics.get("codebook_sha256") == codebook.sha256
+        and Path(run.metrics["test_file"]).stem not in LEARNED
+    )
