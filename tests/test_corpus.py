@@ -15,9 +15,11 @@ import psutil
 import pytest
 from conftest import ROOT, read_codebook
 
+import code_comments
 from pipeline.bert.encoder import load_classifier, load_tokenizer
 from pipeline.coding import manifest
-from pipeline.coding.corpus import code_corpus
+from pipeline.coding.check_rule import CheckRule
+from pipeline.coding.corpus import Engine, code_corpus
 from pipeline.coding.corpus_files import Columns, cells_of_file, cleaned, read_part
 from pipeline.coding.model import ModelOptions, find_model, open_model
 from pipeline.coding.survey import survey_corpus
@@ -64,14 +66,16 @@ def folder():
 def code(tuned, codebook):
     """Return a function that codes the corpus into results/corpus."""
 
-    def run(**changed):
+    def run(threshold=None, dtype="auto", engine="", **changed):
         settings = {
             "input_dir": "corpus",
             "output_dir": "results/corpus",
-            "text_column": "comment",
-            "id_column": "id",
-            "options": ModelOptions(tuned),
+            "columns": Columns("id", "comment"),
+            "found": find_model(ModelOptions(tuned), codebook),
             "codebook": codebook,
+            "rule": CheckRule(threshold, {}),
+            "engine": Engine(engine, dtype=dtype),
+            "settings": {},
             "rows_per_part": 8,
         }
         code_corpus(**settings | changed)
@@ -188,7 +192,7 @@ def test_a_copy_of_a_file_with_another_time_is_the_same_file(folder, code):
     [
         ({"threshold": 0.5}, "another threshold"),
         ({"dtype": "bfloat16"}, "another precision or size of batches"),
-        ({"text_column": "A", "id_column": "B"}, "another column of ids or comments"),
+        ({"columns": Columns("B", "A")}, "another column of ids or comments, or masking"),
     ],
 )
 def test_a_folder_coded_otherwise_is_refused(folder, code, changed, what):
@@ -197,11 +201,25 @@ def test_a_folder_coded_otherwise_is_refused(folder, code, changed, what):
         code(**changed)
 
 
+def test_the_script_codes_a_folder_and_masks_personal_data_from_the_model(tuned, capsys):
+    Path("corpus").mkdir()
+    rows = rows_of(["1", "2", "3"], ["write to ann@example.org", "write to ‹e-mail›", "more"])
+    rows.to_csv("corpus/a.csv", index=False)
+    options = ["--excel-file=corpus", "--id-column=id", f"--model={tuned}", "--check-below=0.9"]
+    code_comments.main([*options, "--mask-personal-data"])
+    there = codes("results/coded")
+    assert there["confidence"].iloc[0] == there["confidence"].iloc[1]
+    assert set(there["check"]) <= {0, 1}
+    assert "3 rows: 3 coded, 0 empty, 0 failed" in capsys.readouterr().out
+    with pytest.raises(UserError, match="--user-column A is for a spreadsheet, and corpus is a"):
+        code_comments.main([*options, "--user-column=A"])
+
+
 def test_a_run_that_coded_nothing_leaves_the_next_one_free(folder, code):
     code()
     for path in Path("results/corpus/codes").iterdir():
         path.unlink()
-    assert code(text_column="A", id_column="B")["computed"] == 50
+    assert code(columns=Columns("B", "A"))["computed"] == 50
     assert codes()["custom_id"].tolist()[0] == comments(30)["comment"][0]
 
 
@@ -288,15 +306,15 @@ def test_an_engine_that_is_none_and_ray_where_it_is_not_installed_are_refused(
 
 DRIVER = """
 import sys
-from pipeline.coding.corpus import code_corpus
-from pipeline.coding.model import ModelOptions
+import code_comments
+from pipeline.coding import corpus
 from pipeline.common.cli import run
-from pipeline.common.codebook import read_codebook
 
 def main():
+    corpus.code_corpus.__defaults__ = (3,)  # rows of a part
     engine, output, model = sys.argv[1:]
-    code_corpus("corpus", output, "comment", ModelOptions(model), read_codebook("prompt.txt"),
-        "id", engine=engine, workers=2, rows_per_part=3)
+    code_comments.main(["--excel-file=corpus", f"--output-dir={output}", "--id-column=id",
+        f"--model={model}", f"--engine={engine}", "--workers=2"])
 
 if __name__ == "__main__":
     run(main)

@@ -17,11 +17,11 @@ SHORTENED, PIECE = "shortened", "piece"  # of a batch, no columns of the results
 class BatchCoder:
     """A tuned model that is loaded once and codes one table of comments after another.
 
-    `check` is 1 for a row whose confidence is below `threshold`, empty for all where that is 0.
+    `check` is 1 for a row whose confidence is below `threshold`, empty for all where that is None.
     """
 
     def __init__(
-        self, options: ModelOptions, codebook: Codebook, threshold: float, dtype: str = "auto"
+        self, options: ModelOptions, codebook: Codebook, threshold: float | None, dtype: str
     ) -> None:
         """Load a model; `dtype` is that of `start_run`, which prints what it computes on."""
         from pipeline.common.machine import start_run
@@ -49,7 +49,7 @@ class BatchCoder:
         classes, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
         names = pa.array(self._codebook.names)
         check = pa.nulls(len(messages), pa.int8())
-        if self._threshold:
+        if self._threshold is not None:
             check = pa.array((confidence < self._threshold).astype(np.int8))
         columns = {
             "custom_id": batch["custom_id"],

@@ -21,6 +21,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from pipeline.coding.batch_coder import SHORTENED, BatchCoder
+from pipeline.coding.check_rule import CheckRule
 from pipeline.coding.corpus_files import Columns
 from pipeline.coding.manifest import (
     MANIFEST_FILE,
@@ -30,12 +31,13 @@ from pipeline.coding.manifest import (
     read_manifest,
     refuse_another,
 )
-from pipeline.coding.model import FoundModel, ModelOptions, find_model, fingerprint_of
+from pipeline.coding.model import FoundModel, fingerprint_of
 from pipeline.coding.pieces import Piece, pieces_of, read_piece, write_codes
+from pipeline.coding.sheet_rows import refuse_unmasked
 from pipeline.coding.survey import Survey, survey_corpus
-from pipeline.common.cli import UserError
+from pipeline.common.cli import UserError, option_of
 from pipeline.common.codebook import Codebook
-from pipeline.common.files import JsonObject, check_outputs
+from pipeline.common.files import check_outputs
 from pipeline.common.processes import is_main_process
 from pipeline.common.records import write_record
 from pipeline.common.tables import PART, write_csv
@@ -51,46 +53,65 @@ ALONE = {  # no address but loopback, and who connects needs the token of this r
 NO_RAY = "--engine ray needs Ray: run pip install -r requirements-ray.txt"
 
 
+@dataclass(frozen=True)
+class Engine:
+    """Where parts are coded: `name` is one of `ENGINES`, `dtype` that of `start_run`.
+
+    `workers` are Ray's; 0 is one for each GPU, else one for each core.
+    """
+
+    name: str = HERE
+    workers: int = 0
+    dtype: str = "auto"
+
+
+def refuse_settings_of_sheets(settings: dict[str, Any]) -> None:
+    """Stop where a setting of code_comments.py was given that a folder does not take."""
+    for name in ("user_column", "label_column"):
+        if settings[name]:
+            raise UserError(
+                f"{option_of(name)} {settings[name]} is for a spreadsheet, and "
+                f"{settings['excel_file']} is a folder: leave it out"
+            )
+    if not settings["mask_personal_data"]:
+        refuse_unmasked(settings["masked_file"])
+
+
 def code_corpus(
     input_dir: str,
     output_dir: str,
-    text_column: str,
-    options: ModelOptions,
+    columns: Columns,
+    found: FoundModel,
     codebook: Codebook,
-    id_column: str = "custom_id",
-    threshold: float = 0.0,
-    dtype: str = "auto",
-    plan: JsonObject | None = None,
-    engine: str = HERE,
-    workers: int = 0,
-    settings: dict[str, Any] | None = None,
+    rule: CheckRule,
+    engine: Engine,
+    settings: dict[str, Any],
     rows_per_part: int = PART,
 ) -> None:
     """Code the comments of a folder's files, and write a folder of .parquet with their codes.
 
-    Rows that are coded are not computed again. `threshold` and `plan` say which rows people should
-    look at; 0 is no rule. `workers` of Ray: 0 is one for each GPU or core. Raises UserError where
-    the folder of results is of another model, codebook or threshold, and see `survey_corpus`.
+    Rows that are coded are not computed again. `settings` are those of the script, for the record.
+    Raises UserError where the folder of results is of another model, codebook or rule, where a
+    number is not finite, and see `survey_corpus`.
     """
-    if engine not in ENGINES:
-        raise UserError(f"--engine {engine}: give ray, or leave it out for this process")
-    code = code_here if engine == HERE else _ray_engine(workers)
-    output, columns = Path(output_dir), Columns(id_column, text_column)
-    found = find_model(options, codebook)
+    if engine.name not in ENGINES:
+        raise UserError(f"--engine {engine.name}: give ray, or leave it out for this process")
+    code = code_here if engine.name == HERE else _ray_engine(engine.workers)
+    output = Path(output_dir)
     from pipeline.models.in_batches import gathered
 
-    now = depends_on(found, codebook, columns, threshold, dtype)
+    now = depends_on(found, codebook, columns, rule.threshold, engine.dtype)
     record = Manifest(
         fingerprint=fingerprint_of(now),
         depends_on=now,
         input_dir=input_dir,
-        model=options.path,
+        model=found.options.path,
         class_names=list(codebook.names),
         codebook_sha256=codebook.sha256,
-        threshold=threshold,
-        plan=plan or {},
-        engine=engine,
-        settings=settings or {},
+        threshold=rule.threshold,
+        plan=rule.plan,
+        engine=engine.name,
+        settings=settings,
     )
     job = None
     if is_main_process():
@@ -98,7 +119,7 @@ def code_corpus(
     job = gathered(job)[0]
     start = time.perf_counter()
     if job.waiting:
-        code(job.waiting, found, codebook, threshold, dtype)
+        code(job.waiting, found, codebook, rule.threshold, engine.dtype)
     if is_main_process():
         _finish(record, output, job, time.perf_counter() - start)
 
@@ -149,7 +170,11 @@ def _ray_engine(workers: int) -> Callable:
 
 
 def code_here(
-    waiting: list[Piece], found: FoundModel, codebook: Codebook, threshold: float, dtype: str
+    waiting: list[Piece],
+    found: FoundModel,
+    codebook: Codebook,
+    threshold: float | None,
+    dtype: str,
 ) -> None:
     """Write the codes of the parts, one after another, in this process.
 

@@ -25,10 +25,14 @@ NOT_UTF8, NO_NUMBER = "not UTF-8", "NaN, not a text"
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that are read of a corpus, by name, or by a spreadsheet's letter."""
+    """The columns that are read of a corpus, by name, or by a spreadsheet's letter.
+
+    `mask` hides personal data in the comments from the model, as excel_2_csv.py does.
+    """
 
     id: str
     text: str
+    mask: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,14 @@ from pipeline.common.records import read_record
 MANIFEST_FILE = "manifest.json"
 PIPELINE = Path(__file__).resolve().parent.parent
 COMPUTES = ["llm", "bert", "models", "coding/model.py", "coding/batch_coder.py"]
-COMPUTES += ["coding/corpus_files.py", "common/files.py", "common/machine.py"]
+COMPUTES += [
+    "coding/corpus_files.py",
+    "sheets/personal_data.py",
+    "common/files.py",
+    "common/machine.py",
+]
 WHAT = {  # what an interrupted run may differ in, as people say it
-    "columns": "column of ids or comments",
+    "columns": "column of ids or comments, or masking of them",
     "model": "model",
     "loaded": "precision or size of batches",
     "codebook": "codebook",
@@ -55,7 +60,7 @@ class Manifest:
     model: str
     class_names: list[str]
     codebook_sha256: str
-    threshold: float
+    threshold: float | None
     plan: JsonObject
     engine: str
     settings: dict[str, Any]
@@ -81,14 +86,18 @@ def read_manifest(output_dir: Path) -> Manifest | None:
 
 
 def depends_on(
-    found: FoundModel, codebook: Codebook, columns: Columns, threshold: float, dtype: str
+    found: FoundModel,
+    codebook: Codebook,
+    columns: Columns,
+    threshold: float | None,
+    dtype: str,
 ) -> JsonObject:
     """Return all that the codes of a corpus follow from but for its rows; nothing is loaded."""
     from pipeline.common.machine import versions
 
     options = found.options
     return {
-        "columns": [columns.id, columns.text],
+        "columns": [columns.id, columns.text, columns.mask],
         "model": found.fingerprint,
         "loaded": [dtype, options.batch_size, options.max_tokens_per_pack],
         "codebook": codebook.sha256,

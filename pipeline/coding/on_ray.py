@@ -79,7 +79,7 @@ def code_on_ray(
     waiting: list[Piece],
     found: FoundModel,
     codebook: Codebook,
-    threshold: float,
+    threshold: float | None,
     dtype: str,
     workers: int,
 ) -> None:

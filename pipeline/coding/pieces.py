@@ -12,6 +12,7 @@ from pipeline.coding.batch_coder import PIECE, SHORTENED
 from pipeline.coding.corpus_files import Columns, Part, read_part
 from pipeline.coding.survey import Survey
 from pipeline.common.files import replacing
+from pipeline.sheets.personal_data import mask_personal_data
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,10 +48,13 @@ def read_piece(piece: Piece, number: int) -> "pa.Table":
 
     rows = read_part(Path(piece.path), piece.columns, piece.part)
     places = rows.to_code()
+    messages = [rows.messages[n] for n in places]
+    if piece.columns.mask:
+        messages = [mask_personal_data(message) for message in messages]
     return pa.table(
         {
             "custom_id": pa.array([rows.ids[n] for n in places], pa.string()),
-            "message": pa.array([rows.messages[n] for n in places], pa.string()),
+            "message": pa.array(messages, pa.string()),
             PIECE: pa.array([number] * len(places), pa.int32()),
         }
     )
