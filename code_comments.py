@@ -132,6 +132,7 @@ def code(
     of_run = (places.output, args.results_dir, start, vars(args))
     coding = coding_record(codes, sheet, found, rule, codebook, *of_run)
     save(places, sheet, codes, coding, codebook, computed.key)
+    kept.remove(coded_by=computed.key)
     print_counts(coding, computed.shortened, str(learned))
 
 

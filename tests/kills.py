@@ -50,12 +50,13 @@ TIMED = re.compile("seconds|per_second|runtime")
 SCRATCH = re.compile(r"\.(\d+|unfinished-[0-9a-f]+)-")
 RUN_OF_KEPT = re.compile(r"-\d+-\d+\.jsonl$")
 THERE = re.compile(r"^.*: ([\d,]+) of [\d,]+ rows were there", re.MULTILINE)
-RESULTS = ("metrics.json", "audit.json")  # the last files that a run writes
+RESULTS = ("metrics.json", "audit.json", "coded.json")  # the last files that a run writes
+KNOWN = re.compile(r"^[\d,]+ of [\d,]+ comments were computed by an earlier run", re.MULTILINE)
 LATEST = 0.02  # seconds from a path's appearance to the kill
 LONGEST = 300  # seconds that a run may take
 NEEDED_BY = {  # the trainings leave the models of others
     "finetune.py": ("posttune_eval.py",),
-    "bert_tune.py": ("bert_tune_eval.py", "label_audit.py"),
+    "bert_tune.py": ("bert_tune_eval.py", "label_audit.py", "code_comments.py"),
 }
 MOST_TOLD = 5  # differences of a run
 SMALL = ["--dtype", "float32"]
@@ -99,6 +100,9 @@ def cases(shared: Path) -> list[Case]:
     tuned = f"--tuned-path={shared}/bert_tune/out/final_model"
     audit = [f"--labeled-file={shared}/data/audit.csv", "--splits-dir=", "--audit-dir=out"]
     audit += [*encoder, "--folds=3", "--max-length=64"]
+    sheet = [*SMALL, f"--excel-file={shared}/data/test.csv", "--text-column=message"]
+    sheet += [f"--model={shared}/bert_tune/out/final_model", "--output-dir=out"]
+    sheet += ["--output-file=out/{name}_coded{suffix}", "--check-below=0.6", "--batch-size=4"]
     return [
         Case(
             "finetune.py",
@@ -125,6 +129,7 @@ def cases(shared: Path) -> list[Case]:
             + ["--decoding=score", "--max-tokens-per-pack=700"],
         ),
         Case("bert_tune_eval.py", "bert_tune_eval.py", [*SMALL, *test, tuned, "--batch-size=4"]),
+        Case("code_comments.py", "code_comments.py", sheet),
         Case("label_audit.py", "label_audit.py", [*audit, "--batch-size=8"]),
         Case("label_audit.py, tune", "label_audit.py", [*audit, tuned, "--audit-method=tune"]),
     ]
@@ -370,7 +375,7 @@ def kill_and_go_on(
         tally.differences.append(f"ended with status {process.status()}: {said.strip()[-500:]}")
         return
     there = sum(int(number.replace(",", "")) for number in THERE.findall(said))
-    if there != len(kept):
+    if there != len(kept) and not KNOWN.search(said):
         tally.differences.append(f"{len(kept)} rows had been finished, {there} were used")
     tally.kept += there
     tally.differences += [f"{run.case.name}: {text}" for text in differences(whole, run)]

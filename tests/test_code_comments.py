@@ -3,15 +3,13 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import openpyxl
 import pandas as pd
 import pytest
-from conftest import ROOT, write_splits
+from conftest import write_splits
 from openpyxl import Workbook
 
 import bert_tune
@@ -164,9 +162,7 @@ def test_people_s_codes_win_over_the_teacher_s_and_these_over_the_model_s(
     assert given["class"].iloc[[1, 2, 4, 5]].tolist() == ["3", "2", "1", "2"]
     assert given["check"].tolist() == ["1", "0", "0", "1", "0", "0"]
     out = capsys.readouterr().out
-    assert (
-        "        4  rows have a class in pre_process/purged_labeled_v2.csv, 1 more are not" in out
-    )
+    assert f"        4  rows have a class in ./{LABELS}, 1 more is not in the sheet" in out
     record = record_in()
     assert record.coded_by == {"model": len(codes) - 4, "teacher": 2, "human": 2}
     assert record.class_counts["Irrelevant"]["teacher"] == 1
@@ -185,7 +181,7 @@ def test_labels_of_another_codebook_are_left_out_and_told(sheet, comments, code,
     record = LABELS.with_name("silver_labels.json")
     record.write_text(json.dumps({"codebook_sha256": "0" * 64}), encoding="utf-8")
     assert set(code()["coded_by"]) == {"model"}
-    assert f"left out {LABELS}: its labels are by another codebook" in capsys.readouterr().out
+    assert f"left out ./{LABELS}: its labels are by another codebook" in capsys.readouterr().out
 
 
 def test_codes_of_people_are_found_where_human_check_leaves_them(sheet, comments, code):
@@ -203,16 +199,15 @@ def test_codes_of_people_are_found_where_human_check_leaves_them(sheet, comments
 def test_without_a_rule_check_is_blank_and_a_line_says_how_to_get_one(sheet, code, capsys):
     codes = code()
     assert set(codes["check"]) == {""}
-    assert (
-        "`check` stays blank, as no rule was given: run plan_coding.py" in capsys.readouterr().out
-    )
+    said = capsys.readouterr().out
+    assert "`check` stays blank, as no rule was given: run plan_coding.py" in said
     assert record_in().checked is None and record_in().threshold is None
     rows = cells_of("results/coded/comments_coded.xlsx")
     assert {row[7] for row in rows[1:]} == {None}
 
 
-def write_plan(model, **changes):
-    record = json.loads(Path(model, "training.json").read_bytes())
+def write_plan(folder, **changes):
+    record = json.loads(Path(folder, "training.json").read_bytes())
     plan = dict.fromkeys(
         ["kept_share", "sent_rows", "accuracy", "accuracy_ci95", "promised", "price", "minutes"]
         + ["teacher_accuracy", "teacher_accuracy_ci95"]
@@ -221,7 +216,7 @@ def write_plan(model, **changes):
         "run": "results/bert-after",
         "model": {
             "name": "bert",
-            "path": str(model),
+            "path": str(folder),
             "temperature": record["validation"]["temperature"],
         },
         "measured_against": "agreement with silver labels (test.csv)",
@@ -253,7 +248,7 @@ def test_a_plan_s_threshold_says_which_rows_to_check(sheet, code, study):
 
 
 OTHER_PLANS = [
-    ({"codebook_sha256": "0" * 64}, "plan.json is by another codebook than prompt.txt: run plan"),
+    ({"codebook_sha256": "0" * 64}, "plan.json is by another codebook than ./prompt.txt: run plan"),
     ({"model": {"name": "x", "path": "elsewhere", "temperature": 1}}, "is a plan for elsewhere, "),
 ]
 
@@ -327,10 +322,8 @@ def test_a_second_run_computes_only_what_is_new_and_merges_new_labels(
     with monkeypatch.context() as within:
         within.setattr(computing, "open_model", None)  # nothing is loaded
         assert code().equals(first)
-    out = capsys.readouterr().out
-    assert (
-        f"{len(first) - 1:,} of {len(first) - 1:,} comments were computed by an earlier run" in out
-    )
+    known = f"{len(first) - 1:,} of {len(first) - 1:,}"
+    assert f"{known} comments were computed by an earlier run" in capsys.readouterr().out
     LABELS.parent.mkdir()
     table = pd.DataFrame([["row-3", comments[1], 3]], columns=["custom_id", "message", "class"])
     write_csv(table, LABELS)
@@ -351,9 +344,8 @@ def test_probabilities_that_are_damaged_are_computed_again(sheet, code, batches,
     whole, batches.rows = file.read_bytes(), 0
     file.write_bytes(whole[:-100])
     assert code().equals(first) and batches.rows == len(first) - 1
-    assert (
-        "probabilities.npz is damaged: all comments are computed again" in capsys.readouterr().out
-    )
+    said = capsys.readouterr().out
+    assert "probabilities.npz is damaged: all comments are computed again" in said
     with np.load(file) as stored:
         broken = {name: stored[name] for name in stored}
     broken["values"][0] = np.nan
@@ -373,6 +365,7 @@ def test_what_somebody_typed_into_the_coded_workbook_is_not_overwritten(sheet, c
 
 def test_a_run_killed_between_workbook_and_record_is_no_obstacle(sheet, code, monkeypatch):
     code()
+    Path("results/coded/probabilities.npz").unlink()
     with monkeypatch.context() as within, pytest.raises(Killed):
         replace = os.replace
 
@@ -384,8 +377,10 @@ def test_a_run_killed_between_workbook_and_record_is_no_obstacle(sheet, code, mo
         within.setattr(os, "replace", until_the_record)
         code("--check-below", "0.9")
     assert record_in().threshold is None
+    assert list(Path("results/coded/unfinished").iterdir())
     assert set(code("--check-below", "0.9")["check"]) <= {"0", "1"}
     assert record_in().threshold == 0.9
+    assert not Path("results/coded/unfinished").exists()
 
 
 def test_the_record_says_how_good_the_model_is_by_its_own_evaluations(sheet, code, study):
@@ -436,11 +431,10 @@ def test_messages_are_made_as_step_1_made_them(sheet, code, study, capsys):
         code()
     write_csv(table[:0], masked)  # step 1 masked nothing the last time
     code()
-    rows = [["", "请打电话 13812345678 找我", "", ""], ["", "请打电话 13912345678 找我", "", ""]]
+    rows = [["", "请打电话 13812345678 找我", "", ""]]
     write_book(rows)
-    assert code(output="unmasked")["p_Mild"].nunique() == 2
     shown = code("--mask-personal-data", output="masked")
-    assert shown["p_Mild"].nunique() == 1
+    assert shown["p_Mild"].tolist() != code(output="unmasked")["p_Mild"].tolist()
     assert [row[1] for row in cells_of("masked/comments_coded.xlsx")[1:]] == [r[1] for r in rows]
 
 
@@ -453,6 +447,8 @@ def test_rows_that_taught_the_model_are_counted(code, study, capsys):
     book.save("comments.xlsx")
     code()
     assert capsys.readouterr().out.splitlines()[-1] == "40 of the rows taught the model"
+    code("--id-column", "A", "--user-column", "custom_id")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("none of the rows taught the model")
 
 
 def test_of_many_training_rows_the_number_in_a_sheet_is_an_estimate():
@@ -471,7 +467,7 @@ def test_rows_are_stored_on_disk_and_equal_comments_are_one(tmp_path):
         rows = read_rows(Messages(opened), tmp_path / "texts", LearnedRows("", 0))
     assert rows.comment.tolist() == [0, 1, 0, 1, 2, 0]
     assert rows.number.tolist() == [2, 3, 4, 6, 7, 8]
-    assert rows.num_rows == 7 - 1 or rows.num_rows == 7
+    assert rows.num_rows == 6
     assert list(rows.comments(np.array([True, True, True]), 2)) == [["b", "a"], ["c"]]
     assert list(rows.comments(np.array([False, True, True]), 2)) == [["a", "c"]]
     assert list(rows.comments(np.zeros(3, bool), 2)) == []
@@ -486,7 +482,7 @@ WRONG = [
     (["--model", "nowhere"], "nowhere not found: run finetune.py or bert_tune.py"),
     (["--output-file", "comments.xlsx"], "comments.xlsx would be overwritten"),
     (["--output-file", "coded.csv"], "the coded form of comments.xlsx is a .xlsx file"),
-    (["--label-column", "place"], "'厦门' is no class of prompt.txt"),
+    (["--label-column", "place"], "'厦门' is no class of ./prompt.txt"),
     (["--max-length", "9999"], "--max-length 9999"),
 ]
 
@@ -508,21 +504,3 @@ def test_a_column_of_the_name_of_ours_asks_for_a_prefix(comments, code):
         code()
     code("--prefix", "ai_")
     assert cells_of("results/coded/comments_coded.xlsx")[0][4] == "ai_class"
-
-
-def test_two_processes_write_what_one_writes(sheet, code, study):
-    code("--check-below", "0.9", output="one")
-    argv = ["--excel-file", "comments.xlsx", "--model", f"{study}/bert/final_model"]
-    argv += ["--output-dir", "two", "--output-file", "two/{name}_coded{suffix}"]
-    argv += ["--batch-size", "7", "--check-below", "0.9", "--dtype", "float32"]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*torchrun, str(ROOT / "code_comments.py"), *argv],
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert files_in("two") == files_in("one")
-    assert done.stdout.count("rows coded:") == 1

@@ -250,6 +250,7 @@ FORMS = {
     "empty cells that are formatted": f'<row r="1">{text_cell("comment", "A1")}'
     f'{text_cell("b", "B1")}<c r="C1" s="1"/></row><row r="2">{text_cell("one", "A2")}'
     '<c r="D2" s="2"></c><c r="E2" s="2"/><c r="F2" s="2"/><c r="XFD2" s="1"/></row>',
+    "more in a cell": PLAIN.replace("</c>", "<extLst><ext uri='x'/></extLst></c>"),
     "more behind the cells": PLAIN.replace("</row>", "<extLst><ext uri='x'/></extLst></row>"),
 }
 
@@ -274,8 +275,10 @@ def test_new_cells_stand_beside_their_comment_in_any_form_of_the_rows(rows):
         assert [*map(look_of, row)] == [look_of(after[cell.coordinate]) for cell in row]
 
 
-@pytest.mark.parametrize("rows", FORMS.values(), ids=FORMS)
-def test_names_with_a_prefix_and_the_strict_form_are_written_as_they_are_found(rows):
+@pytest.mark.parametrize(
+    "form", sorted(FORMS.keys() - {"more in a cell"})
+)  # which calamine refuses so
+def test_names_with_a_prefix_and_the_strict_form_are_written_as_they_are_found(form):
     def prefixed(name, data):
         if name == "xl/worksheets/sheet1.xml":
             data = re.sub(rb"<(/?)(?=[a-zA-Z])", rb"<\1x:", data)
@@ -284,12 +287,12 @@ def test_names_with_a_prefix_and_the_strict_form_are_written_as_they_are_found(r
             data = data.replace(loose.encode(), strict.encode())
         return data
 
-    write_form(rows, change=prefixed)
+    write_form(FORMS[form], change=prefixed)
     output, _ = code("book.xlsx", numbered)
     sheet = parts_of(output)["xl/worksheets/sheet1.xml"]
     assert b"<x:c " in sheet and b"<c " not in sheet
     expected = parts_of(output)
-    write_form(rows)
+    write_form(FORMS[form])
     plain = parts_of(code("book.xlsx", numbered, output="plain.xlsx")[0])
     for name in plain.keys() - {"docProps/core.xml"}:  # which holds the time
         assert prefixed(name, plain[name]) == expected[name]
@@ -355,6 +358,20 @@ def test_new_columns_stand_right_of_formulas_without_a_value_and_of_merged_cells
     assert header == ["comment", "other", None, None, *NAMES]
 
 
+def test_a_row_s_word_on_its_columns_takes_in_the_new_ones():
+    write_form(FORMS["spans"])
+    output, _ = code("book.xlsx", numbered)
+    xml = parts_of(output)["xl/worksheets/sheet1.xml"].decode()
+    assert re.findall("spans=.(.*?)[\"']", xml) == ["1:5", "1:5"]
+
+
+def test_new_cells_stand_before_what_else_a_row_holds():
+    write_form(FORMS["more behind the cells"])
+    output, _ = code("book.xlsx", numbered)
+    xml = parts_of(output)["xl/worksheets/sheet1.xml"].decode()
+    assert xml.count("</v></c><extLst><ext uri='x'/></extLst></row>") == 2
+
+
 def test_a_row_without_new_cells_keeps_its_bytes():
     write_form(PLAIN)
     output, _ = code("book.xlsx", lambda n: [] if n == 2 else [None, "", 0])
@@ -400,7 +417,8 @@ def test_any_text_in_a_new_cell_of_an_xlsx_is_read_as_that_text(added, large):
         with open_comment_sheet(output, "", "comment") as sheet:
             place = sheet.header.index("class_name")
             read = {n: cells[place] for n, cells in sheet.rows() if cells[place] != ""}
-    assert read == {n: text for n, text in code_of.items() if text}
+    if not re.search("[\ufffe\uffff]", "".join(added)):  # which calamine leaves as _xFFFE_
+        assert read == {n: text for n, text in code_of.items() if text}
     cells = openpyxl.load_workbook(output).active["D"][1:]
     assert [unescape(c.value or "") for c in cells][: len(added)] == added
 
@@ -418,6 +436,8 @@ def test_the_records_of_a_csv_keep_their_bytes_and_get_any_text(
     comments, added, encoding, delimiter, end, quoting
 ):
     path = Path("comments.csv")
+    if any(char in text for text in comments for char in "\r\n"):
+        quoting = csv.QUOTE_ALL  # the module quotes no line end but its own
     with path.open("w", encoding=encoding, newline="") as file:
         writer = csv.writer(file, delimiter=delimiter, lineterminator=end, quoting=quoting)
         writer.writerows([["comment", "other"], *([text, "x"] for text in comments)])
@@ -561,7 +581,8 @@ def test_columns_that_an_ods_repeats_to_the_last_one_are_no_more_than_before():
 def test_all_else_of_an_ods_is_the_same_bytes_and_its_new_tables_stand_last():
     write_ods("book.ods", [["comment", "b"], ["one", "x"]])
     xml = content_of("book.ods")
-    after = "<table:named-expressions/></office:spreadsheet>"
+    linked = "<table:table><table:table-row><table:table-cell/></table:table-row></table:table>"
+    after = f"<table:dde-links><a>{linked}</a></table:dde-links></office:spreadsheet>"
     change_parts(
         "book.ods",
         lambda name, data: data.replace(b"</office:spreadsheet>", after.encode()),

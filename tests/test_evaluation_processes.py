@@ -63,6 +63,8 @@ def calls_of(data, llm, bert, tuned):
     score = [*causal, "--decoding", "score", "--max-tokens-per-pack", "700"]
     reply = [*causal, "--decoding", "generate", "--batch-size", "4", "--max-new-tokens", "5"]
     audit = ["--labeled-file", f"{data}/train.csv", "--splits-dir", "", "--folds", "2"]
+    sheet = ["--excel-file", f"{data}/test.csv", "--text-column", "message", "--batch-size", "7"]
+    sheet += ["--model", f"{tuned}/final_model", "--labels-file", f"{data}/train.csv"]
     return [
         ("local_inference", [*score, "--output-dir", "scored"]),
         ("local_inference", [*score, "--max-test-samples", "1", "--output-dir", "of-one-row"]),
@@ -70,6 +72,18 @@ def calls_of(data, llm, bert, tuned):
         ("bert_eval", [*probe, "--output-dir", "probe"]),
         ("bert_tune_eval", [*after, "--output-dir", "tuned"]),
         ("bert_inference_compare", [*probe, *after, "--output-dir", "compared"]),
+        (
+            "code_comments",
+            [
+                *sheet,
+                "--check-below",
+                "0.5",
+                "--output-dir",
+                "coded",
+                "--output-file",
+                "coded/{name}_coded{suffix}",
+            ],
+        ),
         ("label_audit", [*audit, "--model-path", bert, "--audit-dir", "audit"]),
         ("local_inference", [*reply, "--output-dir", "going-on"]),
         ("bert_eval", [*probe, "--untrained-head", "--output-dir", "failed"]),
@@ -147,7 +161,7 @@ def lines_of(text):
 
 
 @pytest.mark.parametrize(
-    "name", ["scored", "of-one-row", "replies", "probe", "tuned", "compared", "audit"]
+    "name", ["scored", "of-one-row", "replies", "probe", "tuned", "compared", "coded", "audit"]
 )
 def test_two_processes_write_what_one_does(both, name):
     one, two = both[0] / name, both[1] / name

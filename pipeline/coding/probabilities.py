@@ -103,7 +103,8 @@ def compute(
         end = done + len(messages)
         if len(left) > size:
             print(f"comments {done + 1:,} to {end:,} of {len(left):,}")
-        values = model.probabilities(messages, kept.of_part(f"of comments {done + 1} to {end}"))
+        part = kept.of_part(f"of comments {done + 1} to {end}", coded_by=key)
+        values = model.probabilities(messages, part)
         check_finite(values, "the model's probabilities")
         probabilities[left[done:end]] = values
         done = end

@@ -101,7 +101,8 @@ def _say(
     coder: np.ndarray,
 ) -> None:
     """Print how many rows have a class from a source, and how many another one from people."""
-    gone = f", {num_labels - len(places):,} more are not in the sheet" * (num_labels > len(places))
+    more = num_labels - len(places)
+    gone = f", {more:,} more {'is' if more == 1 else 'are'} not in the sheet" * bool(more)
     print(f"  {len(places):>9,}  rows have a class in {name}{gone}")
     by_people = coder[places] == CODERS.index(HUMAN)
     if other := int((by_people & (label[places] != classes)).sum()):

@@ -109,6 +109,11 @@ class LearnedRows:
         """Return how many rows taught the model, "" where that is not known."""
         if not self.sample:
             return ""
+        if not self.found:
+            return (
+                "none of the rows taught the model, which is right for new comments; for those "
+                "that it learned from, give the columns and --mask-personal-data of excel_2_csv.py"
+            )
         if len(self._known) < SAMPLED:
             return f"{self.found:,} of the rows taught the model"
         return f"about {round(self.num_rows * self.found / SAMPLED):,} of the rows taught the model"

@@ -62,7 +62,8 @@ class KeptRows:
     """The finished rows of a run whose results are written into a folder."""
 
     def __init__(self, results: Path):
-        self.results, self.folder, self.of = results, results / UNFINISHED, ""
+        self.results, self.folder = results, results / UNFINISHED
+        self.of, self.all_depend_on = "", dict[str, Any]()
         self.parts: list[KeptPart] = []
         self.held: FileLock | None = None
 
@@ -75,10 +76,13 @@ class KeptRows:
             with suppress(OSError):
                 self.held = lock(self.results, "run")
 
-    def of_part(self, name: str) -> "KeptRows":
-        """Return the same rows for a part of the run, whose values have names of their own."""
+    def of_part(self, name: str, **all_depend_on: Any) -> "KeptRows":
+        """Return the same rows for a part of the run, whose values have names of their own.
+
+        `all_depend_on` is what all of its values follow from.
+        """
         part = copy(self)
-        part.of = f" {name}"
+        part.of, part.all_depend_on = f" {name}", all_depend_on
         return part
 
     def part(self, what: str, **depends_on: Any) -> "KeptPart":
@@ -96,10 +100,18 @@ class KeptRows:
             "dtype": dtype_name(compute_dtype()),
             "versions": versions(),
         }
-        part = KeptPart(self.folder, what + self.of, machine | depends_on)
+        depends_on = machine | self.all_depend_on | depends_on
+        part = KeptPart(self.folder, what + self.of, depends_on)
         part.found = gathered(part.read() if is_main_process() else Found())[0]
         self.parts.append(part)
         return part
+
+    def remove(self, **depends_on: Any) -> None:
+        """Delete the rows of killed runs that follow from this, as they stand elsewhere by now."""
+        for path in self.folder.glob("*.jsonl"):
+            header = next(read_lines(path), None) or {}
+            if depends_on.items() <= header.get("depends_on", {}).items():
+                path.unlink()
 
     def complete(self) -> None:
         """Delete the rows that the results have replaced; say where those of another run remain."""

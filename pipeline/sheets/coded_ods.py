@@ -91,6 +91,7 @@ def write_ods(
     """Write a workbook with columns right of those of the sheet `title`, and more sheets."""
     with zipfile.ZipFile(path) as old:
         form = table_form(old, title, columns.header_row)
+        refuse_titles(path, form.titles, list(more_sheets))
         adding = _Adding(title, form, columns, more_sheets)
         with old.open(CONTENT) as file:
             growth = form.rows * len(columns.names) * NEW_CELL

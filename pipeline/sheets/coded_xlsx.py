@@ -168,6 +168,7 @@ def write_xlsx(
     """Write a workbook with columns right of those of the sheet `title`, and more sheets."""
     with zipfile.ZipFile(path) as old:
         book = read_workbook(old)
+        refuse_titles(path, list(book.parts), list(more_sheets))
         form = sheet_form(old, book.parts[title], columns.header_row)
         titles, count = list(more_sheets), len(more_sheets)
         places = _unused("xl/worksheets/sheet{}.xml", set(old.namelist()), count)

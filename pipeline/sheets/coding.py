@@ -1,6 +1,5 @@
 """Spreadsheets for people to code in, and what they coded read back."""
 
-import re
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -13,9 +12,9 @@ from pipeline.common.codebook import Codebook, parse_label
 from pipeline.common.files import clean_text, replacing
 from pipeline.common.rows import find_rows, message_keys, text_hash, without_space
 from pipeline.sheets.reading import cell_text, find_column, read_sheet
+from pipeline.sheets.xlsx_cells import LONGEST_CELL, escaped
 
 WRITTEN = "as written"  # a hidden page: the codebook's hash, and each row's id and message's hash
-LONGEST_CELL = 32_767  # UTF-16 code units, of which an emoji has two; Excel's limit
 LONGEST_LINE = 8_000  # characters of the codebook in a cell of its page
 WIDE, NARROW = 80, 18  # characters
 
@@ -46,17 +45,12 @@ def _refuse_long_texts(frame: pd.DataFrame, path: str | Path) -> None:
     """Raise UserError for a text that no cell can hold, as the format spells it."""
     for name in frame:
         for custom_id, value in zip(frame["custom_id"], frame[name], strict=True):
-            length = len(_escaped(value).encode("utf-16-le")) // 2 if isinstance(value, str) else 0
+            length = len(escaped(value).encode("utf-16-le")) // 2 if isinstance(value, str) else 0
             if length > LONGEST_CELL:
                 raise UserError(
                     f"{path}: the {name} of {custom_id} has {length:,} characters and a cell holds "
                     f"{LONGEST_CELL:,}: shorten it in the spreadsheet"
                 )
-
-
-def _escaped(text: str) -> str:
-    """Return a text as the format has it, in which `_x0041_` stands for a letter."""
-    return re.sub(r"_(?=x[0-9A-Fa-f]{4}_)", "_x005F_", text)
 
 
 def _write_table(sheet: Any, frame: pd.DataFrame) -> None:
@@ -162,7 +156,7 @@ def _put(cell: Any, value: Any, wrap: bool) -> None:
     from openpyxl.styles import Alignment
 
     if isinstance(value, str):
-        value = _escaped(value)
+        value = escaped(value)
     cell.value = None if value == "" else value
     cell.alignment = Alignment(wrap_text=wrap, vertical="top")
     if isinstance(value, str) and value:

@@ -9,7 +9,7 @@ from pipeline.common.cli import UserError
 from pipeline.sheets.new_columns import Value, is_blank, number_text
 from pipeline.sheets.xml_edits import NOT_IN_XML, in_text
 
-LONGEST_CELL = 32_767  # UTF-16 code units, Excel's limit
+LONGEST_CELL = 32_767  # UTF-16 code units, of which an emoji has two; Excel's limit
 NARROWEST, WIDEST = 9, 40  # characters of the width of a new column
 ESCAPE = re.compile(f"_(?=x[0-9A-Fa-f]{{4}}(?:_|\r|{NOT_IN_XML.pattern}))")
 

@@ -3,7 +3,7 @@
 import codecs
 import re
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from typing import BinaryIO
 from xml.parsers import expat
 
@@ -123,9 +123,13 @@ def read_over(file: BinaryIO, start: Callable[[str, Attributes], None]) -> None:
 
 def with_attribute(tag: bytes, name: str, value: str) -> bytes:
     """Return a tag in which an attribute that it has holds another value."""
-    found = re.compile(rb"""(\s%b\s*=\s*)("[^"]*"|'[^']*')""" % re.escape(name).encode())
     new = f'"{value}"'.encode()
-    return found.sub(lambda match: match[1] + new, tag, count=1)
+    return _attribute(name).sub(lambda match: match[1] + new, tag, count=1)
+
+
+@cache
+def _attribute(name: str) -> re.Pattern[bytes]:
+    return re.compile(rb"""(\s%b\s*=\s*)("[^"]*"|'[^']*')""" % re.escape(name).encode())
 
 
 def in_text(text: str) -> str:
