@@ -21,11 +21,10 @@ Run     python code_comments.py --excel-file comments.xlsx --model ./bert_checkp
 
 import time
 from argparse import Namespace
-from pathlib import Path
 
 from pipeline.coding.check_rule import CheckRule, read_rule
 from pipeline.coding.codes import Codes
-from pipeline.coding.corpus import Engine, code_corpus, refuse_settings_of_sheets
+from pipeline.coding.corpus import Engine, code_corpus, is_corpus
 from pipeline.coding.corpus_files import Columns
 from pipeline.coding.model import FoundModel, ModelOptions, find_model
 from pipeline.coding.outcome import (
@@ -91,8 +90,7 @@ def main(argv: list[str] | None = None) -> None:
     codebook = read_codebook(args.prompt_file)
     found = find_model(model_options(args), codebook)
     rule = read_rule(args.plan_file, args.check_below, found, codebook)
-    if Path(args.excel_file).is_dir():
-        refuse_settings_of_sheets(vars(args))
+    if is_corpus(vars(args)):
         columns = Columns(args.id_column or ID, args.text_column, args.mask_personal_data)
         corpus = args.excel_file, args.output_dir, columns
         engine = Engine(args.engine, args.workers, args.dtype)

@@ -213,6 +213,8 @@ def test_the_script_codes_a_folder_and_masks_personal_data_from_the_model(tuned,
     assert "3 rows: 3 coded, 0 empty, 0 failed" in capsys.readouterr().out
     with pytest.raises(UserError, match="--user-column A is for a spreadsheet, and corpus is a"):
         code_comments.main([*options, "--user-column=A"])
+    with pytest.raises(UserError, match="--engine ray is for a folder, and corpus/a.csv is a spre"):
+        code_comments.main([*options, "--excel-file=corpus/a.csv", "--engine=ray"])
 
 
 def test_a_run_that_coded_nothing_leaves_the_next_one_free(folder, code):

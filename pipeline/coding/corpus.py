@@ -65,16 +65,23 @@ class Engine:
     dtype: str = "auto"
 
 
-def refuse_settings_of_sheets(settings: dict[str, Any]) -> None:
-    """Stop where a setting of code_comments.py was given that a folder does not take."""
-    for name in ("user_column", "label_column"):
+def is_corpus(settings: dict[str, Any]) -> bool:
+    """Return whether code_comments.py is to code a folder, by its settings.
+
+    Raises UserError where a setting of spreadsheets was given for a folder, or the other way round.
+    """
+    path = settings["excel_file"]
+    folder = Path(path).is_dir()
+    kinds = ("a spreadsheet", "a folder") if folder else ("a folder", "a spreadsheet")
+    for name in ("user_column", "label_column") if folder else ("engine", "workers"):
         if settings[name]:
             raise UserError(
-                f"{option_of(name)} {settings[name]} is for a spreadsheet, and "
-                f"{settings['excel_file']} is a folder: leave it out"
+                f"{option_of(name)} {settings[name]} is for {kinds[0]}, and {path} is {kinds[1]}: "
+                "leave it out"
             )
-    if not settings["mask_personal_data"]:
+    if folder and not settings["mask_personal_data"]:
         refuse_unmasked(settings["masked_file"])
+    return folder
 
 
 def code_corpus(
