@@ -1,6 +1,6 @@
 # `make` prints the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick browser lint bench lock sbom advisories
+.PHONY: help install demo test quick browser ray lint bench lock sbom advisories
 
 PYTHON := ./.venv/bin/python
 
@@ -41,7 +41,7 @@ set -x; $(PYTHON) -m pytest -n 2 -m "$$marks"
 endef
 
 # Two processes run the tests, each with one thread; one that is done takes over tests of the other.
-test: lint browser  ## lint, then run all tests
+test: lint browser ray  ## lint, then run all tests
 	@$(call run_tests,)
 
 quick: lint  ## lint, then run the tests that need no torch and take less than ten seconds
@@ -55,6 +55,11 @@ browser:  ## install Chromium for the page's tests, where root can by apt-get
 		apt-get -qq update && apt-get -qq install --yes --no-install-recommends \
 			chromium chromium-driver >/dev/null || true; \
 	fi
+
+ray: install  ## install Ray for the tests of a corpus, where pip has it
+	@$(PYTHON) -c 'import sys, importlib.util as u; sys.exit(not u.find_spec("ray"))' || \
+		$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-ray.txt || \
+		echo "Ray is not installed: its tests are left out"
 
 lint: install  ## check the code's style
 	$(PYTHON) -m ruff check .

@@ -6,12 +6,16 @@ the probabilities of the first one for the comments that it knows, so that new l
 merge: it computes new comments only, and all of them where the model, its precision, MAX_LENGTH or
 the codebook is another. Comments leave this machine only for the server of BASE_URL.
 
-Reads   EXCEL_FILE (.xlsx, .xls, .ods or .csv), MODEL (from finetune.py or bert_tune.py),
+A corpus is a folder of .csv (UTF-8) or .parquet, each row with an id: its codes come as a folder of
+.parquet, from this process or, by ENGINE, from Ray on the cores or GPUs of one or more machines.
+
+Reads   EXCEL_FILE (.xlsx, .xls, .ods, .csv, or a folder), MODEL (from finetune.py or bert_tune.py),
         PROMPT_FILE; where there: LABELS_FILE, the labels beside the samples in SHEETS_DIR and in
         CODING_DIR (from human_check.py), PLAN_FILE (from plan_coding.py), RESULTS_DIR, MASKED_FILE
 Writes  OUTPUT_FILE: the spreadsheet as it was, with class, class_name, coded_by, check and p_<name>
         at the right of the sheet, and sheets with the codebook and how the rows were coded
-        OUTPUT_DIR/codes.csv, coded.json, probabilities.npz
+        OUTPUT_DIR/codes.csv, coded.json, probabilities.npz; of a folder: codes, manifest.json,
+        failed.csv, survey
 Run     python code_comments.py --excel-file comments.xlsx --model ./bert_checkpoints/final_model
 """
 
@@ -20,6 +24,8 @@ from argparse import Namespace
 
 from pipeline.coding.check_rule import CheckRule, read_rule
 from pipeline.coding.codes import Codes
+from pipeline.coding.corpus import Engine, code_corpus, is_corpus
+from pipeline.coding.corpus_files import Columns
 from pipeline.coding.model import FoundModel, ModelOptions, find_model
 from pipeline.coding.outcome import (
     Places,
@@ -38,13 +44,13 @@ from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.processes import is_main_process
 from pipeline.common.scratch import scratch_beside
 from pipeline.models.kept_rows import KeptRows, keeping_rows
-from pipeline.sheets.comments import CommentSheet, open_comment_sheet
+from pipeline.sheets.comments import ID, CommentSheet, open_comment_sheet
 from pipeline.sheets.messages import Messages
 
 # ---------------------------------------------------------------------------------------------
 STUDY = "."  # the folder of a study: all default paths but those of models lie in it
 # the spreadsheet, as in excel_2_csv.py
-EXCEL_FILE = "./pre_process/datas/weibo_data.xlsx"  # .xlsx, .xls, .ods or .csv
+EXCEL_FILE = "./pre_process/datas/weibo_data.xlsx"  # .xlsx, .xls, .ods or .csv; or a folder
 SHEET = ""  # the sheet's name; empty = the first
 ENCODING = ""  # of a .csv, such as gb18030 or cp1252; empty = found out
 TEXT_COLUMN = "comment"  # the comments: a column's name or letter
@@ -71,6 +77,9 @@ CODING_DIR = "./pre_process/coding"  # the rows that people coded for the model
 PLAN_FILE = "./results/plan/plan.json"  # the threshold of `check`
 CHECK_BELOW = 0.0  # a confidence such as 0.8 in place of the plan's threshold; 0 = the plan's
 RESULTS_DIR = "./results"  # the evaluations of the model, for the record
+# a folder of .csv or .parquet
+ENGINE = ""  # empty = this process; ray = several, on one or more machines: requirements-ray.txt
+WORKERS = 0  # processes of Ray; 0 = one for each GPU, else one for each core
 # what is written
 OUTPUT_DIR = "./results/coded"  # codes.csv and the record
 OUTPUT_FILE = "./results/coded/{name}_coded{suffix}"  # the coded spreadsheet
@@ -84,6 +93,11 @@ def main(argv: list[str] | None = None) -> None:
     codebook = read_codebook(args.prompt_file)
     found = find_model(model_options(args), codebook)
     rule = read_rule(args.plan_file, args.check_below, found, codebook)
+    if is_corpus(vars(args)):
+        columns = Columns(args.id_column or ID, args.text_column, args.mask_personal_data)
+        corpus = args.excel_file, args.output_dir, columns
+        engine = Engine(args.engine, args.workers, args.dtype)
+        return code_corpus(*corpus, found, codebook, rule, engine, vars(args))
     places = places_of(args.output_dir, args.output_file, args.excel_file, args.prefix)
 
     from pipeline.common.machine import start_run
