@@ -121,7 +121,9 @@ def code(
     args: Namespace,
 ) -> None:
     """Code the rows of a sheet, and write the outcome of a run that began at `start`."""
-    learned, messages = learned_rows(found), messages_of(sheet, codebook, args)
+    refuse_unmasked(args.masked_file, args.mask_personal_data)
+    read_by = args.user_column, args.label_column, codebook, args.mask_personal_data
+    learned, messages = learned_rows(found), Messages(sheet, *read_by)
     with scratch_beside(places.folder / "messages.txt") as texts:
         rows = read_rows(messages, texts, learned)
         labels = args.labels_file, args.sheets_dir, args.coding_dir
@@ -150,13 +152,6 @@ def model_options(args: Namespace) -> ModelOptions:
         base_url=args.base_url,
         served_model=args.served_model,
     )
-
-
-def messages_of(sheet: CommentSheet, codebook: Codebook, args: Namespace) -> Messages:
-    """Return what reads the messages as step 1 made them."""
-    if not args.mask_personal_data:
-        refuse_unmasked(args.masked_file)
-    return Messages(sheet, args.user_column, args.label_column, codebook, args.mask_personal_data)
 
 
 if __name__ == "__main__":

@@ -79,8 +79,8 @@ def is_corpus(settings: dict[str, Any]) -> bool:
                 f"{option_of(name)} {settings[name]} is for {kinds[0]}, and {path} is {kinds[1]}: "
                 "leave it out"
             )
-    if folder and not settings["mask_personal_data"]:
-        refuse_unmasked(settings["masked_file"])
+    if folder:
+        refuse_unmasked(settings["masked_file"], settings["mask_personal_data"])
     return folder
 
 

@@ -81,13 +81,13 @@ def read_rows(messages: Messages, path: Path, learned: LearnedRows) -> SheetRows
     )
 
 
-def refuse_unmasked(masked_file: str) -> None:
-    """Stop where step 1 hid personal data, so that the model learned other messages than these.
+def refuse_unmasked(masked_file: str, mask: bool) -> None:
+    """Stop where step 1 hid personal data and it is not to be hidden (`mask`) from the model now.
 
     `masked_file` is where excel_2_csv.py says what it has hidden; without rows it hid nothing.
     """
     path = Path(masked_file)
-    if path.is_file() and len(path.read_bytes().splitlines()) > 1:
+    if not mask and path.is_file() and len(path.read_bytes().splitlines()) > 1:
         found = sum(map(len, read_csv_parts(path, MASKED_COLUMNS, "excel_2_csv.py")))
         raise UserError(
             f"{path} shows that excel_2_csv.py hid personal data ({found:,} times), so that the "
