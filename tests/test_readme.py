@@ -21,7 +21,14 @@ for room in ("pipeline", "pre_process/sample"):
     SOURCES += "".join(path.read_text(encoding="utf-8") for path in (ROOT / room).rglob("*.py"))
 SOURCES += (ROOT / "study.mk").read_text(encoding="utf-8")
 # Files that the user names.
-EXAMPLES = {"comments.xlsx", "coder1.xlsx", "coder2.xlsx", "ann.xlsx", "ben.xlsx"}
+EXAMPLES = {
+    "comments.xlsx",
+    "coder1.xlsx",
+    "coder2.xlsx",
+    "ann.xlsx",
+    "ben.xlsx",
+    "comments_coded.xlsx",
+}
 EXAMPLES |= {"silver_label_v2-2.jsonl"}
 OTHERS = (
     "transformers ",
