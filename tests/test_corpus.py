@@ -110,6 +110,19 @@ def test_every_comment_of_all_files_gets_the_probabilities_of_the_model(
     assert len(pd.read_parquet("results/corpus/codes")) == 50  # no other file is in the way
 
 
+def test_a_row_at_the_threshold_of_a_plan_is_sure_as_in_a_spreadsheet(
+    folder, code, tuned, codebook
+):
+    wanted = pd.concat([comments(30), comments(20, seed=6)])["comment"].tolist()
+    model = open_model(find_model(ModelOptions(tuned), codebook), codebook)
+    confidence = model.probabilities(wanted).max(axis=1)
+    written = confidence.round(6)  # as predictions.csv has it, from which a plan is made
+    place = int((written - confidence).argmax())
+    assert written[place] > confidence[place]
+    code(threshold=float(written[place]))
+    assert codes()["check"].tolist() == (written < written[place]).astype(int).tolist()
+
+
 def test_without_a_threshold_no_row_is_marked_as_sure_or_unsure(folder, code):
     assert code()["checked"] == 0
     assert codes()["check"].isna().all()
@@ -231,6 +244,8 @@ def test_a_folder_coded_by_another_model_or_program_is_refused(folder, code, tun
         changed.setattr(manifest, "COMPUTES", ["coding/model.py"])
         with pytest.raises(UserError, match="coded with another version of this program"):
             code()
+    for name in ("coding/pieces", "coding/server", "evaluation/calibration", "sheets/reading"):
+        assert f"{name}.py" in manifest.COMPUTES
     record = Path(tuned, "training.json")
     kept = record.read_text(encoding="utf-8")
     record.write_text(
