@@ -445,6 +445,21 @@ def test_a_later_round_takes_other_rows_and_both_are_read(sheets, coded, codeboo
         human_check.main(["--sheets-dir", str(CODING)])
 
 
+def test_rows_that_people_coded_by_another_codebook_are_given_to_them_again(
+    sheets, coded, codebook, capsys
+):
+    code_sheets(sheets)
+    human_check.main(["--sheets-dir", str(CODING)])
+    Path("prompt.txt").write_text(codebook.text + "\nBe kind.", encoding="utf-8")
+    write_run("results/e5-after", coded[1000:1600])
+    write_coded(coded, ["teacher"] * LABELLED + ["model"] * (len(coded) - LABELLED))
+    plan("--target-accuracy", "0.85", "--who", "people")
+    apply("--coding-dir", f"{CODING}_2", "--coders", "ann")
+    second = read_csv(f"{CODING}_2/rows.csv", ["custom_id"], "plan_coding.py")
+    assert set(second["custom_id"]) == set(sheets["custom_id"])
+    assert "left out" not in capsys.readouterr().out
+
+
 def test_a_plan_for_another_wish_is_not_applied(coded):
     plan("--target-accuracy", "0.9")
     for options in (["--target-accuracy", "0.8"], ["--who", "people"], ["--budget", "1"]):

@@ -16,7 +16,7 @@ from pipeline.labelling.ledger import what_was_sent
 from pipeline.labelling.requests import Requests
 from pipeline.labelling.shards import request_files, write_shards
 from pipeline.people.held_out import in_samples
-from pipeline.people.unsure_rows import ROWS_FILE, refuse_written, task_folders, write_task
+from pipeline.people.unsure_rows import earlier_rows, refuse_written, write_task
 
 
 def check_plan(plan: Plan, coded: CodedRows | None, codebook: Codebook) -> CodedRows:
@@ -116,12 +116,11 @@ def write_sheets(
     coding_dir: str,
     settings: dict[str, Any],
 ) -> None:
-    """Write some rows into sheets for people, those aside that earlier sheets hold."""
+    """Write some rows into sheets for people, but for those in earlier ones by this codebook."""
     folder = Path(coding_dir)
     refuse_written(folder, coders)
     rows = stored.frame.iloc[places][["custom_id"]].assign(message=stored.messages(places))
-    earlier = [path / ROWS_FILE for path in task_folders(folder) if path != folder]
-    before = in_samples(rows, earlier)
+    before = in_samples(rows, earlier_rows(folder, codebook))
     if before.any():
         print(f"  left out {before.sum():,} rows that stand in earlier sheets for people")
     if before.all():
