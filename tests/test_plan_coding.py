@@ -138,7 +138,7 @@ def test_a_target_gives_the_threshold_the_promise_the_price_and_a_figure(study, 
     assert made.curve[0].accuracy_with_teacher == 1 and made.curve[-1].kept_share == 1
 
 
-def test_a_budget_in_yuan_or_minutes_buys_the_least_sure_rows(coded):
+def test_a_budget_in_yuan_or_minutes_buys_the_least_sure_rows(coded, capsys):
     left = np.sort(coded["confidence"][LABELLED:])
     price = plan("--target-accuracy", "0.9").costs.teacher_per_row
     made = plan("--budget", str(100.5 * price))
@@ -149,7 +149,12 @@ def test_a_budget_in_yuan_or_minutes_buys_the_least_sure_rows(coded):
     assert people.sent_rows == 240 and people.minutes == 60
     two = plan("--who", "people", "--budget", "300", "--pay-per-hour", "150")
     assert two.sent_rows == 240 and two.price == pytest.approx(300)
+    capsys.readouterr()
     assert plan("--budget", "1000").sent_rows == 400
+    assert "For a budget of 1,000.00 yuan: the model keeps no row\n" in capsys.readouterr().out
+    with pytest.raises(UserError, match="run batch_infer_gen.py first"):
+        apply()
+    assert "400 rows were coded by the model alone, with any confidence" in capsys.readouterr().out
 
 
 def test_without_a_wish_only_the_curve_is_drawn(study, capsys):

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.coding.coded_rows import CODE_AGAIN, CodedRows, refuse_other_model
-from pipeline.coding.plan import PLAN_AGAIN, Plan
+from pipeline.coding.plan import PLAN_AGAIN, Plan, confidence_below
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.stored_rows import StoredRows, store_rows
@@ -54,7 +54,7 @@ def unsure_rows(
             f"{coded.path}: {ids.iloc[int((places < 0).argmax())]} is not in {input_file}: run "
             f"excel_2_csv.py for the spreadsheet of now, and {CODE_AGAIN}"
         )
-    print(f"{len(places):,} rows are below the threshold of {threshold:.6f}")
+    print(f"{len(places):,} rows were coded by the model alone, with {confidence_below(threshold)}")
     return stored, np.sort(places)
 
 

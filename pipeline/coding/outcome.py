@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.coding.check_rule import NO_RULE, CheckRule
 from pipeline.coding.codes import CODES_FILE, BookCells, Codes, book_columns, write_codes
 from pipeline.coding.model import FoundModel
+from pipeline.coding.plan import confidence_below
 from pipeline.coding.probabilities import KNOWN_FILE, write_known
 from pipeline.coding.record import CodedBy, Coding, Quality
 from pipeline.coding.record_sheets import CALLED, SHEETS, new_sheets
@@ -156,8 +157,8 @@ def print_counts(coding: Coding, shortened: int, learned: str) -> None:
         print(NO_RULE)
     else:
         print(
-            f"  {coding.checked:>9,}  rows to check: the model coded them with a confidence below "
-            f"{coding.threshold:g}"
+            f"  {coding.checked:>9,}  rows to check: only the model coded them, with "
+            f"{confidence_below(coding.threshold)}"
         )
     if learned:
         print(learned)

@@ -90,8 +90,9 @@ def _decision(plan: Plan) -> list[str]:
     if not plan.target_accuracy:
         minutes = f"{plan.minutes_budget:,.0f} minutes"
         wish = f"a budget of {f'{plan.budget:,.2f} yuan' if plan.budget else minutes}"
+    rows = f"the rows of which it is sure to {plan.threshold:.6g} or more"
     return [
-        f"For {wish}: the model keeps the rows of which it is sure to {plan.threshold:.6f} or more",
+        f"For {wish}: the model keeps {rows if kept else 'no row'}",
         f"  the model codes {kept:>12,} rows ({plan.kept_share:.1%})",
         f"  {who} {'code' if plan.who == PEOPLE else 'codes'} {plan.sent_rows:,} rows ({price})",
         f"  expected accuracy {with_interval(plan.accuracy, plan.accuracy_ci95)}",
