@@ -20,6 +20,7 @@ from pipeline.coding.plan import Plan
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import write_json
+from pipeline.common.fitting_rows import LABELS_RECORD
 from pipeline.common.tables import read_csv, write_csv
 from pipeline.evaluation.metrics import compute_metrics
 from pipeline.people.human_codes import read_human_codes
@@ -293,7 +294,15 @@ def test_the_model_is_asked_for_where_several_have_runs_unless_one_coded_the_row
     assert plan().model.path == TUNED
 
 
-def test_codes_of_another_model_temperature_or_codebook_are_refused(coded):
+def test_labels_of_another_codebook_are_no_labels_of_the_rows_to_be_coded(study):
+    record = Path("pre_process/purged_labeled_v2.csv").with_name(LABELS_RECORD)
+    write_json({"codebook_sha256": "x"}, record)
+    assert plan().rows_to_code == 2000
+    write_json({"codebook_sha256": read_codebook("prompt.txt").sha256}, record)
+    assert plan().rows_to_code == 400
+
+
+def test_codes_of_another_model_temperature_or_codebook_are_not_applied(coded, capsys):
     plan("--target-accuracy", "0.9")
     model = json.loads(Path("results/coded/coded.json").read_bytes())["model"]
     for more, message in (
@@ -304,6 +313,10 @@ def test_codes_of_another_model_temperature_or_codebook_are_refused(coded):
         write_coded(coded, "model", **more)
         with pytest.raises(UserError, match=message):
             apply()
+        capsys.readouterr()  # code_comments.py asks for a new plan, which must be possible
+        assert plan("--target-accuracy", "0.9", "--model", TUNED).rows_to_code == 400
+        printed = capsys.readouterr().out
+        assert "the rows are counted, and these confidences not used" in printed
     write_coded(coded.assign(confidence=np.nan), "model")
     with pytest.raises(UserError, match="row 2: confidence 'nan' is no share|row 2: confidence ''"):
         apply()
