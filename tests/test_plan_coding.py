@@ -368,6 +368,21 @@ def test_equal_comments_share_a_request_and_a_row_without_one_is_refused(coded):
         apply()
 
 
+def test_a_sheet_whose_rows_are_others_since_they_were_coded_is_refused(coded):
+    plan("--target-accuracy", "0.9")
+    batch_infer_gen.main([])
+    rows = read_csv(DATAS / "simple.csv", ["custom_id", "message"], "excel_2_csv.py")
+    more = pd.DataFrame({"custom_id": ["row-2002"], "message": ["评论"], "class": ["-1"]})
+    now = pd.concat([more, rows]).assign(custom_id=[*rows["custom_id"], "row-2002"])
+    write_csv(now, DATAS / "simple.csv")
+    with pytest.raises(UserError, match="codes.csv has 2,000 rows, and .* 2,001: run excel_2_csv"):
+        apply()
+    write_csv(rows.assign(custom_id=[f"x{n}" for n in range(2000)]), DATAS / "simple.csv")
+    with pytest.raises(UserError, match="codes.csv: row-16.. is not in .*simple.csv: run excel_2"):
+        apply()
+    assert not UNSURE.exists()
+
+
 def test_where_others_coded_all_rows_below_the_threshold_nothing_is_written(coded):
     made = plan("--target-accuracy", "0.9")
     sure = coded["confidence"] >= made.threshold

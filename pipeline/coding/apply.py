@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.coding.coded_rows import CODE_AGAIN, CodedRows, refuse_other_model
+from pipeline.coding.coded_rows import CodedRows, refuse_other_model
 from pipeline.coding.plan import PLAN_AGAIN, Plan, confidence_below
+from pipeline.coding.record import CODE_AGAIN
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.stored_rows import StoredRows, store_rows
@@ -39,7 +40,7 @@ def unsure_rows(
     """Return the rows of the sheet, and the places of those that the model is unsure of.
 
     These are of less confidence than the threshold, and nobody else coded them. Raises UserError
-    where there are none, or a row is not in the sheet.
+    where there are none, or the sheet has other rows by now.
     """
     ids = coded.rows["custom_id"][coded.rows["confidence"] < threshold]
     if ids.empty:
@@ -48,12 +49,15 @@ def unsure_rows(
             f"threshold or above, and others coded {coded.by_others:,}"
         )
     stored = store_rows(input_file, "excel_2_csv.py", codebook)
+    cure = f"run excel_2_csv.py for the spreadsheet of now, and {CODE_AGAIN}"
+    if len(stored.frame) != (count := len(coded.rows) + coded.by_others):
+        raise UserError(
+            f"{coded.path} has {count:,} rows, and {input_file} {len(stored.frame):,}: {cure}"
+        )
     places = pd.Index(stored.frame["custom_id"]).get_indexer(ids)
     if (places < 0).any():
-        raise UserError(
-            f"{coded.path}: {ids.iloc[int((places < 0).argmax())]} is not in {input_file}: run "
-            f"excel_2_csv.py for the spreadsheet of now, and {CODE_AGAIN}"
-        )
+        missing = ids.iloc[int((places < 0).argmax())]
+        raise UserError(f"{coded.path}: {missing} is not in {input_file}: {cure}")
     print(f"{len(places):,} rows were coded by the model alone, with {confidence_below(threshold)}")
     return stored, np.sort(places)
 

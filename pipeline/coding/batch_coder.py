@@ -6,6 +6,7 @@ import numpy as np
 
 from pipeline.coding.codes import DIGITS
 from pipeline.coding.model import ModelOptions, find_model, open_model
+from pipeline.coding.record import MODEL
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 
@@ -58,7 +59,7 @@ class BatchCoder:
             "custom_id": batch["custom_id"],
             "class": pa.array(classes.astype(np.int32)),
             "class_name": names.take(pa.array(classes)),
-            "coded_by": pa.array(np.full(len(messages), "model", object)),
+            "coded_by": pa.array(np.full(len(messages), MODEL, object)),
             "check": check,
             "predicted": pa.array(classes.astype(np.int32)),
             "confidence": pa.array(confidence.astype(np.float32)),
