@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,18 @@ def test_a_row_at_the_threshold_of_a_plan_is_sure_as_in_a_spreadsheet(
     assert written[place] > confidence[place]
     code(threshold=float(written[place]))
     assert codes()["check"].tolist() == (written < written[place]).astype(int).tolist()
+
+
+def test_where_comments_go_is_said_on_ray_too(folder, code, tuned, codebook, monkeypatch, capsys):
+    def stop(*_):
+        raise UserError("stopped")
+
+    monkeypatch.setattr("pipeline.coding.corpus._ray_engine", lambda workers: stop)
+    found = find_model(ModelOptions(tuned), codebook)
+    served = replace(found, options=replace(found.options, base_url="http://example.org/v1"))
+    with pytest.raises(UserError, match="stopped"):
+        code(engine="ray", found=served)
+    assert "50 comments go to example.org, not encrypted (http)" in capsys.readouterr().out
 
 
 def test_without_a_threshold_no_row_is_marked_as_sure_or_unsure(folder, code):
