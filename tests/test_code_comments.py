@@ -422,7 +422,8 @@ def test_the_record_says_how_good_the_model_is_by_its_own_evaluations(sheet, cod
         f"accuracy {metrics['accuracy_all_rows']:.4f}, 95 % interval "
     )
     assert table["model"] == f"bert-tiny, fine-tuned (encoder): {model}"
-    assert "is below 0.5, by --check-below; 0 = not" in table["ai_check"]
+    told = "by --check-below: only the model coded it, with a confidence below 0.5 ("
+    assert told in table["ai_check"] and table["ai_check"].endswith("; 0 = not")
     assert table["rows with a comment"] == len(sheet) - 2
 
 
