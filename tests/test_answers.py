@@ -106,7 +106,7 @@ def test_an_epoch_s_line_begins_with_the_class_token():
 
 def test_the_loss_curve_of_a_few_steps_is_that_of_the_class_token_too(monkeypatch):
     drawn = []
-    monkeypatch.setattr(plots, "_save", lambda figure, path: drawn.append(figure))
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: drawn.append(figure))
     plots.plot_loss([{"step": 4, "eval_loss": 2.1, "eval_class_loss": 1.2}], "a training", "a.png")
     labels = [text.get_text() for text in drawn[0].axes[0].get_legend().get_texts()]
     assert labels == ["validation, class token", "validation, whole answer"]

@@ -171,7 +171,7 @@ def test_every_script_that_computes_with_a_model_lets_the_user_choose_the_precis
     scripts = {path.stem: path.read_text(encoding="utf-8") for path in ROOT.glob("*.py")}
     models = {name for name, text in scripts.items() if "pipeline.llm" in text}
     models |= {name for name, text in scripts.items() if "pipeline.bert" in text}
-    models |= {"label_audit"}
+    models |= {"label_audit", "code_comments", "plan_coding"}
     assert {name for name, text in scripts.items() if "DTYPE" in settings_block(text)} == models
 
 

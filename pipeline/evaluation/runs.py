@@ -100,14 +100,14 @@ class Run:
 
 def read_runs(results_dir: str | Path) -> list[Run]:
     """Return the runs of a folder as `find_runs` does; raises UserError where none is scored."""
-    runs = find_runs(results_dir)
-    if not any(run.scored for run in runs):
+    records = _read_records(results_dir)
+    if not any("accuracy" in metrics for metrics in records.values()):
         *first, last = EVALUATED_BY.values()
         raise UserError(
             f"{results_dir} holds no scored run (*/metrics.json): run {', '.join(first)} or {last} "
             "first"
         )
-    return runs
+    return _runs_of(records)
 
 
 def find_runs(results_dir: str | Path) -> list[Run]:
@@ -115,8 +115,16 @@ def find_runs(results_dir: str | Path) -> list[Run]:
 
     Raises UserError where a metrics.json lacks what every version wrote.
     """
+    return _runs_of(_read_records(results_dir))
+
+
+def _read_records(results_dir: str | Path) -> dict[Path, dict]:
+    """Return what metrics.json says, by the run's folder."""
     files = sorted(Path(results_dir).glob("*/metrics.json"))
-    records = {file.parent: read_json(file, "run its evaluation step again") for file in files}
+    return {file.parent: read_json(file, "run its evaluation step again") for file in files}
+
+
+def _runs_of(records: dict[Path, dict]) -> list[Run]:
     runs = [run_of(folder, metrics) for folder, metrics in records.items()]
     runs.sort(key=lambda run: (run.family != "llm", run.model, run.stage == "after"))
     return with_distinctions(runs)
