@@ -22,7 +22,7 @@ import argparse
 from pathlib import Path
 
 from pipeline.coding.apply import check_plan, unsure_rows, write_requests, write_sheets
-from pipeline.coding.coded_rows import count_rows, read_coded, refuse_other_model
+from pipeline.coding.coded_rows import read_coded, rows_to_code
 from pipeline.coding.costs import price_per_row
 from pipeline.coding.judged_rows import find_run, model_of, read_judged
 from pipeline.coding.plan import PEOPLE, PLAN_FILES, Costs, Plan
@@ -109,14 +109,10 @@ def new_plan(wishes: Wishes, codebook: Codebook, args: argparse.Namespace) -> Pl
     chosen = find_run(args.results_dir, args.run, model_path, codebook)
     print(f"planning by {chosen.folder}: {chosen.title}, {chosen.measured_against}")
     judged = read_judged(chosen, codebook, args.sheets_dir)
-    if coded:
-        refuse_other_model(coded, model_of(chosen), codebook)
-        to_code = coded.rows["confidence"].to_numpy()
-        source = f"the rows of {coded.path} that nobody but the model coded"
-    elif args.rows:
-        to_code, source = args.rows, "as --rows says"
-    else:
-        to_code, source = count_rows(args.input_file, args.labeled_file)
+    to_code, source = args.rows, "as --rows says"
+    if not args.rows:
+        files = args.input_file, args.labeled_file
+        to_code, source = rows_to_code(coded, model_of(chosen), codebook, *files)
     prices = args.price_per_million_input_tokens, args.price_per_million_output_tokens
     costs = Costs(
         *price_per_row(args.state_file, judged.messages, codebook, *prices),

@@ -348,7 +348,7 @@ $(eval $(call step,plan,$(PLAN),$(wildcard $(P)results/$(CODER)-after/metrics.js
 $(PLAN): $(if $(NEW_PLAN),anew)
 $(eval $(call step,code,$(CODING),$(SPREADSHEET) $(P)prompt.txt $(CODER_FOLDER)/training.json \
 	$(if $(strip $(TARGET)$(BUDGET)$(MINUTES)),$(PLAN),$(wildcard $(PLAN))) \
-	$(wildcard $(LABELS)) $(HUMAN_LABELS) $(wildcard $(TASK_CODES)),,\
+	$(wildcard $(LABELS) $(DATA)/coding*/human_labels.csv) $(HUMAN_LABELS),,\
 	code_comments.py $(study) --excel-file $(call quoted,$(SHEET)) \
 	--text-column $(call quoted,$(TEXT)) --model $(CODER_FOLDER) $(EXCEL_OPTIONS) $(CODE_OPTIONS),$(CODER)))
 else

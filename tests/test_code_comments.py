@@ -234,7 +234,7 @@ def write_plan(folder, **changes):
     Path("results/plan/plan.json").write_text(json.dumps(plan | changes), encoding="utf-8")
 
 
-def test_a_plan_s_threshold_says_which_rows_to_check(sheet, code, study):
+def test_a_plan_s_threshold_says_which_rows_to_check(sheet, code, study, capsys):
     codes = code()
     middle = sorted(codes["confidence"])[len(codes) // 2]
     write_plan(study / "bert/final_model", threshold=float(middle))
@@ -245,6 +245,14 @@ def test_a_plan_s_threshold_says_which_rows_to_check(sheet, code, study):
     assert record.threshold == float(middle) and record.plan["target_accuracy"] == 0.9
     assert "curve" not in record.plan
     assert set(code("--check-below", "1")["check"]) == {"1"}
+    capsys.readouterr()
+    write_plan(study / "bert/final_model", threshold=2.0)  # others are to code all rows
+    assert set(code()["check"]) == {"1"}
+    assert (
+        "rows to check: only the model coded them, with any confidence" in capsys.readouterr().out
+    )
+    told = "only the model coded it, with any confidence (its highest probability)"
+    assert any(told in str(row) for row in cells_of("results/coded/comments_coded.xlsx", "record"))
 
 
 OTHER_PLANS = [
@@ -414,7 +422,8 @@ def test_the_record_says_how_good_the_model_is_by_its_own_evaluations(sheet, cod
         f"accuracy {metrics['accuracy_all_rows']:.4f}, 95 % interval "
     )
     assert table["model"] == f"bert-tiny, fine-tuned (encoder): {model}"
-    assert "is below 0.5, by --check-below; 0 = not" in table["ai_check"]
+    told = "by --check-below: only the model coded it, with a confidence below 0.5 ("
+    assert told in table["ai_check"] and table["ai_check"].endswith("; 0 = not")
     assert table["rows with a comment"] == len(sheet) - 2
 
 

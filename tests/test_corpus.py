@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,31 @@ def test_every_comment_of_all_files_gets_the_probabilities_of_the_model(
     assert sum(told["class_counts"].values()) == told["coded"] == told["rows"] == 50
     assert told["codebook_sha256"] == codebook.sha256
     assert len(pd.read_parquet("results/corpus/codes")) == 50  # no other file is in the way
+
+
+def test_a_row_at_the_threshold_of_a_plan_is_sure_as_in_a_spreadsheet(
+    folder, code, tuned, codebook
+):
+    wanted = pd.concat([comments(30), comments(20, seed=6)])["comment"].tolist()
+    model = open_model(find_model(ModelOptions(tuned), codebook), codebook)
+    confidence = model.probabilities(wanted).max(axis=1)
+    written = confidence.round(6)  # as predictions.csv has it, from which a plan is made
+    place = int((written - confidence).argmax())
+    assert written[place] > confidence[place]
+    code(threshold=float(written[place]))
+    assert codes()["check"].tolist() == (written < written[place]).astype(int).tolist()
+
+
+def test_where_comments_go_is_said_on_ray_too(folder, code, tuned, codebook, monkeypatch, capsys):
+    def stop(*_):
+        raise UserError("stopped")
+
+    monkeypatch.setattr("pipeline.coding.corpus._ray_engine", lambda workers: stop)
+    found = find_model(ModelOptions(tuned), codebook)
+    served = replace(found, options=replace(found.options, base_url="http://example.org/v1"))
+    with pytest.raises(UserError, match="stopped"):
+        code(engine="ray", found=served)
+    assert "50 comments go to example.org, not encrypted (http)" in capsys.readouterr().out
 
 
 def test_without_a_threshold_no_row_is_marked_as_sure_or_unsure(folder, code):
@@ -231,6 +257,8 @@ def test_a_folder_coded_by_another_model_or_program_is_refused(folder, code, tun
         changed.setattr(manifest, "COMPUTES", ["coding/model.py"])
         with pytest.raises(UserError, match="coded with another version of this program"):
             code()
+    for name in ("coding/pieces", "coding/server", "evaluation/calibration", "sheets/reading"):
+        assert f"{name}.py" in manifest.COMPUTES
     record = Path(tuned, "training.json")
     kept = record.read_text(encoding="utf-8")
     record.write_text(

@@ -20,6 +20,7 @@ from pipeline.coding.plan import Plan
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import write_json
+from pipeline.common.fitting_rows import LABELS_RECORD
 from pipeline.common.tables import read_csv, write_csv
 from pipeline.evaluation.metrics import compute_metrics
 from pipeline.people.human_codes import read_human_codes
@@ -138,7 +139,7 @@ def test_a_target_gives_the_threshold_the_promise_the_price_and_a_figure(study, 
     assert made.curve[0].accuracy_with_teacher == 1 and made.curve[-1].kept_share == 1
 
 
-def test_a_budget_in_yuan_or_minutes_buys_the_least_sure_rows(coded):
+def test_a_budget_in_yuan_or_minutes_buys_the_least_sure_rows(coded, capsys):
     left = np.sort(coded["confidence"][LABELLED:])
     price = plan("--target-accuracy", "0.9").costs.teacher_per_row
     made = plan("--budget", str(100.5 * price))
@@ -149,7 +150,12 @@ def test_a_budget_in_yuan_or_minutes_buys_the_least_sure_rows(coded):
     assert people.sent_rows == 240 and people.minutes == 60
     two = plan("--who", "people", "--budget", "300", "--pay-per-hour", "150")
     assert two.sent_rows == 240 and two.price == pytest.approx(300)
+    capsys.readouterr()
     assert plan("--budget", "1000").sent_rows == 400
+    assert "For a budget of 1,000.00 yuan: the model keeps no row\n" in capsys.readouterr().out
+    with pytest.raises(UserError, match="run batch_infer_gen.py first"):
+        apply()
+    assert "400 rows were coded by the model alone, with any confidence" in capsys.readouterr().out
 
 
 def test_without_a_wish_only_the_curve_is_drawn(study, capsys):
@@ -243,7 +249,7 @@ def test_rows_to_be_coded_that_are_not_like_the_held_out_ones_are_pointed_out(co
 
 
 MISTAKES = {
-    "--target-accuracy 0.999": "can promise at most 99.* or judge at least 2,995 rows, or",
+    "--target-accuracy 0.999": "at most 99.* can be: .* or judge at least 2,995 rows, or",
     "--target-accuracy 90": "give a share below 1",
     "--target-accuracy 0.9 --budget 3": "give one of",
     "--who nobody": "give teacher or people",
@@ -288,7 +294,15 @@ def test_the_model_is_asked_for_where_several_have_runs_unless_one_coded_the_row
     assert plan().model.path == TUNED
 
 
-def test_codes_of_another_model_temperature_or_codebook_are_refused(coded):
+def test_labels_of_another_codebook_are_no_labels_of_the_rows_to_be_coded(study):
+    record = Path("pre_process/purged_labeled_v2.csv").with_name(LABELS_RECORD)
+    write_json({"codebook_sha256": "x"}, record)
+    assert plan().rows_to_code == 2000
+    write_json({"codebook_sha256": read_codebook("prompt.txt").sha256}, record)
+    assert plan().rows_to_code == 400
+
+
+def test_codes_of_another_model_temperature_or_codebook_are_not_applied(coded, capsys):
     plan("--target-accuracy", "0.9")
     model = json.loads(Path("results/coded/coded.json").read_bytes())["model"]
     for more, message in (
@@ -299,6 +313,10 @@ def test_codes_of_another_model_temperature_or_codebook_are_refused(coded):
         write_coded(coded, "model", **more)
         with pytest.raises(UserError, match=message):
             apply()
+        capsys.readouterr()  # code_comments.py asks for a new plan, which must be possible
+        assert plan("--target-accuracy", "0.9", "--model", TUNED).rows_to_code == 400
+        printed = capsys.readouterr().out
+        assert "the rows are counted, and these confidences not used" in printed
     write_coded(coded.assign(confidence=np.nan), "model")
     with pytest.raises(UserError, match="row 2: confidence 'nan' is no share|row 2: confidence ''"):
         apply()
@@ -348,6 +366,21 @@ def test_equal_comments_share_a_request_and_a_row_without_one_is_refused(coded):
     batch_infer_gen.main(["--input-file", "part.csv"])
     with pytest.raises(UserError, match="4 of the rows have no request .* batch_infer_gen.py"):
         apply()
+
+
+def test_a_sheet_whose_rows_are_others_since_they_were_coded_is_refused(coded):
+    plan("--target-accuracy", "0.9")
+    batch_infer_gen.main([])
+    rows = read_csv(DATAS / "simple.csv", ["custom_id", "message"], "excel_2_csv.py")
+    more = pd.DataFrame({"custom_id": ["row-2002"], "message": ["评论"], "class": ["-1"]})
+    now = pd.concat([more, rows]).assign(custom_id=[*rows["custom_id"], "row-2002"])
+    write_csv(now, DATAS / "simple.csv")
+    with pytest.raises(UserError, match="codes.csv has 2,000 rows, and .* 2,001: run excel_2_csv"):
+        apply()
+    write_csv(rows.assign(custom_id=[f"x{n}" for n in range(2000)]), DATAS / "simple.csv")
+    with pytest.raises(UserError, match="codes.csv: row-16.. is not in .*simple.csv: run excel_2"):
+        apply()
+    assert not UNSURE.exists()
 
 
 def test_where_others_coded_all_rows_below_the_threshold_nothing_is_written(coded):
@@ -443,6 +476,21 @@ def test_a_later_round_takes_other_rows_and_both_are_read(sheets, coded, codeboo
     assert read_coded_tasks(CODING, changed).empty
     with pytest.raises(UserError, match="made with another codebook"):
         human_check.main(["--sheets-dir", str(CODING)])
+
+
+def test_rows_that_people_coded_by_another_codebook_are_given_to_them_again(
+    sheets, coded, codebook, capsys
+):
+    code_sheets(sheets)
+    human_check.main(["--sheets-dir", str(CODING)])
+    Path("prompt.txt").write_text(codebook.text + "\nBe kind.", encoding="utf-8")
+    write_run("results/e5-after", coded[1000:1600])
+    write_coded(coded, ["teacher"] * LABELLED + ["model"] * (len(coded) - LABELLED))
+    plan("--target-accuracy", "0.85", "--who", "people")
+    apply("--coding-dir", f"{CODING}_2", "--coders", "ann")
+    second = read_csv(f"{CODING}_2/rows.csv", ["custom_id"], "plan_coding.py")
+    assert set(second["custom_id"]) == set(sheets["custom_id"])
+    assert "left out" not in capsys.readouterr().out
 
 
 def test_a_plan_for_another_wish_is_not_applied(coded):

@@ -111,11 +111,11 @@ def test_the_coding_stands_in_sentences_that_name_their_files(coded):
         "People coded 583 rows, the teacher coded 2,405 rows and the small model coded 4,007 rows.",
         "7 rows with a comment got no class.",
         "The small model is bert_base (encoder, fingerprint 0123456789abcdef).",
-        "1,174 rows are marked for people to look at: nobody else coded them, and the small "
-        "model's confidence is below 0.617.",
+        "1,174 rows are marked for people to look at: only the small model coded them, with a "
+        "confidence below 0.6172.",
         "The figures of this section stand in results/coded/coded.json.",
         "For an accuracy of 90.0% the small model, bert_base, codes the rows of which its "
-        "confidence is at least 0.617, 71.3% of all; the teacher codes 1,174 of 4,096 rows.",
+        "confidence is at least 0.6172, 71.3% of all; the teacher codes 1,174 of 4,096 rows.",
         "The expected accuracy of all these rows is 92.5% [88.7%, 95.0%], measured as agreement "
         "with silver labels (silver labels.csv).",
         "The teacher takes 1.26 yuan for its part",
@@ -153,8 +153,8 @@ def doubts_of(study):
         ("coding", {"codebook_sha256": "ab" * 32}, "The coded spreadsheet was made with another"),
         ("plan", {"codebook_sha256": "ab" * 32}, "The plan was made with another codebook"),
         ("coding", {"coded_by": {"teacher": 2000, "model": 9}}, "has 2,000 rows coded by people"),
-        ("plan", {"threshold": 0.5}, "with the threshold 0.617, and the plan has 0.500"),
-        ("coding", {"threshold": None}, "with the threshold –, and the plan has 0.617"),
+        ("plan", {"threshold": 0.5}, "with the threshold 0.6172, and the plan has 0.5"),
+        ("coding", {"threshold": None}, "with the threshold –, and the plan has 0.6172"),
     ],
 )
 def test_a_coding_that_does_not_belong_to_the_rest_is_to_be_mended(coded, part, values, said):

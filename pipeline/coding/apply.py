@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.coding.coded_rows import CODE_AGAIN, CodedRows, refuse_other_model
-from pipeline.coding.plan import PLAN_AGAIN, Plan
+from pipeline.coding.coded_rows import CodedRows, refuse_other_model
+from pipeline.coding.plan import PLAN_AGAIN, Plan, confidence_below
+from pipeline.coding.record import CODE_AGAIN
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.stored_rows import StoredRows, store_rows
@@ -16,7 +17,7 @@ from pipeline.labelling.ledger import what_was_sent
 from pipeline.labelling.requests import Requests
 from pipeline.labelling.shards import request_files, write_shards
 from pipeline.people.held_out import in_samples
-from pipeline.people.unsure_rows import ROWS_FILE, refuse_written, task_folders, write_task
+from pipeline.people.unsure_rows import earlier_rows, refuse_written, write_task
 
 
 def check_plan(plan: Plan, coded: CodedRows | None, codebook: Codebook) -> CodedRows:
@@ -39,7 +40,7 @@ def unsure_rows(
     """Return the rows of the sheet, and the places of those that the model is unsure of.
 
     These are of less confidence than the threshold, and nobody else coded them. Raises UserError
-    where there are none, or a row is not in the sheet.
+    where there are none, or the sheet has other rows by now.
     """
     ids = coded.rows["custom_id"][coded.rows["confidence"] < threshold]
     if ids.empty:
@@ -48,13 +49,16 @@ def unsure_rows(
             f"threshold or above, and others coded {coded.by_others:,}"
         )
     stored = store_rows(input_file, "excel_2_csv.py", codebook)
+    cure = f"run excel_2_csv.py for the spreadsheet of now, and {CODE_AGAIN}"
+    if len(stored.frame) != (count := len(coded.rows) + coded.by_others):
+        raise UserError(
+            f"{coded.path} has {count:,} rows, and {input_file} {len(stored.frame):,}: {cure}"
+        )
     places = pd.Index(stored.frame["custom_id"]).get_indexer(ids)
     if (places < 0).any():
-        raise UserError(
-            f"{coded.path}: {ids.iloc[int((places < 0).argmax())]} is not in {input_file}: run "
-            f"excel_2_csv.py for the spreadsheet of now, and {CODE_AGAIN}"
-        )
-    print(f"{len(places):,} rows are below the threshold of {threshold:.6f}")
+        missing = ids.iloc[int((places < 0).argmax())]
+        raise UserError(f"{coded.path}: {missing} is not in {input_file}: {cure}")
+    print(f"{len(places):,} rows were coded by the model alone, with {confidence_below(threshold)}")
     return stored, np.sort(places)
 
 
@@ -116,12 +120,11 @@ def write_sheets(
     coding_dir: str,
     settings: dict[str, Any],
 ) -> None:
-    """Write some rows into sheets for people, those aside that earlier sheets hold."""
+    """Write some rows into sheets for people, but for those in earlier ones by this codebook."""
     folder = Path(coding_dir)
     refuse_written(folder, coders)
     rows = stored.frame.iloc[places][["custom_id"]].assign(message=stored.messages(places))
-    earlier = [path / ROWS_FILE for path in task_folders(folder) if path != folder]
-    before = in_samples(rows, earlier)
+    before = in_samples(rows, earlier_rows(folder, codebook))
     if before.any():
         print(f"  left out {before.sum():,} rows that stand in earlier sheets for people")
     if before.all():

@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.coding.codes import DIGITS
 from pipeline.coding.model import ModelOptions, find_model, open_model
+from pipeline.coding.record import MODEL
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 
@@ -17,7 +19,8 @@ SHORTENED, PIECE = "shortened", "piece"  # of a batch, no columns of the results
 class BatchCoder:
     """A tuned model that is loaded once and codes one table of comments after another.
 
-    `check` is 1 for a row whose confidence is below `threshold`, empty for all where that is None.
+    `check` is 1 for a row whose confidence, of `DIGITS` as that of the rows that a plan is made
+    from, is below `threshold`. It is empty for all where that is None.
     """
 
     def __init__(
@@ -50,12 +53,13 @@ class BatchCoder:
         names = pa.array(self._codebook.names)
         check = pa.nulls(len(messages), pa.int8())
         if self._threshold is not None:
-            check = pa.array((confidence < self._threshold).astype(np.int8))
+            unsure = confidence.round(DIGITS) < self._threshold
+            check = pa.array(unsure.astype(np.int8))
         columns = {
             "custom_id": batch["custom_id"],
             "class": pa.array(classes.astype(np.int32)),
             "class_name": names.take(pa.array(classes)),
-            "coded_by": pa.array(np.full(len(messages), "model", object)),
+            "coded_by": pa.array(np.full(len(messages), MODEL, object)),
             "check": check,
             "predicted": pa.array(classes.astype(np.int32)),
             "confidence": pa.array(confidence.astype(np.float32)),

@@ -7,15 +7,14 @@ import numpy as np
 import pandas as pd
 
 from pipeline.coding.plan import Model
+from pipeline.coding.record import CODE_AGAIN, CODES_FILE, HUMAN, RECORD_FILE, TEACHER
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import read_json
-from pipeline.common.rows import HUMAN
+from pipeline.common.fitting_rows import are_by_codebook
 from pipeline.common.tables import read_csv_parts
 
-CODES_FILE, RECORD_FILE = "codes.csv", "coded.json"
-OTHERS = (HUMAN, "teacher")  # who coded a row that needs no model
-CODE_AGAIN = "run code_comments.py again"
+OTHERS = (HUMAN, TEACHER)  # who coded a row that needs no model
 
 
 @dataclass(frozen=True)
@@ -67,30 +66,56 @@ def read_coded(folder: str | Path) -> CodedRows | None:
 
 def refuse_other_model(coded: CodedRows, model: Model, codebook: Codebook) -> None:
     """Stop where the rows were coded by another model or codebook than a plan is for."""
+    if why := _why_other(coded, model, codebook):
+        raise UserError(": ".join(why))
+
+
+def _why_other(coded: CodedRows, model: Model, codebook: Codebook) -> tuple[str, str] | None:
+    """Return in what a plan's model differs from the one that coded rows, and the cure, or None."""
     if coded.codebook_sha256 != codebook.sha256:
-        raise UserError(
-            f"{coded.path} was coded with another codebook than {codebook.path}: {CODE_AGAIN}"
-        )
+        return f"{coded.path} was coded with another codebook than {codebook.path}", CODE_AGAIN
     if Path(coded.model.path).resolve() != Path(model.path).resolve():
-        raise UserError(
-            f"{coded.path} was coded by {coded.model.path}, and the plan is for {model.path}: run "
-            f"code_comments.py --model {model.path}, or give --model {coded.model.path}"
+        return (
+            f"{coded.path} was coded by {coded.model.path}, and the plan is for {model.path}",
+            f"run code_comments.py --model {model.path}, or give --model {coded.model.path}",
         )
     if not np.isclose(coded.model.temperature, model.temperature):
-        raise UserError(
+        return (
             f"{coded.path} has probabilities at temperature {coded.model.temperature:g}, and the "
-            f"run that was planned by at {model.temperature:g}: evaluate the model again, and run "
-            "code_comments.py again"
+            f"run that was planned by at {model.temperature:g}",
+            "evaluate the model again, and run code_comments.py again",
         )
+    return None
 
 
-def count_rows(input_file: str, labeled_file: str) -> tuple[int, str]:
-    """Return how many rows of the sheet have no label yet, and what that number is.
+def rows_to_code(
+    coded: CodedRows | None,
+    model: Model,
+    codebook: Codebook,
+    input_file: str,
+    labeled_file: str,
+) -> tuple[np.ndarray | int, str]:
+    """Return the model's confidences of the rows to be coded, or how many they are; and which.
+
+    They are counted where another model or training coded them, or none did by now.
+    """
+    if coded is None:
+        return count_rows(input_file, labeled_file, codebook)
+    if why := _why_other(coded, model, codebook):
+        print(f"{why[0]}: the rows are counted, and these confidences not used")
+        return count_rows(input_file, labeled_file, codebook)
+    rows = f"the rows of {coded.path} that nobody but the model coded"
+    return coded.rows["confidence"].to_numpy(), rows
+
+
+def count_rows(input_file: str, labeled_file: str, codebook: Codebook) -> tuple[int, str]:
+    """Return how many rows of the sheet have no label by a codebook, and what that number is.
 
     Where all have one, it is all that people did not code, as if they were to be coded anew.
     """
-    sheet = _count_silver(input_file, "excel_2_csv.py")
-    labelled = _count_silver(labeled_file, "jsonl_to_csv.py") if Path(labeled_file).is_file() else 0
+    sheet, labelled = _count_silver(input_file, "excel_2_csv.py"), 0
+    if Path(labeled_file).is_file() and are_by_codebook(labeled_file, codebook):
+        labelled = _count_silver(labeled_file, "jsonl_to_csv.py")
     if labelled >= sheet:
         return sheet, f"all rows of {input_file}, as if they had no label yet: all have one"
     without = f" without a label in {labeled_file}" * bool(labelled)

@@ -12,7 +12,6 @@ from pipeline.coding.sheet_rows import SheetRows
 from pipeline.coding.who import CODERS, Given
 from pipeline.common.tables import PART, csv_writer
 
-CODES_FILE = "codes.csv"
 DIGITS = 6  # of a probability, as in predictions.csv
 OWN_COLUMNS = ["class", "class_name", "coded_by", "check"]
 

@@ -126,6 +126,10 @@ def code_corpus(
     job = gathered(job)[0]
     start = time.perf_counter()
     if job.waiting:
+        if engine.name == RAY and found.options.base_url:  # what a worker prints is not shown
+            from pipeline.coding.server import say_where_comments_go
+
+            say_where_comments_go(found.options.base_url, _rows_in(job.waiting))
         code(job.waiting, found, codebook, rule.threshold, engine.dtype)
     if is_main_process():
         _finish(record, output, job, time.perf_counter() - start)
@@ -151,12 +155,16 @@ def _prepare(record: Manifest, output: Path, columns: Columns, rows_per_part: in
     surveys, new = survey_corpus(record.input_dir, columns, output / "survey", rows_per_part)
     pieces = pieces_of(record.input_dir, columns, surveys, output / "codes")
     waiting = [piece for piece in pieces if not Path(piece.codes).is_file()]
-    rows, left = (sum(piece.part.to_code for piece in some) for some in (pieces, waiting))
+    rows, left = _rows_in(pieces), _rows_in(waiting)
     print(f"{record.input_dir}: {len(surveys):,} files, {new:,} new; {rows:,} comments to code")
     if left < rows:
         print(f"{rows - left:,} comments were coded by an earlier run, {left:,} are left")
     write_record(replace(record, waiting=left), output / MANIFEST_FILE)
     return Job(surveys, pieces, waiting)
+
+
+def _rows_in(pieces: list[Piece]) -> int:
+    return sum(piece.part.to_code for piece in pieces)
 
 
 def _ray_engine(workers: int) -> Callable:
@@ -188,8 +196,7 @@ def code_here(
     Of several processes, as torchrun starts them, each computes its share of a part.
     """
     coder = BatchCoder(found.options, codebook, threshold, dtype)
-    rows = sum(piece.part.to_code for piece in waiting)
-    with tqdm(total=rows, unit=" comments", disable=None) as bar:
+    with tqdm(total=_rows_in(waiting), unit=" comments", disable=None) as bar:
         for number, piece in enumerate(waiting):
             coded = coder(read_piece(piece, number))
             if is_main_process():
@@ -225,7 +232,7 @@ def _finish(record: Manifest, output: Path, job: Job, seconds: float) -> None:
     write_csv(
         pd.DataFrame(failures, columns=["file", "row", "custom_id", "reason"]), output / FAILED_FILE
     )
-    computed = sum(piece.part.to_code for piece in job.waiting)
+    computed = _rows_in(job.waiting)
     done = replace(
         record,
         files=files,

@@ -14,12 +14,12 @@ from pipeline.common.records import read_record
 
 MANIFEST_FILE = "manifest.json"
 PIPELINE = Path(__file__).resolve().parent.parent
-COMPUTES = ["llm", "bert", "models", "coding/model.py", "coding/batch_coder.py"]
+COMPUTES = ["llm", "bert", "models", "evaluation/calibration.py"]
+COMPUTES += ["sheets/personal_data.py", "sheets/reading.py"]
+COMPUTES += [f"common/{name}.py" for name in ("files", "machine", "tables")]
 COMPUTES += [
-    "coding/corpus_files.py",
-    "sheets/personal_data.py",
-    "common/files.py",
-    "common/machine.py",
+    f"coding/{name}.py"
+    for name in ("batch_coder", "corpus_files", "model", "pieces", "server", "server_answers")
 ]
 WHAT = {  # what an interrupted run may differ in, as people say it
     "columns": "column of ids or comments, or masking of them",

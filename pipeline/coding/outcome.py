@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.coding.check_rule import NO_RULE, CheckRule
-from pipeline.coding.codes import CODES_FILE, BookCells, Codes, book_columns, write_codes
+from pipeline.coding.codes import BookCells, Codes, book_columns, write_codes
 from pipeline.coding.model import FoundModel
+from pipeline.coding.plan import confidence_below
 from pipeline.coding.probabilities import KNOWN_FILE, write_known
-from pipeline.coding.record import CodedBy, Coding, Quality
+from pipeline.coding.record import CODES_FILE, RECORD_FILE, CodedBy, Coding, Quality
 from pipeline.coding.record_sheets import CALLED, SHEETS, new_sheets
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import check_outputs, read_json, write_json, written_together
@@ -23,7 +24,7 @@ from pipeline.sheets.coded_book import (
 )
 from pipeline.sheets.comments import CommentSheet
 
-RECORD_FILE, WRITTEN_FILE = "coded.json", "written.json"
+WRITTEN_FILE = "written.json"
 
 
 @dataclass(frozen=True)
@@ -156,8 +157,8 @@ def print_counts(coding: Coding, shortened: int, learned: str) -> None:
         print(NO_RULE)
     else:
         print(
-            f"  {coding.checked:>9,}  rows to check: the model coded them with a confidence below "
-            f"{coding.threshold:g}"
+            f"  {coding.checked:>9,}  rows to check: only the model coded them, with "
+            f"{confidence_below(coding.threshold)}"
         )
     if learned:
         print(learned)

@@ -67,6 +67,11 @@ class Costs:
         return self.minutes(rows) / 60 * self.pay_per_hour
 
 
+def confidence_below(threshold: float) -> str:
+    """Return in words which confidences are below a threshold; of one above 1, all are."""
+    return f"a confidence below {threshold:.6g}" if threshold <= 1 else "any confidence"
+
+
 @dataclass(frozen=True)
 class Model:
     """The model that a plan is for, as its run names it; `path` is the folder that was trained."""

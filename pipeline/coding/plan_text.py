@@ -76,8 +76,8 @@ def _meaning(plan: Plan) -> list[str]:
 
 def _decision(plan: Plan) -> list[str]:
     few = (
-        f"These held-out rows can promise at most {plan.most_promised:.2%} where the model codes "
-        "any row."
+        f"By these held-out rows at most {plan.most_promised:.2%} can be promised where the model "
+        "codes any row."
     )
     if plan.threshold is None:
         return ["No target and no budget: give --target-accuracy or --budget.", few]
@@ -90,8 +90,9 @@ def _decision(plan: Plan) -> list[str]:
     if not plan.target_accuracy:
         minutes = f"{plan.minutes_budget:,.0f} minutes"
         wish = f"a budget of {f'{plan.budget:,.2f} yuan' if plan.budget else minutes}"
+    rows = f"the rows for which its confidence is at least {plan.threshold:.6g}"
     return [
-        f"For {wish}: the model keeps the rows of which it is sure to {plan.threshold:.6f} or more",
+        f"For {wish}: the model keeps {rows if kept else 'no row'}",
         f"  the model codes {kept:>12,} rows ({plan.kept_share:.1%})",
         f"  {who} {'code' if plan.who == PEOPLE else 'codes'} {plan.sent_rows:,} rows ({price})",
         f"  expected accuracy {with_interval(plan.accuracy, plan.accuracy_ci95)}",

@@ -166,8 +166,8 @@ def _refuse_target(routes: Routes, wishes: Wishes, total: int) -> None:
     if routes.rows < needed:
         cure += f", or judge at least {needed:,} rows"
     raise UserError(
-        f"a target of {target:.1%} cannot be promised with any row left to the model: the "
-        f"{routes.rows:,} held-out rows can promise at most {most:.2%}{alone}: {cure}, or leave "
+        f"a target of {target:.1%} cannot be promised with any row left to the model: by "
+        f"the {routes.rows:,} held-out rows at most {most:.2%} can be{alone}: {cure}, or leave "
         f"all rows to {'people' if wishes.who == PEOPLE else 'the teacher'}"
     )
 

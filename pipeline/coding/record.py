@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.common.records import read_record, write_record
 
 HUMAN, TEACHER, MODEL, NOBODY = "human", "teacher", "model", ""
+CODES_FILE, RECORD_FILE = "codes.csv", "coded.json"
 CODE_AGAIN = "run code_comments.py again"
 
 

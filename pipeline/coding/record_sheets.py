@@ -1,5 +1,6 @@
 """The two sheets that a coded workbook gets: the codebook, and how the rows were coded."""
 
+from pipeline.coding.plan import confidence_below
 from pipeline.coding.record import HUMAN, MODEL, TEACHER, Coding
 from pipeline.common.codebook import CLASS_LINE, Codebook
 from pipeline.common.files import clean_text
@@ -87,8 +88,8 @@ def _meanings(coding: Coding, prefix: str) -> Table:
     else:
         source = "the plan" if coding.plan else "--check-below"
         check = (
-            f"1 = people should look at the row: the model coded it, and its highest probability "
-            f"is below {coding.threshold:g}, by {source}; 0 = not"
+            f"1 = people should look at the row, by {source}: only the model coded it, with "
+            f"{confidence_below(coding.threshold)} (its highest probability); 0 = not"
         )
     return [
         ["column", "what it means"],

@@ -178,6 +178,19 @@ def task_folders(folder: str | Path) -> list[Path]:
     return sorted(path.parent for path in Path(folder).parent.glob(f"*/{TASK_FILE}"))
 
 
+def earlier_rows(folder: Path, codebook: Codebook) -> list[Path]:
+    """Return the files of the rows that people have or had in the folders beside one.
+
+    Those of another codebook are left out: what people coded by it is not taken.
+    """
+    return [
+        path / ROWS_FILE
+        for path in task_folders(folder)
+        if path != folder
+        and read_record(path / TASK_FILE, Task, PUT_BACK).codebook_sha256 == codebook.sha256
+    ]
+
+
 def read_coded_tasks(folder: str | Path, codebook: Codebook) -> pd.DataFrame:
     """Return what people coded in a folder and those beside it: custom_id, message, class.
 

@@ -1,5 +1,6 @@
 """The methods text on the coded spreadsheet: who coded which rows, with which model, how well."""
 
+from pipeline.coding.plan import confidence_below
 from pipeline.coding.record import NOBODY, Coding
 from pipeline.people.record import HumanCheck
 from pipeline.report.coded import coded_classes, coded_rows, coders_of, labelled_rows
@@ -50,10 +51,8 @@ def check_sentence(coding: Coding) -> str:
     marked = fill("{checked:row is|rows are} marked for people to look at", vars(coding))
     if coding.threshold is None or not marked:
         return "No rule says which rows people should look at."
-    return (
-        f"{marked}: nobody else coded them, and the small model's confidence is below "
-        f"{as_text(coding.threshold, '.3f')}."
-    )
+    below = confidence_below(coding.threshold)
+    return f"{marked}: only the small model coded them, with {below}."
 
 
 def share_sentence(coding: Coding, check: HumanCheck | None) -> str:

@@ -30,7 +30,7 @@ def rule_sentence(plan: Plan) -> str:
         return fill(f"For {wish} {others} all of {{rows_to_code:row|rows}}.", vars(plan))
     return fill(
         f"For {wish} the small model, {{name}}, codes the rows of which its confidence is at least "
-        f"{{threshold:.3f}}, {{kept_share:%}} of all; {others} {{sent_rows:,}} of "
+        f"{{threshold}}, {{kept_share:%}} of all; {others} {{sent_rows:,}} of "
         "{rows_to_code:row|rows}.",
         vars(plan) | {"name": plan.model.name},
     )

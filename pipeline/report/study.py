@@ -145,8 +145,8 @@ def coding_doubts(study: Study, labelled: int | None, scored: dict[str, float]) 
         )
     elif plan and plan.threshold != coding.threshold:
         found.append(
-            f"The spreadsheet was coded with the threshold {as_text(coding.threshold, '.3f')}, and "
-            f"the plan has {as_text(plan.threshold, '.3f')}: run code_comments.py again."
+            f"The spreadsheet was coded with the threshold {as_text(coding.threshold)}, and "
+            f"the plan has {as_text(plan.threshold)}: run code_comments.py again."
         )
     return found
 
