@@ -24,6 +24,7 @@ from pipeline.common.codebook import parse_codebook, read_codebook
 from pipeline.common.fitting_rows import LearnedRows, sample_of
 from pipeline.common.tables import write_csv
 from pipeline.models import in_batches
+from pipeline.models.folder import temperature_of, training_sha256
 from pipeline.sheets.comments import open_comment_sheet
 from pipeline.sheets.messages import Messages
 
@@ -270,9 +271,13 @@ def test_a_plan_of_another_model_or_codebook_is_refused(change, said, sheet, cod
     assert not Path("results/coded").exists()
 
 
-def test_a_plan_from_before_another_training_is_refused(sheet, code, study):
+@pytest.mark.parametrize("change", [{"temperature": 7.0}, {"training_sha256": "0" * 64}])
+def test_a_plan_from_before_another_training_is_refused(change, sheet, code, study):
     model = study / "bert/final_model"
-    write_plan(model, model={"name": "x", "path": str(model), "temperature": 7.0})
+    own = {"name": "x", "path": str(model), "temperature": temperature_of(str(model))}
+    write_plan(model, model=own | {"training_sha256": training_sha256(str(model))})
+    code()
+    write_plan(model, model=own | change)
     with pytest.raises(UserError, match="was another training: evaluate the model again, then run"):
         code()
 

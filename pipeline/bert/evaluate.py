@@ -23,6 +23,7 @@ from pipeline.models.folder import (
     fingerprint,
     refuse_tuned,
     temperature_of,
+    training_sha256,
 )
 from pipeline.models.kept_rows import KeptRows
 
@@ -127,7 +128,7 @@ def predict_after(
     method = f"fine-tuned in {tuned_path}"
     record = _record("after", base, method, *outcome, planned.test_file, settings)
     predictions, calibration = calibrated(outcome[0], temperature_of(tuned_path), rows, codebook)
-    return predictions, record | calibration
+    return predictions, record | calibration | {"training_sha256": training_sha256(tuned_path)}
 
 
 def read_tuning(tuned_path: str, codebook: Codebook) -> JsonObject:

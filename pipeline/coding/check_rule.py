@@ -4,8 +4,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pipeline.coding.model import FoundModel
 from pipeline.coding.plan import PLAN_AGAIN, Plan
 from pipeline.common.cli import UserError
@@ -51,7 +49,7 @@ def read_rule(
         raise UserError(
             f"{plan_file} is a plan for {plan.model.path}, and {path} is to code the rows: {cure}"
         )
-    if not np.isclose(plan.model.temperature, found.temperature):
+    if not found.is_trained_as(plan.model):
         raise UserError(
             f"{plan_file} was made when {path} was another training: evaluate the model again, "
             f"then {cure}"

@@ -44,7 +44,8 @@ def model_of(run: Run) -> Model:
     metrics = run.metrics
     tuned = metrics.get("adapter_path") or metrics["settings"].get("tuned_path")
     path = tuned or metrics.get("model_path", "")
-    return Model(run.model, path, metrics["temperature"] or 1.0)
+    training = metrics.get("training_sha256", "")
+    return Model(run.model, path, metrics["temperature"] or 1.0, training)
 
 
 def find_run(results_dir: str, folder: str, model_path: str, codebook: Codebook) -> Run:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from pipeline.coding.plan import Model
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import JsonObject, read_json
@@ -20,6 +21,7 @@ from pipeline.models.folder import (
     check_model_folder,
     is_tuned,
     temperature_of,
+    training_sha256,
 )
 from pipeline.models.kept_rows import KeptRows
 
@@ -90,6 +92,11 @@ class FoundModel:
     def temperature(self) -> float:
         """What its logits are divided by, fitted at the end of the training."""
         return temperature_of(self.options.path)
+
+    def is_trained_as(self, model: Model) -> bool:
+        """Return whether a run or a plan is of this training, and by its probabilities."""
+        other = model.training_sha256 not in ("", training_sha256(self.options.path))
+        return not other and bool(np.isclose(model.temperature, self.temperature))
 
     @property
     def fingerprint(self) -> str:

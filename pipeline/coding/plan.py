@@ -74,11 +74,15 @@ def confidence_below(threshold: float) -> str:
 
 @dataclass(frozen=True)
 class Model:
-    """The model that a plan is for, as its run names it; `path` is the folder that was trained."""
+    """The model that a plan is for, as its run names it; `path` is the folder that was trained.
+
+    `training_sha256` tells its training from others; runs of earlier versions do not have it.
+    """
 
     name: str
     path: str
     temperature: float
+    training_sha256: str = ""
 
 
 @dataclass(frozen=True)

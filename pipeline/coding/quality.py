@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from pipeline.coding.judged_rows import LEARNED, model_of
 from pipeline.coding.model import FoundModel
 from pipeline.coding.record import Quality
@@ -14,14 +12,14 @@ from pipeline.evaluation.runs import Run, find_runs
 def quality_of(results_dir: str, found: FoundModel, codebook: Codebook) -> list[Quality]:
     """Return the scores of a model in `results_dir`, those on rows that it learned from left out.
 
-    A run belongs to the model where its path, its codebook and its temperature are the model's: a
-    model that was trained again has another temperature. Runs of an earlier training are named.
+    A run belongs to the model where its path, its codebook and its training are the model's. Runs
+    of an earlier training are named.
     """
     quality = []
     for run in find_runs(results_dir):
         if not _is_of(run, found, codebook):
             continue
-        if not np.isclose(model_of(run).temperature, found.temperature):
+        if not found.is_trained_as(model_of(run)):
             print(
                 f"left out the scores in {run.folder}: they are of another training or of replies "
                 f"without probabilities; run {run.made_by} again"

@@ -23,6 +23,7 @@ from pipeline.models.folder import (
     check_model_folder,
     is_tuned,
     temperature_of,
+    training_sha256,
 )
 from pipeline.models.kept_rows import keeping_rows
 
@@ -128,6 +129,7 @@ def evaluate_llm(
             settings=settings,
         )
         run |= {"prompt_sha256": asked.prompt.sha256}
+        run |= {"training_sha256": training_sha256(adapter_path or model_path)}
         return save_results(planned.folder, rows, predictions, codebook, run | calibration, seed)
 
 

@@ -1,5 +1,6 @@
 """Model folders as `git clone` leaves them: checks before anything is loaded."""
 
+import hashlib
 from pathlib import Path
 
 import pandas as pd
@@ -132,6 +133,13 @@ def temperature_of(path: str) -> float:
         return 1.0
     record = read_json(Path(path) / RECORD, "train it again")
     return record.get("validation", {}).get("temperature", 1.0)
+
+
+def training_sha256(path: str) -> str:
+    """Return what tells a training from every other, the hash of its record; "" without one."""
+    if not is_tuned(path):
+        return ""
+    return hashlib.sha256((Path(path) / RECORD).read_bytes()).hexdigest()
 
 
 def refuse_tuned(folder: Path) -> None:
