@@ -290,6 +290,7 @@ def test_a_temperature_fitted_on_the_validation_rows_scales_probabilities_and_mo
     Path(FINAL, "training.json").write_text(json.dumps(record), encoding="utf-8")
     older, same, raw = evaluate(FINAL, data, "validation", "older")
     assert older["temperature"] == 1
+    assert len({run["training_sha256"] for run in (metrics, older)} | {""}) == 3
     assert older["ece"] == pytest.approx(older["ece_without_temperature"], abs=1e-4)
     assert list(predicted) == list(same)
     powers = raw ** (1 / fitted["temperature"])
