@@ -244,7 +244,8 @@ def test_rows_to_be_coded_that_are_not_like_the_held_out_ones_are_pointed_out(co
 
 MISTAKES = {
     "--target-accuracy 0.999": "can promise at most 99.* or judge at least 2,995 rows, or",
-    "--target-accuracy 90": "give a share below 1",
+    "--target-accuracy 90": "give a share below 1, such as 0.9",
+    "--target-accuracy 85": "give a share below 1, such as 0.85",
     "--target-accuracy 0.9 --budget 3": "give one of",
     "--who nobody": "give teacher or people",
     "--minutes-budget 10": "for people: give --who people",
@@ -277,6 +278,16 @@ def test_a_run_without_probabilities_of_another_codebook_or_of_learned_rows_is_r
     write_run("results/e5-after", rows, test_file="./pre_process/evaluation/train.csv")
     with pytest.raises(UserError, match="which the model was fitted to"):
         plan("--run", "results/e5-after")
+
+
+def test_a_run_of_another_model_or_from_before_fine_tuning_is_refused(study):
+    write_run("results/other", study[1000:1600], settings={"tuned_path": "./other"})
+    with pytest.raises(UserError, match="is a run of ./other, and not of .*final_model: give"):
+        plan("--run", "results/other", "--model", TUNED)
+    assert plan("--run", "results/other", "--model", "./other").model.path == "./other"
+    write_run("results/e5-before", study[1000:1600], stage="before")
+    with pytest.raises(UserError, match="from before fine-tuning.* give --run a run of a tuned"):
+        plan("--run", "results/e5-before")
 
 
 def test_the_model_is_asked_for_where_several_have_runs_unless_one_coded_the_rows(study):
