@@ -408,6 +408,17 @@ def test_people_s_classes_of_unsure_rows_are_scored_without_any_estimate(sheets,
     assert dict(zip(coded["custom_id"], coded["class"], strict=True)) == truth
 
 
+def test_rows_on_which_people_agree_nowhere_have_no_class_yet(sheets, codebook, capsys):
+    for coder, given in (("ann", 0), ("ben", 1)):
+        coders.fill_in(CODING / f"{coder}.xlsx", "class", lambda custom_id, given=given: given)
+    human_check.main(["--sheets-dir", str(CODING)])
+    capsys.readouterr()
+    assert read_coded_tasks(CODING, codebook).empty
+    assert "fill in pre_process/coding/adjudication.xlsx, then run human_check.py --sheets-dir" in (
+        capsys.readouterr().out
+    )
+
+
 def test_no_other_step_takes_unsure_rows_for_a_sample(sheets, capsys):
     code_sheets(sheets)
     human_check.main(["--sheets-dir", str(CODING)])
