@@ -17,9 +17,11 @@ import plan_coding
 import split_dataset
 import submit_batch
 from pipeline.coding.plan import Plan
+from pipeline.coding.probabilities import write_known
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import write_json
+from pipeline.common.hashes import text_hashes
 from pipeline.common.tables import read_csv, write_csv
 from pipeline.evaluation.metrics import compute_metrics
 from pipeline.people.human_codes import read_human_codes
@@ -431,6 +433,30 @@ def test_no_other_step_takes_unsure_rows_for_a_sample(sheets, capsys):
         apply("--coding-dir", "./pre_process/human_check")
     with pytest.raises(UserError, match="is a folder of random samples"):
         apply("--coding-dir", "./pre_process/human_check_unsure")
+
+
+def test_rows_of_another_spreadsheet_than_the_coded_one_are_not_given_to_others(coded, codebook):
+    coded["confidence"] = coded.groupby("message")["confidence"].transform("first")
+    write_coded(coded, ["teacher"] * LABELLED + ["model"] * (len(coded) - LABELLED))
+    plan("--target-accuracy", "0.9", "--who", "people")
+    shares = (1 - coded["confidence"].to_numpy()) / 3
+    values = np.column_stack([coded["confidence"], shares, shares, shares])
+    hashes, first = np.unique(text_hashes(coded["message"]), return_index=True)
+    write_known(Path("results/coded/probabilities.npz"), "key", hashes, values[first])
+    simple = pd.read_csv(DATAS / "simple.csv", dtype=str)
+    for moved in (
+        simple.assign(message=[f"another {text}" for text in simple["message"]]),
+        simple.assign(message=simple["message"].tolist()[::-1]),
+    ):
+        write_csv(moved, DATAS / "simple.csv")
+        with pytest.raises(
+            UserError, match="is not the comment that was coded: .* one spreadsheet"
+        ):
+            apply("--coders", "ann,ben")
+        assert not CODING.exists()
+    write_csv(simple, DATAS / "simple.csv")
+    apply("--coders", "ann,ben")
+    assert (CODING / "ann.xlsx").is_file()
 
 
 def test_sheets_that_people_may_have_coded_are_never_written_over(sheets, codebook, capsys):
