@@ -433,6 +433,8 @@ def test_no_other_step_takes_unsure_rows_for_a_sample(sheets, capsys):
         apply("--coding-dir", "./pre_process/human_check")
     with pytest.raises(UserError, match="is a folder of random samples"):
         apply("--coding-dir", "./pre_process/human_check_unsure")
+    with pytest.raises(UserError, match="lies in a folder of random samples.* pre_process/coding"):
+        apply("--coding-dir", "./pre_process/human_check/unsure")
 
 
 def test_rows_of_another_spreadsheet_than_the_coded_one_are_not_given_to_others(coded, codebook):

@@ -105,6 +105,11 @@ def refuse_written(folder: Path, coders: Sequence[str]) -> None:
             f"{folder} is a folder of random samples: give another --coding-dir, such as "
             f"{folder.with_name('coding')}"
         )
+    if folder.parent.name.startswith(SAMPLES):
+        raise UserError(
+            f"{folder} lies in a folder of random samples, where code_comments.py looks for no "
+            f"other rows: give another --coding-dir, such as {folder.parent.with_name('coding')}"
+        )
     files = [folder / ROWS_FILE, folder / ADJUDICATION_FILE]
     sheets = [folder / f"{coder}.xlsx" for coder in coders]
     files += [sheet for sheet in sheets if sheet.exists() and is_filled_in(sheet, "class")]
