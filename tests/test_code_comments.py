@@ -185,6 +185,23 @@ def test_labels_of_another_codebook_are_left_out_and_told(sheet, comments, code,
     assert f"left out ./{LABELS}: its labels are by another codebook" in capsys.readouterr().out
 
 
+def test_where_no_label_is_of_the_sheet_s_messages_the_options_of_step_1_are_named(
+    sheet, comments, code, capsys
+):
+    assert set(code()["coded_by"]) == {"model"}
+    assert (
+        f"./{LABELS} is not there: no row has a class from the teacher" in capsys.readouterr().out
+    )
+    LABELS.parent.mkdir()
+    table = pd.DataFrame([["row-3", comments[1], 3]], columns=["custom_id", "message", "class"])
+    write_csv(table, LABELS)
+    cure = "if it is the spreadsheet that they were made from, give --user-column and"
+    assert set(code()["coded_by"]) == {"model", "teacher"}
+    assert cure not in capsys.readouterr().out
+    assert set(code("--user-column", "user")["coded_by"]) == {"model"}
+    assert cure in capsys.readouterr().out
+
+
 def test_codes_of_people_are_found_where_human_check_leaves_them(sheet, comments, code):
     from pipeline.people.unsure_rows import write_task
 

@@ -289,6 +289,10 @@ def rows_of(ids, texts):
         ),
         ({"a.parquet": rows_of([1, 2], [True, False])}, "'comment' holds bool, which is no text"),
         ({"a.csv": pd.DataFrame({"id": ["1"], "text": ["x"]})}, "a.csv has no column 'comment'"),
+        (
+            {"a.csv": pd.DataFrame({"key": ["1"], "comment": ["x"]})},
+            "a.csv has no column 'id': .* give --id-column the name of the column with",
+        ),
         ({"a.csv": rows_of(["1", "2"], ["", " "])}, "column 'comment' holds no text"),
         ({"a.csv": b"id,comment\n1,\xff\n"}, "a.csv is not UTF-8"),
         ({"a.parquet": b"PAR1 cut short"}, "a.parquet cannot be read as a .parquet"),

@@ -272,6 +272,26 @@ def test_a_sheet_is_chosen_by_its_name():
         convert("--excel-file", "book.xlsx", "--sheet", "Data")
 
 
+def test_where_the_first_sheet_has_no_such_column_another_sheet_is_thought_of():
+    write_xlsx("book.xlsx", [["notes", "by"], ["to do", "ann"]], sheet="notes")
+    with pytest.raises(UserError, match="are in another sheet, give --sheet its name"):
+        convert("--excel-file", "book.xlsx")
+    with pytest.raises(UserError, match=r"delete its row\)"):
+        convert("--excel-file", "book.xlsx", "--sheet", "notes")
+
+
+def test_the_codes_that_a_model_wrote_are_not_taken_for_those_of_people(codebook):
+    names = ["comment", "ai_class", "ai_class_name", "ai_coded_by", "class"]
+    write_xlsx(
+        "book.xlsx", [names, ["a", 1, "Mild", "model", 2], ["b", 2, "Negative", "human", ""]]
+    )
+    for column in ("ai_class", "ai_class_name", "B"):
+        with pytest.raises(UserError, match="is what code_comments.py wrote, .* 'ai_coded_by'"):
+            convert("--excel-file", "book.xlsx", "--label-column", column)
+    rows = convert("--excel-file", "book.xlsx", "--label-column", "class")
+    assert rows["class"].tolist() == ["2", "-1"]
+
+
 def test_numbers_are_texts_and_row_numbers_are_the_spreadsheet_s():
     write_xlsx("book.xlsx", [[], [], ["comment"], [666], [], [0.5]])
     rows = convert("--excel-file", "book.xlsx")

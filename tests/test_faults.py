@@ -25,6 +25,7 @@ from pipeline.common.codebook import read_codebook
 from pipeline.common.files import remove_outdated, replacing, write_text, written_together
 from pipeline.evaluation.runs import read_runs
 from pipeline.labelling import shards
+from pipeline.sheets.reading import read_sheet
 
 PRE, DATAS, SPLIT = Path("pre_process"), Path("pre_process/datas"), Path("pre_process/evaluation")
 CHECK, SHEETS = Path("results/human_check"), Path("pre_process/human_check")
@@ -237,6 +238,17 @@ def test_a_folder_that_may_not_be_written_to_is_one_line(script, complete, tmp_p
         str(ended.value),
     )
     assert contents() == before and unfinished() == []
+
+
+def test_a_spreadsheet_that_may_not_be_read_is_one_line():
+    Path("book.xlsx").write_bytes(b"x")
+    Path("book.xlsx").chmod(0)
+    with without_root(), pytest.raises(SystemExit) as ended:
+        run(lambda: read_sheet("book.xlsx"))
+    assert str(ended.value).endswith(
+        ": Permission denied (book.xlsx): close it in other programs, such as Excel, and check "
+        "that this account may read it"
+    )
 
 
 @pytest.mark.parametrize("script", OUTPUTS)

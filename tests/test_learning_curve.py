@@ -324,6 +324,22 @@ def test_what_is_said_follows_the_intervals(splits, tiny_bert):
     assert "It is open whether more labels pay" in open_
     assert "no smooth curve" in text(0.02, [0.01, 0.03], fit=0.001)
     assert "no smooth curve" in text(0.02, [0.01, 0.03], fit=float("nan"))
+
+    def choice(ends):
+        changed = [
+            one
+            if one.strategy == RANDOM
+            else replace(one, difference=sum(ends) / 2, difference_ci95=ends)
+            for one in found.contests
+        ]
+        return " ".join(labels_text(replace(found, contests=changed)).split())
+
+    chance = "An interval above 0 is no proof where six are looked at: one is so by chance in one"
+    assert "Choosing pays here" in choice([0.01, 0.03]) and chance not in choice([0.01, 0.03])
+    assert f"Nothing shows that choosing pays here: label random rows. {chance}" in choice(
+        [0.001, 0.03]
+    )
+    assert "Nothing shows" in choice([-0.01, 0.03]) and chance not in choice([-0.01, 0.03])
     missed = replace(found.curves[0].backtest, holds=False)
     assert "missed the largest size" in text(0.02, [0.01, 0.03], backtest=missed)
 

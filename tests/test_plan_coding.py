@@ -17,10 +17,12 @@ import plan_coding
 import split_dataset
 import submit_batch
 from pipeline.coding.plan import Plan
+from pipeline.coding.probabilities import write_known
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import write_json
 from pipeline.common.fitting_rows import LABELS_RECORD
+from pipeline.common.hashes import text_hashes
 from pipeline.common.tables import read_csv, write_csv
 from pipeline.evaluation.metrics import compute_metrics
 from pipeline.people.human_codes import read_human_codes
@@ -250,7 +252,8 @@ def test_rows_to_be_coded_that_are_not_like_the_held_out_ones_are_pointed_out(co
 
 MISTAKES = {
     "--target-accuracy 0.999": "at most 99.* can be: .* or judge at least 2,995 rows, or",
-    "--target-accuracy 90": "give a share below 1",
+    "--target-accuracy 90": "give a share below 1, such as 0.9",
+    "--target-accuracy 85": "give a share below 1, such as 0.85",
     "--target-accuracy 0.9 --budget 3": "give one of",
     "--who nobody": "give teacher or people",
     "--minutes-budget 10": "for people: give --who people",
@@ -283,6 +286,16 @@ def test_a_run_without_probabilities_of_another_codebook_or_of_learned_rows_is_r
     write_run("results/e5-after", rows, test_file="./pre_process/evaluation/train.csv")
     with pytest.raises(UserError, match="which the model was fitted to"):
         plan("--run", "results/e5-after")
+
+
+def test_a_run_of_another_model_or_from_before_fine_tuning_is_refused(study):
+    write_run("results/other", study[1000:1600], settings={"tuned_path": "./other"})
+    with pytest.raises(UserError, match="is a run of ./other, and not of .*final_model: give"):
+        plan("--run", "results/other", "--model", TUNED)
+    assert plan("--run", "results/other", "--model", "./other").model.path == "./other"
+    write_run("results/e5-before", study[1000:1600], stage="before")
+    with pytest.raises(UserError, match="from before fine-tuning.* give --run a run of a tuned"):
+        plan("--run", "results/e5-before")
 
 
 def test_the_model_is_asked_for_where_several_have_runs_unless_one_coded_the_rows(study):
@@ -430,6 +443,17 @@ def test_people_s_classes_of_unsure_rows_are_scored_without_any_estimate(sheets,
     assert dict(zip(coded["custom_id"], coded["class"], strict=True)) == truth
 
 
+def test_rows_on_which_people_agree_nowhere_have_no_class_yet(sheets, codebook, capsys):
+    for coder, given in (("ann", 0), ("ben", 1)):
+        coders.fill_in(CODING / f"{coder}.xlsx", "class", lambda custom_id, given=given: given)
+    human_check.main(["--sheets-dir", str(CODING)])
+    capsys.readouterr()
+    assert read_coded_tasks(CODING, codebook).empty
+    assert "fill in pre_process/coding/adjudication.xlsx, then run human_check.py --sheets-dir" in (
+        capsys.readouterr().out
+    )
+
+
 def test_no_other_step_takes_unsure_rows_for_a_sample(sheets, capsys):
     code_sheets(sheets)
     human_check.main(["--sheets-dir", str(CODING)])
@@ -442,6 +466,32 @@ def test_no_other_step_takes_unsure_rows_for_a_sample(sheets, capsys):
         apply("--coding-dir", "./pre_process/human_check")
     with pytest.raises(UserError, match="is a folder of random samples"):
         apply("--coding-dir", "./pre_process/human_check_unsure")
+    with pytest.raises(UserError, match="lies in a folder of random samples.* pre_process/coding"):
+        apply("--coding-dir", "./pre_process/human_check/unsure")
+
+
+def test_rows_of_another_spreadsheet_than_the_coded_one_are_not_given_to_others(coded, codebook):
+    coded["confidence"] = coded.groupby("message")["confidence"].transform("first")
+    write_coded(coded, ["teacher"] * LABELLED + ["model"] * (len(coded) - LABELLED))
+    plan("--target-accuracy", "0.9", "--who", "people")
+    shares = (1 - coded["confidence"].to_numpy()) / 3
+    values = np.column_stack([coded["confidence"], shares, shares, shares])
+    hashes, first = np.unique(text_hashes(coded["message"]), return_index=True)
+    write_known(Path("results/coded/probabilities.npz"), "key", hashes, values[first])
+    simple = pd.read_csv(DATAS / "simple.csv", dtype=str)
+    for moved in (
+        simple.assign(message=[f"another {text}" for text in simple["message"]]),
+        simple.assign(message=simple["message"].tolist()[::-1]),
+    ):
+        write_csv(moved, DATAS / "simple.csv")
+        with pytest.raises(
+            UserError, match="is not the comment that was coded: .* one spreadsheet"
+        ):
+            apply("--coders", "ann,ben")
+        assert not CODING.exists()
+    write_csv(simple, DATAS / "simple.csv")
+    apply("--coders", "ann,ben")
+    assert (CODING / "ann.xlsx").is_file()
 
 
 def test_sheets_that_people_may_have_coded_are_never_written_over(sheets, codebook, capsys):

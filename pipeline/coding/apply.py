@@ -8,16 +8,20 @@ import pandas as pd
 
 from pipeline.coding.coded_rows import CodedRows, refuse_other_model
 from pipeline.coding.plan import PLAN_AGAIN, Plan, confidence_below
+from pipeline.coding.probabilities import KNOWN_FILE, read_stored
 from pipeline.coding.record import CODE_AGAIN
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.stored_rows import StoredRows, store_rows
+from pipeline.common.tables import PART
 from pipeline.labelling.id_columns import ids_of_rows
 from pipeline.labelling.ledger import what_was_sent
 from pipeline.labelling.requests import Requests
 from pipeline.labelling.shards import request_files, write_shards
 from pipeline.people.held_out import in_samples
 from pipeline.people.unsure_rows import earlier_rows, refuse_written, write_task
+
+ROUNDED = 2e-6  # what a confidence in codes.csv, of six digits, may be off
 
 
 def check_plan(plan: Plan, coded: CodedRows | None, codebook: Codebook) -> CodedRows:
@@ -42,7 +46,8 @@ def unsure_rows(
     These are of less confidence than the threshold, and nobody else coded them. Raises UserError
     where there are none, or the sheet has other rows by now.
     """
-    ids = coded.rows["custom_id"][coded.rows["confidence"] < threshold]
+    unsure = coded.rows[coded.rows["confidence"] < threshold]
+    ids = unsure["custom_id"]
     if ids.empty:
         raise UserError(
             f"{coded.path}: no row is left for others: {len(coded.rows):,} rows are at the "
@@ -58,8 +63,29 @@ def unsure_rows(
     if (places < 0).any():
         missing = ids.iloc[int((places < 0).argmax())]
         raise UserError(f"{coded.path}: {missing} is not in {input_file}: {cure}")
+    order = np.argsort(places)
+    _refuse_other_comments(coded, unsure.iloc[order], stored, places[order])
     print(f"{len(places):,} rows were coded by the model alone, with {confidence_below(threshold)}")
-    return stored, np.sort(places)
+    return stored, places[order]
+
+
+def _refuse_other_comments(
+    coded: CodedRows, unsure: pd.DataFrame, stored: StoredRows, places: np.ndarray
+) -> None:
+    """Stop where an id is that of another comment now: its confidence is not that of the row."""
+    known = read_stored(coded.path.with_name(KNOWN_FILE))
+    if known is None:
+        return
+    for start in range(0, len(places), PART):
+        part = unsure.iloc[start : start + PART]
+        messages = stored.messages(places[start : start + PART])
+        same = np.abs(known.confidence(messages) - part["confidence"].to_numpy()) < ROUNDED
+        if not same.all():
+            raise UserError(
+                f"{stored.path}: {part['custom_id'].iloc[int(same.argmin())]} is not the comment "
+                "that was coded: run excel_2_csv.py and code_comments.py for one spreadsheet, as "
+                "it is now and with the same options, then this again"
+            )
 
 
 def write_requests(

@@ -95,6 +95,15 @@ def corpus_files(folder: str | Path) -> list[str]:
     return sorted(names)
 
 
+def _places(path: Path, header: list[str], columns: Columns) -> list[int]:
+    """Return where the ids and the comments stand in a file."""
+    cure = "; give --id-column the name of the column with the rows' ids"
+    return [
+        find_column(path, header, columns.id, cure),
+        find_column(path, header, columns.text),
+    ]
+
+
 def cells_of_file(path: Path, columns: Columns) -> Iterator[Cells]:
     """Yield all rows of a file, up to `PART` at a time.
 
@@ -108,7 +117,7 @@ def cells_of_file(path: Path, columns: Columns) -> Iterator[Cells]:
     places: list[int] = []
     for part in _quietly(read_csv_parts(path, [], WRITER, with_bytes=True)):
         header = [str(name) for name in part.columns[:-2]]
-        places = places or [find_column(path, header, name) for name in (columns.id, columns.text)]
+        places = places or _places(path, header, columns)
         yield Cells(
             part.index.tolist(),
             part.iloc[:, places[0]].tolist(),
@@ -141,7 +150,7 @@ def read_part(path: Path, columns: Columns, part: Part) -> Rows:
         header = next(
             row for row in csv.reader(io.TextIOWrapper(file, "utf-8-sig", newline="")) if any(row)
         )
-    id_place, text_place = (find_column(path, header, name) for name in (columns.id, columns.text))
+    id_place, text_place = _places(path, header, columns)
     with path.open("rb") as file:
         file.seek(part.start)
         text = file.read(part.end - part.start).decode()
@@ -190,9 +199,7 @@ def _parquet(path: Path, columns: Columns) -> Iterator[tuple[Any, str, str]]:
         raise UserError(f"{path} cannot be read as a .parquet ({error}): write it again") from error
     with file:
         names = file.schema_arrow.names
-        id_name, text_name = (
-            names[find_column(path, names, name)] for name in (columns.id, columns.text)
-        )
+        id_name, text_name = (names[place] for place in _places(path, names, columns))
         for name in (id_name, text_name):
             kind = file.schema_arrow.field(name).type
             kind = kind.value_type if types.is_dictionary(kind) else kind

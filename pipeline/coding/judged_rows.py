@@ -53,11 +53,13 @@ def find_run(results_dir: str, folder: str, model_path: str, codebook: Codebook)
 
     That is one of the tuned model in `model_path`, against people's labels where there is one, else
     on the silver test rows. With an empty path, there must be runs of one model alone. Raises
-    UserError where there is no such run, or it is by another codebook or on rows without a class.
+    UserError where there is no such run, or it is of another model, by another codebook or on rows
+    without a class.
     """
     if folder:
         metrics = read_json(Path(folder) / "metrics.json", "give --run the folder of an evaluation")
         run = run_of(Path(folder), metrics)
+        _refuse_untuned(run, model_path)
     else:
         run = _choose(read_runs(results_dir), results_dir, model_path, codebook)
     if run.metrics.get("codebook_sha256") != codebook.sha256:
@@ -73,6 +75,21 @@ def find_run(results_dir: str, folder: str, model_path: str, codebook: Codebook)
             "--run a run on held-out rows"
         )
     return run
+
+
+def _refuse_untuned(run: Run, model_path: str) -> None:
+    """Refuse a run whose model cannot code the rows, or is not the one in `model_path`."""
+    if run.stage != "after":
+        raise UserError(
+            f"{run.folder} is from before fine-tuning, and only a tuned model codes comments: give "
+            "--run a run of a tuned model"
+        )
+    path = model_of(run).path
+    if model_path and Path(path).resolve() != Path(model_path).resolve():
+        raise UserError(
+            f"{run.folder} is a run of {path}, and not of {model_path}: give --run another folder, "
+            f"or --model {path}"
+        )
 
 
 def _rows_of(run: Run) -> str:

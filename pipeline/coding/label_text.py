@@ -14,6 +14,10 @@ NOT_WORTH = 0.005  # half a point: labels that bring less than that do not pay
 # By so much a difference must exceed half its 95 % interval: three strategies are compared by two
 # measures, and one of six would do so by chance in one study of seven (Bonferroni's correction).
 OF_SIX = 1.35
+CHANCE = (
+    " An interval above 0 is no proof where six are looked at: one is so by chance in one study of "
+    "seven."
+)
 
 
 def labels_text(plan: LabelPlan) -> str:
@@ -162,7 +166,8 @@ def _contests(plan: LabelPlan) -> str:
     elif all(one.difference_ci95[1] < NOT_WORTH for one in plan.contests):
         lines.append("Choosing does not pay here: label random rows.")
     else:
-        lines.append("Nothing shows that choosing pays here: label random rows.")
+        above = any(one.difference_ci95[0] > 0 for one in plan.contests)
+        lines.append(f"Nothing shows that choosing pays here: label random rows.{CHANCE * above}")
     return "\n".join(map(_wrapped, lines))
 
 

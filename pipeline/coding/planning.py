@@ -42,8 +42,10 @@ def check_wishes(wishes: Wishes, costs_pay: float) -> None:
     if wishes.who not in WHO:
         raise UserError(f"--who {wishes.who}: give {TEACHER} or {PEOPLE}")
     if not wishes.target_accuracy < 1:
+        percent = 1 < wishes.target_accuracy < 100
+        share = wishes.target_accuracy / 100 if percent else 0.9
         raise UserError(
-            f"--target-accuracy {wishes.target_accuracy:g}: give a share below 1, such as 0.9"
+            f"--target-accuracy {wishes.target_accuracy:g}: give a share below 1, such as {share:g}"
         )
     if not 0 < wishes.alpha < 0.5:
         raise UserError(f"--alpha {wishes.alpha:g}: give a chance between 0 and 0.5, such as 0.05")

@@ -10,6 +10,7 @@ from pipeline.coding.model import FoundModel, open_model
 from pipeline.coding.sheet_rows import SheetRows
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import replacing
+from pipeline.common.hashes import text_hashes
 from pipeline.common.tables import PART
 from pipeline.models.kept_rows import KeptRows
 
@@ -32,6 +33,13 @@ class Known:
         there = self.hashes[place] == hashes
         return there, self.values[place[there]]
 
+    def confidence(self, messages: list[str]) -> np.ndarray:
+        """Return the highest probability of each message, NaN for one that is not known."""
+        there, values = self.of(text_hashes(messages))
+        confidence = np.full(len(messages), np.nan)
+        confidence[there] = values.max(1)
+        return confidence
+
 
 def read_known(path: Path, key: str, num_classes: int) -> Known:
     """Return what an earlier run has computed, nothing where `key` is not that of its model."""
@@ -51,6 +59,15 @@ def read_known(path: Path, key: str, num_classes: int) -> Known:
         print(f"{path} is damaged: all comments are computed again")
         return nothing
     return Known(hashes, values)
+
+
+def read_stored(path: Path) -> Known | None:
+    """Return what the last run left, by whatever model; None where that is nothing, or damaged."""
+    try:
+        with np.load(path) as stored:
+            return Known(stored["hashes"], stored["values"])
+    except (FileNotFoundError, *DAMAGED):
+        return None
 
 
 def write_known(path: Path, key: str, hashes: np.ndarray, values: np.ndarray) -> None:

@@ -16,6 +16,10 @@ from pipeline.common.stored_rows import store_rows
 from pipeline.people.human_codes import read_human_codes
 from pipeline.people.unsure_rows import read_coded_tasks
 
+OTHER_MESSAGES = (
+    ": if it is the spreadsheet that they were made from, give --user-column and "
+    "--mask-personal-data as excel_2_csv.py had them"
+)
 CODERS = (MODEL, TEACHER, HUMAN)  # who coded a row, by number; who is later wins
 
 
@@ -82,6 +86,8 @@ def _sources(
             yield Source(labels_file, stored.frame, coded_by_people(stored.frame))
         else:
             print(f"left out {labels_file}: its labels are by another codebook")
+    else:
+        print(f"{labels_file} is not there: no row has a class from the teacher")
     tasks = read_coded_tasks(coding_dir, codebook)
     if len(tasks):
         yield Source(coding_dir, tasks, np.ones(len(tasks), bool))
@@ -103,6 +109,7 @@ def _say(
     """Print how many rows have a class from a source, and how many another one from people."""
     more = num_labels - len(places)
     gone = f", {more:,} more {'is' if more == 1 else 'are'} not in the sheet" * bool(more)
+    gone += OTHER_MESSAGES * (not len(places))
     print(f"  {len(places):>9,}  rows have a class in {name}{gone}")
     by_people = coder[places] == CODERS.index(HUMAN)
     if other := int((by_people & (label[places] != classes)).sum()):

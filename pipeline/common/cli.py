@@ -32,6 +32,10 @@ UNFORESEEN = {  # faults of the machine, and the cure
     errno.ENOSPC: FULL,
     errno.EDQUOT: FULL,
     errno.EIO: ": a disk fails or went away: look after it, and run the same command again",
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM),
+        ": close it in other programs, such as Excel, and check that this account may read it",
+    ),
     errno.EPIPE: ": what it prints to was closed: run the same command again without `| head`",
 }
 
@@ -202,4 +206,5 @@ def run(main: Callable[[], None]) -> None:
         if error.errno not in UNFORESEEN:
             raise
         sys.stdout = io.StringIO()  # what was not printed would fail again at the end
-        sys.exit(f"{name}: {error.strerror}{UNFORESEEN[error.errno]}")
+        of = f" ({error.filename})" if error.filename else ""
+        sys.exit(f"{name}: {error.strerror}{of}{UNFORESEEN[error.errno]}")

@@ -105,6 +105,11 @@ def refuse_written(folder: Path, coders: Sequence[str]) -> None:
             f"{folder} is a folder of random samples: give another --coding-dir, such as "
             f"{folder.with_name('coding')}"
         )
+    if folder.parent.name.startswith(SAMPLES):
+        raise UserError(
+            f"{folder} lies in a folder of random samples, where code_comments.py looks for no "
+            f"other rows: give another --coding-dir, such as {folder.parent.with_name('coding')}"
+        )
     files = [folder / ROWS_FILE, folder / ADJUDICATION_FILE]
     sheets = [folder / f"{coder}.xlsx" for coder in coders]
     files += [sheet for sheet in sheets if sheet.exists() and is_filled_in(sheet, "class")]
@@ -199,16 +204,20 @@ def read_coded_tasks(folder: str | Path, codebook: Codebook) -> pd.DataFrame:
     """
     found = [pd.DataFrame({"custom_id": [], "message": [], "class": []})]
     for path in task_folders(folder):
-        task = read_record(path / TASK_FILE, Task, PUT_BACK)
+        task, labels = read_record(path / TASK_FILE, Task, PUT_BACK), path / HUMAN_LABELS_FILE
         if task.codebook_sha256 != codebook.sha256:
             print(f"left out {path}: its rows were coded by another codebook")
-        elif not (path / HUMAN_LABELS_FILE).is_file():
+        elif not labels.is_file():
             print(
                 f"{path} has no {HUMAN_LABELS_FILE}: once people have coded its sheets, run "
                 f"human_check.py --sheets-dir {path}"
             )
+        elif len(labels.read_bytes().splitlines()) == 1:
+            print(
+                f"{path} has no row on which people agree: fill in {path / ADJUDICATION_FILE}, "
+                f"then run human_check.py --sheets-dir {path}"
+            )
         else:
-            labels = path / HUMAN_LABELS_FILE
             found.append(read_messages(labels, "human_check.py", codebook, labelled=True))
     rows = pd.concat(found, ignore_index=True).astype({"class": int})
     return rows.drop_duplicates(["custom_id", "message"], keep="last", ignore_index=True)

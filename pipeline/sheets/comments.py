@@ -65,7 +65,9 @@ def open_comment_sheet(
             raise UserError(f"{path} has no rows of data: check the file and --sheet")
         names = [clean_text(cell_text(cell)) for cell in cells]
         header = [name or column_letter(index) for index, name in enumerate(names)]
-        text = _find_text(opened, names, header, text_column, first)
+        cure = "; if the comments are in another sheet, give --sheet its name"
+        cure *= bool(opened.name and not sheet)
+        text = _find_text(opened, names, header, text_column, first, cure)
         own = id_column or (ID if ID in header else "")
         column = find_column(path, header, own) if own else -1
         if own and not id_column:
@@ -75,14 +77,14 @@ def open_comment_sheet(
 
 
 def _find_text(
-    sheet: Sheet, names: list[str], header: list[str], text_column: str, first: int
+    sheet: Sheet, names: list[str], header: list[str], text_column: str, first: int, cure: str
 ) -> int:
     """Return the index of the comments' column, and print its name where a letter stands for it."""
     if text_column in names:
         return find_column(sheet.path, header, text_column)
     if sum(map(bool, names)) == 1:
         _refuse_title(sheet, next(filter(None, names)))
-    text = find_column(sheet.path, header, text_column)
+    text = find_column(sheet.path, header, text_column, cure)
     name = repr(names[text]) if names[text] else "without a name: if the row is a title, delete it"
     print(f"row {first} names the columns; the comments are in {text_column.upper()}, {name}")
     return text

@@ -18,6 +18,8 @@ from pipeline.sheets.comments import ID, CommentSheet
 from pipeline.sheets.masking import PersonalData
 from pipeline.sheets.reading import Formula, Lost, cell_text, column_letter, find_column
 
+CODED_BY = "coded_by"
+CODES = ("class", "class_name", CODED_BY)  # columns of a spreadsheet that code_comments.py wrote
 NO_TEXT = (bool, datetime.date, datetime.time, datetime.timedelta)
 
 
@@ -44,6 +46,18 @@ def clean_cells(cells: list[str]) -> list[str]:
     return [clean_text(cell) for cell in cells]
 
 
+def _refuse_codes(sheet: CommentSheet, name: str) -> None:
+    """Stop where the column of people's classes is one of those of a spreadsheet that was coded."""
+    for own in CODES:
+        prefix = name.removesuffix(own)
+        if name.endswith(own) and all(f"{prefix}{column}" in sheet.header for column in CODES):
+            raise UserError(
+                f"{sheet.path}: column {name!r} is what code_comments.py wrote, by the model too, "
+                f"as {prefix + CODED_BY!r} says: copy the classes that people gave into a column "
+                "of their own, and give --label-column that one"
+            )
+
+
 class Messages:
     """Makes the rows of our two tables of those of a sheet, and counts what is left out or changed.
 
@@ -64,6 +78,8 @@ class Messages:
         self.personal = PersonalData(mask)
         self._user = find_column(sheet.path, sheet.header, user_column) if user_column else -1
         self._label = find_column(sheet.path, sheet.header, label_column) if label_column else -1
+        if label_column:
+            _refuse_codes(sheet, sheet.header[self._label])
         self.columns = [ID, "message", "class", *(["coded_by", "coded_as"] if label_column else [])]
         self._classes: dict[str, list[str]] = {}
         self.numbers = array("q")  # of the rows with a message, in their order

@@ -265,8 +265,11 @@ def column_letter(index: int) -> str:
     return letters
 
 
-def find_column(path: str | Path, header: list[str], wanted: str) -> int:
-    """Return the index of a column given by its name or, failing that, by its letter."""
+def find_column(path: str | Path, header: list[str], wanted: str, cure: str = "") -> int:
+    """Return the index of a column given by its name or, failing that, by its letter.
+
+    `cure` is what else may mend that it is not there.
+    """
     if wanted in header:
         if header.count(wanted) > 1:
             raise UserError(
@@ -279,5 +282,5 @@ def find_column(path: str | Path, header: list[str], wanted: str) -> int:
     columns = ", ".join(f"{letter} {name!r}" for letter, name in zip(letters, header, strict=True))
     raise UserError(
         f"{path} has no column {wanted!r}: it has {columns} (if that is a title and no column "
-        "names, delete its row)"
+        f"names, delete its row{cure})"
     )
