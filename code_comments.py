@@ -24,8 +24,6 @@ from argparse import Namespace
 
 from pipeline.coding.check_rule import CheckRule, read_rule
 from pipeline.coding.codes import Codes
-from pipeline.coding.corpus import Engine, code_corpus, is_corpus
-from pipeline.coding.corpus_files import Columns
 from pipeline.coding.model import FoundModel, ModelOptions, find_model
 from pipeline.coding.outcome import (
     Places,
@@ -43,6 +41,8 @@ from pipeline.common.cli import at_least_one, parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.processes import is_main_process
 from pipeline.common.scratch import scratch_beside
+from pipeline.corpus.corpus import Engine, code_corpus, is_corpus
+from pipeline.corpus.corpus_files import Columns
 from pipeline.models.kept_rows import KeptRows, keeping_rows
 from pipeline.sheets.comments import ID, CommentSheet, open_comment_sheet
 from pipeline.sheets.messages import Messages

@@ -23,15 +23,15 @@ from pathlib import Path
 
 from pipeline.coding.apply import check_plan, unsure_rows, write_requests, write_sheets
 from pipeline.coding.coded_rows import read_coded, rows_to_code
-from pipeline.coding.costs import price_per_row
-from pipeline.coding.judged_rows import find_run, model_of, read_judged
-from pipeline.coding.plan import PEOPLE, PLAN_FILES, Costs, Plan
-from pipeline.coding.plan_files import write_plan
-from pipeline.coding.planning import Wishes, check_of_people, check_wishes, make_plan
 from pipeline.common.cli import UserError, at_least_one, parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
 from pipeline.common.files import check_outputs, written_together
 from pipeline.people.sample import coder_names
+from pipeline.planning.costs import price_per_row
+from pipeline.planning.judged_rows import find_run, model_of, read_judged
+from pipeline.planning.plan import PEOPLE, PLAN_FILES, Costs, Plan
+from pipeline.planning.plan_files import write_plan
+from pipeline.planning.planning import Wishes, check_of_people, check_wishes, make_plan
 
 # ---------------------------------------------------------------------------------------------
 STUDY = "."  # the folder of a study: all default paths but those of models lie in it
@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> None:
     at_least_one(vars(args), "max_requests_per_file", "max_bytes_per_file")
     codebook, folder = read_codebook(args.prompt_file), Path(args.output_dir)
     if args.labels:
-        from pipeline.coding.label_planning import plan_labels
+        from pipeline.planning.label_planning import plan_labels
 
         plan_labels(codebook, folder, vars(args))
         return

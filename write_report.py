@@ -11,8 +11,6 @@ Run     python write_report.py
 
 from pathlib import Path
 
-from pipeline.coding.label_plan import LABELS_FILE, LabelPlan
-from pipeline.coding.plan import PLAN_FILE, Plan
 from pipeline.coding.record import Coding
 from pipeline.common.cli import parse_settings, run
 from pipeline.common.codebook import Codebook, read_codebook
@@ -21,6 +19,8 @@ from pipeline.evaluation.learned import MARK, warning_text
 from pipeline.evaluation.predictions import read_predictions
 from pipeline.evaluation.runs import read_runs
 from pipeline.people.record import HumanCheck
+from pipeline.planning.label_plan import LABELS_FILE, LabelPlan
+from pipeline.planning.plan import PLAN_FILE, Plan
 from pipeline.report.methods import methods_markdown
 from pipeline.report.page import render_page
 from pipeline.report.study import Study, check_classes, inconsistencies, not_done, read_trainings

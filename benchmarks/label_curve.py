@@ -24,9 +24,14 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks import common
 from pipeline.bert.encoder import encode, forward, load_encoder, load_tokenizer, mean_of_tokens
-from pipeline.coding.active import RANDOM, STRATEGIES, choose
-from pipeline.coding.extrapolate import backtest, forecast, interval
-from pipeline.coding.learning_curve import (
+from pipeline.common.cli import UserError, parse_settings, run
+from pipeline.common.files import clean_text
+from pipeline.common.rows import MESSAGE_KEY, message_keys
+from pipeline.common.tables import read_csv
+from pipeline.evaluation.metrics import confusion
+from pipeline.planning.active import RANDOM, STRATEGIES, choose
+from pipeline.planning.extrapolate import backtest, forecast, interval
+from pipeline.planning.learning_curve import (
     MEASURES,
     PROBE_C,
     choose_sizes,
@@ -35,11 +40,6 @@ from pipeline.coding.learning_curve import (
     fit_probe,
     probe_predictions,
 )
-from pipeline.common.cli import UserError, parse_settings, run
-from pipeline.common.files import clean_text
-from pipeline.common.rows import MESSAGE_KEY, message_keys
-from pipeline.common.tables import read_csv
-from pipeline.evaluation.metrics import confusion
 
 # ---------------------------------------------------------------------------------------------
 COMMENTS = ""  # a .csv file of comments that people coded

@@ -27,11 +27,11 @@ import numpy as np
 from benchmarks import common
 from pipeline.bert.encoder import encode, fit_probe, forward, load_encoder, load_tokenizer
 from pipeline.bert.encoder import mean_of_tokens as mean
-from pipeline.coding.routing import Routes, find_routes, lowest_promised
 from pipeline.common.cli import UserError, parse_settings, run
 from pipeline.common.files import clean_text
 from pipeline.common.tables import read_csv
 from pipeline.people.sample import allocate
+from pipeline.planning.routing import Routes, find_routes, lowest_promised
 
 # ---------------------------------------------------------------------------------------------
 COMMENTS = ""  # a .csv file of comments that people coded

@@ -1,8 +1,10 @@
-"""What the top-level scripts share, in eleven rooms. A room may import only those below it.
+"""What the top-level scripts share, in thirteen rooms. A room may import only those below it.
 
 report      the page and the methods text
 audit       labels that are probably wrong
+corpus      a folder of tables coded, also by Ray
 coding      the whole spreadsheet coded, by models, the teacher and people
+planning    who codes what, and how many labels are enough
 llm         causal language models: prompts, packs, scoring, QLoRA
 bert        encoders: probe, fine-tuning
 people      the sample that people code, and what they found
@@ -12,7 +14,7 @@ evaluation  metrics, runs, models side by side
 sheets      spreadsheets
 common      command line, files, codebook, replies, machine
 
-Rooms that do not import each other: audit and coding; llm, bert, people and labelling. The order is
+Rooms that do not import each other: audit and corpus; llm, bert, people and labelling. The order is
 held by .importlinter.
 """
 

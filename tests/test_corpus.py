@@ -18,13 +18,13 @@ from conftest import ROOT, read_codebook
 
 import code_comments
 from pipeline.bert.encoder import load_classifier, load_tokenizer
-from pipeline.coding import manifest
 from pipeline.coding.check_rule import CheckRule
-from pipeline.coding.corpus import Engine, code_corpus
-from pipeline.coding.corpus_files import Columns, cells_of_file, cleaned, read_part
 from pipeline.coding.model import ModelOptions, find_model, open_model
-from pipeline.coding.survey import survey_corpus
 from pipeline.common.cli import UserError
+from pipeline.corpus import manifest
+from pipeline.corpus.corpus import Engine, code_corpus
+from pipeline.corpus.corpus_files import Columns, cells_of_file, cleaned, read_part
+from pipeline.corpus.survey import survey_corpus
 from pre_process.sample.comments import generate_comments
 
 RAY_IS_THERE = importlib.util.find_spec("ray") is not None
@@ -128,7 +128,7 @@ def test_where_comments_go_is_said_on_ray_too(folder, code, tuned, codebook, mon
     def stop(*_):
         raise UserError("stopped")
 
-    monkeypatch.setattr("pipeline.coding.corpus._ray_engine", lambda workers: stop)
+    monkeypatch.setattr("pipeline.corpus.corpus._ray_engine", lambda workers: stop)
     found = find_model(ModelOptions(tuned), codebook)
     served = replace(found, options=replace(found.options, base_url="http://example.org/v1"))
     with pytest.raises(UserError, match="stopped"):
@@ -332,7 +332,7 @@ def test_an_engine_that_is_none_and_ray_where_it_is_not_installed_are_refused(
         code(engine="spark")
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    monkeypatch.delitem(sys.modules, "pipeline.coding.on_ray", raising=False)
+    monkeypatch.delitem(sys.modules, "pipeline.corpus.on_ray", raising=False)
     with pytest.raises(UserError, match=r"pip install -r requirements-ray.txt"):
         code(engine="ray")
     assert not Path("results").exists()
@@ -341,7 +341,7 @@ def test_an_engine_that_is_none_and_ray_where_it_is_not_installed_are_refused(
 DRIVER = """
 import sys
 import code_comments
-from pipeline.coding import corpus
+from pipeline.corpus import corpus
 from pipeline.common.cli import run
 
 def main():
@@ -417,6 +417,6 @@ def test_on_ray_a_killed_driver_and_a_killed_worker_lose_and_double_nothing(fold
 
 def corpus_logs():
     """Return Ray's folders of this corpus among those for temporary files."""
-    from pipeline.coding.on_ray import TEMPORARY, mark_of
+    from pipeline.corpus.on_ray import TEMPORARY, mark_of
 
     return TEMPORARY.glob(f"{mark_of(Path('results/corpus/codes').resolve())}*")

@@ -12,12 +12,15 @@ from conftest import write_splits
 
 import bert_tune
 import plan_coding
-from pipeline.coding import label_planning
-from pipeline.coding.active import RANDOM, STRATEGIES, choose, contest, margins, spread_out
-from pipeline.coding.extrapolate import backtest, forecast, interval, why_not
-from pipeline.coding.label_plan import LabelPlan
-from pipeline.coding.label_text import labels_text
-from pipeline.coding.learning_curve import (
+from pipeline.common.cli import UserError
+from pipeline.common.rows import message_keys
+from pipeline.common.tables import write_csv
+from pipeline.planning import label_planning
+from pipeline.planning.active import RANDOM, STRATEGIES, choose, contest, margins, spread_out
+from pipeline.planning.extrapolate import backtest, forecast, interval, why_not
+from pipeline.planning.label_plan import LabelPlan
+from pipeline.planning.label_text import labels_text
+from pipeline.planning.learning_curve import (
     Curve,
     choose_sizes,
     curve_of,
@@ -26,9 +29,6 @@ from pipeline.coding.learning_curve import (
     in_shares,
     probe_predictions,
 )
-from pipeline.common.cli import UserError
-from pipeline.common.rows import message_keys
-from pipeline.common.tables import write_csv
 
 SIZES = np.geomspace(100, 800, 8).round()
 pytestmark = pytest.mark.torch

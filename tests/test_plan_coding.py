@@ -16,7 +16,6 @@ import jsonl_to_csv
 import plan_coding
 import split_dataset
 import submit_batch
-from pipeline.coding.plan import Plan
 from pipeline.coding.probabilities import write_known
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
@@ -27,6 +26,7 @@ from pipeline.common.tables import read_csv, write_csv
 from pipeline.evaluation.metrics import compute_metrics
 from pipeline.people.human_codes import read_human_codes
 from pipeline.people.unsure_rows import read_coded_tasks
+from pipeline.planning.plan import Plan
 from pre_process.sample import coders
 
 DATAS = Path("pre_process/datas")
@@ -92,7 +92,7 @@ def write_coded(rows, coded_by, **more):
 def without_figures(request, monkeypatch):
     """Draw no figure, which takes a second, where a test does not look at it."""
     if "figure" not in request.node.name:
-        monkeypatch.setattr("pipeline.coding.plan_plot.plot_plan", lambda plan, path: None)
+        monkeypatch.setattr("pipeline.planning.plan_plot.plot_plan", lambda plan, path: None)
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from coded_fixture import CODING, PLAN, write_coded_study
 from report_fixture import study_in_memory
 from test_write_report import change, page_of, run_report, unmoved
 
-from pipeline.coding.plan import Plan
 from pipeline.coding.record import Coding
 from pipeline.common.cli import UserError
 from pipeline.common.files import write_json
 from pipeline.common.records import to_record
+from pipeline.planning.plan import Plan
 from pipeline.report.coded import link_to
 from pipeline.report.methods import methods_markdown
 from pipeline.report.plan_sentences import plan_sentences

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, hypergeom
 
-from pipeline.coding.routing import (
+from pipeline.planning.routing import (
     ABOVE_ALL,
     find_routes,
     lowest_promised,

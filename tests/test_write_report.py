@@ -21,7 +21,6 @@ from report_fixture import (
 )
 
 import write_report
-from pipeline.coding.plan import Plan
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import read_codebook
 from pipeline.common.files import write_json
@@ -30,6 +29,7 @@ from pipeline.evaluation.metrics import compute_metrics
 from pipeline.evaluation.predictions import read_predictions
 from pipeline.evaluation.run_text import class_scores, report_table
 from pipeline.evaluation.runs import read_runs
+from pipeline.planning.plan import Plan
 from pipeline.report import page_rows
 from pipeline.report.methods import methods_markdown
 from pipeline.report.page import embedded, prediction_data, render_page

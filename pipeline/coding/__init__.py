@@ -1,6 +1,6 @@
-"""The whole spreadsheet or corpus coded: by a tuned model, the teacher and people, by a plan.
+"""The whole spreadsheet coded: by a tuned model, the teacher and people, by a plan.
 
-`model.py` is the one interface of all tuned models; a way to run it over more rows, or on another
-machine, goes beside it. Who codes what is planned here; sheets are written in sheets.
-May import llm, bert, people, labelling and below.
+`model.py` is the one interface of all tuned models, here and on a server. The workbook is written
+in sheets.
+May import planning and below.
 """

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from pipeline.coding.coded_rows import CodedRows, refuse_other_model
-from pipeline.coding.plan import PLAN_AGAIN, Plan, confidence_below
 from pipeline.coding.probabilities import KNOWN_FILE, read_stored
 from pipeline.coding.record import CODE_AGAIN
 from pipeline.common.cli import UserError
@@ -20,6 +19,7 @@ from pipeline.labelling.requests import Requests
 from pipeline.labelling.shards import request_files, write_shards
 from pipeline.people.held_out import in_samples
 from pipeline.people.unsure_rows import earlier_rows, refuse_written, write_task
+from pipeline.planning.plan import PLAN_AGAIN, Plan, confidence_below
 
 ROUNDED = 2e-6  # what a confidence in codes.csv, of six digits, may be off
 

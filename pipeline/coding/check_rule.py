@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.coding.model import FoundModel
-from pipeline.coding.plan import PLAN_AGAIN, Plan
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.records import read_record
+from pipeline.planning.plan import PLAN_AGAIN, Plan
 
 NO_RULE = (
     "`check` stays blank, as no rule was given: run plan_coding.py with --target-accuracy or "

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.coding.plan import Model
 from pipeline.coding.record import CODE_AGAIN, CODES_FILE, HUMAN, RECORD_FILE, TEACHER
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import read_json
 from pipeline.common.fitting_rows import are_by_codebook
 from pipeline.common.tables import read_csv_parts
+from pipeline.planning.plan import Model
 
 OTHERS = (HUMAN, TEACHER)  # who coded a row that needs no model
 

@@ -8,7 +8,6 @@ from typing import Protocol
 
 import numpy as np
 
-from pipeline.coding.plan import Model
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import JsonObject, read_json
@@ -24,6 +23,7 @@ from pipeline.models.folder import (
     training_sha256,
 )
 from pipeline.models.kept_rows import KeptRows
+from pipeline.planning.plan import Model
 
 ADAPTER_KIND, MERGED, ENCODER = KINDS = "adapter", "merged model", "encoder"
 

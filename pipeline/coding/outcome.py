@@ -9,12 +9,12 @@ from typing import Any
 from pipeline.coding.check_rule import NO_RULE, CheckRule
 from pipeline.coding.codes import BookCells, Codes, book_columns, write_codes
 from pipeline.coding.model import FoundModel
-from pipeline.coding.plan import confidence_below
 from pipeline.coding.probabilities import KNOWN_FILE, write_known
 from pipeline.coding.record import CODES_FILE, RECORD_FILE, CodedBy, Coding, Quality
 from pipeline.coding.record_sheets import CALLED, SHEETS, new_sheets
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import check_outputs, read_json, write_json, written_together
+from pipeline.planning.plan import confidence_below
 from pipeline.sheets.coded_book import (
     check_book,
     coded_files,

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from pipeline.coding.judged_rows import LEARNED, model_of
 from pipeline.coding.model import FoundModel
 from pipeline.coding.record import Quality
 from pipeline.common.codebook import Codebook
 from pipeline.evaluation.runs import Run, find_runs
+from pipeline.planning.judged_rows import LEARNED, model_of
 
 
 def quality_of(results_dir: str, found: FoundModel, codebook: Codebook) -> list[Quality]:

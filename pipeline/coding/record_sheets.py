@@ -1,9 +1,9 @@
 """The two sheets that a coded workbook gets: the codebook, and how the rows were coded."""
 
-from pipeline.coding.plan import confidence_below
 from pipeline.coding.record import HUMAN, MODEL, TEACHER, Coding
 from pipeline.common.codebook import CLASS_LINE, Codebook
 from pipeline.common.files import clean_text
+from pipeline.planning.plan import confidence_below
 
 CODEBOOK_SHEET, RECORD_SHEET = SHEETS = "codebook", "record"
 Table = list[list[str | int | float]]

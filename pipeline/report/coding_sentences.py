@@ -1,8 +1,8 @@
 """The methods text on the coded spreadsheet: who coded which rows, with which model, how well."""
 
-from pipeline.coding.plan import confidence_below
 from pipeline.coding.record import NOBODY, Coding
 from pipeline.people.record import HumanCheck
+from pipeline.planning.plan import confidence_below
 from pipeline.report.coded import coded_classes, coded_rows, coders_of, labelled_rows
 from pipeline.report.words import as_text, fill, fill_all, fill_all_of, joined
 

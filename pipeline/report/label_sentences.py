@@ -1,7 +1,7 @@
 """The methods text on how many labels are enough: what was measured, and what more would bring."""
 
-from pipeline.coding.label_plan import LabelPlan
-from pipeline.coding.label_text import verdict
+from pipeline.planning.label_plan import LabelPlan
+from pipeline.planning.label_text import verdict
 from pipeline.report.words import fill
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader, Template, Undefined
 
-from pipeline.coding.label_plan import LabelPlan
-from pipeline.coding.plan import Plan
 from pipeline.evaluation.learned import MARK
 from pipeline.evaluation.predictions import Predictions
 from pipeline.evaluation.run_text import class_scores
 from pipeline.evaluation.runs import Run
+from pipeline.planning.label_plan import LabelPlan
+from pipeline.planning.plan import Plan
 from pipeline.report.coded import (
     coded_classes,
     coded_rows,

@@ -1,6 +1,6 @@
 """The methods text on the plan of who codes what: the rule, what it promises, what it costs."""
 
-from pipeline.coding.plan import PEOPLE, Plan
+from pipeline.planning.plan import PEOPLE, Plan
 from pipeline.report.words import fill, fill_all
 
 

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.coding.label_plan import LabelPlan
-from pipeline.coding.plan import Plan
 from pipeline.coding.record import HUMAN as PEOPLE
 from pipeline.coding.record import TEACHER, Coding
 from pipeline.common.cli import UserError
@@ -14,6 +12,8 @@ from pipeline.evaluation.comparison_text import baseline_titles
 from pipeline.evaluation.runs import EVALUATED_BY, HUMAN, SILVER, Run
 from pipeline.models.folder import RECORD
 from pipeline.people.record import HumanCheck
+from pipeline.planning.label_plan import LabelPlan
+from pipeline.planning.plan import Plan
 from pipeline.report.words import as_text
 
 TRAINED_BY = {"llm": "finetune.py", "bert": "bert_tune.py"}

@@ -13,7 +13,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from pipeline.coding.corpus_files import (
+from pipeline.common.cli import UserError
+from pipeline.common.files import replacing
+from pipeline.common.records import read_record, write_record
+from pipeline.corpus.corpus_files import (
     Columns,
     Part,
     Rows,
@@ -21,9 +24,6 @@ from pipeline.coding.corpus_files import (
     cleaned,
     corpus_files,
 )
-from pipeline.common.cli import UserError
-from pipeline.common.files import replacing
-from pipeline.common.records import read_record, write_record
 
 MOST_BYTES = 2**25  # of a part's text: Ray Data divides tables of more than 2**27
 AGAIN = "give another --output-dir, by which the corpus is read again"

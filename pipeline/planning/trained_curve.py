@@ -8,13 +8,13 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from pipeline.coding.learning_curve import MEASURES, Draw, Part, curve_of, fit_probe
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import JsonObject
 from pipeline.common.rows import message_keys
 from pipeline.common.scratch import remove_unfinished, scratch_beside
 from pipeline.models.kept_lines import tokens_sha256
 from pipeline.models.kept_rows import KeptRows
+from pipeline.planning.learning_curve import MEASURES, Draw, Part, curve_of, fit_probe
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.coding.judged_rows import JudgedRows, model_of
-from pipeline.coding.plan import PEOPLE, TEACHER, WHO, Costs, Plan, Point
-from pipeline.coding.routing import (
+from pipeline.common.cli import UserError
+from pipeline.common.codebook import Codebook
+from pipeline.evaluation.runs import Run
+from pipeline.people.record import HumanCheck
+from pipeline.planning.judged_rows import JudgedRows, model_of
+from pipeline.planning.plan import PEOPLE, TEACHER, WHO, Costs, Plan, Point
+from pipeline.planning.routing import (
     ABOVE_ALL,
     Routes,
     find_routes,
@@ -18,10 +22,6 @@ from pipeline.coding.routing import (
     promised_at,
     rows_needed,
 )
-from pipeline.common.cli import UserError
-from pipeline.common.codebook import Codebook
-from pipeline.evaluation.runs import Run
-from pipeline.people.record import HumanCheck
 
 CURVE_STEP = 0.02  # of the share of rows that the model keeps
 

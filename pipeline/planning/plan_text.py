@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from pipeline.coding.plan import PEOPLE, Interval, Plan, Point
+from pipeline.planning.plan import PEOPLE, Interval, Plan, Point
 
 SHOWN = 0.1  # step of the kept shares in the text's table
 

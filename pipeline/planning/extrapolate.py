@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import chi2
 
-from pipeline.coding.learning_curve import Curve
+from pipeline.planning.learning_curve import Curve
 
 FEWEST_SIZES, FEWEST_SPAN = 4, 3.0  # with fewer sizes, or a narrower span, nothing is said
 FURTHEST = 4.0  # times the labels that are there; benchmarks/label_curve.py reaches so far

@@ -8,31 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.coding.active import contest
-from pipeline.coding.costs import price_per_row
-from pipeline.coding.extrapolate import FURTHEST, backtest, forecast, interval, why_not
-from pipeline.coding.label_plan import (
-    LABELS_FILES,
-    LABELS_PLOT,
-    LABELS_TEXT,
-    POINTS_FILE,
-    LabelPlan,
-    LearningCurve,
-    More,
-    Point,
-)
-from pipeline.coding.label_text import labels_table, labels_text
-from pipeline.coding.learning_curve import (
-    MEASURES,
-    Curve,
-    check_labels,
-    choose_sizes,
-    curve_of,
-    divide,
-    probe_predictions,
-    read_sizes,
-)
-from pipeline.coding.trained_curve import Trained, trained_scores
 from pipeline.common.cli import UserError, at_least_one
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import JsonObject, check_outputs, read_json, write_text, written_together
@@ -43,6 +18,31 @@ from pipeline.common.tables import write_csv
 from pipeline.models.folder import RECORD, check_codebook, check_model_folder, refuse_tuned
 from pipeline.models.kept_lines import tokens_sha256
 from pipeline.models.kept_rows import KeptPart, KeptRows, keeping_rows
+from pipeline.planning.active import contest
+from pipeline.planning.costs import price_per_row
+from pipeline.planning.extrapolate import FURTHEST, backtest, forecast, interval, why_not
+from pipeline.planning.label_plan import (
+    LABELS_FILES,
+    LABELS_PLOT,
+    LABELS_TEXT,
+    POINTS_FILE,
+    LabelPlan,
+    LearningCurve,
+    More,
+    Point,
+)
+from pipeline.planning.label_text import labels_table, labels_text
+from pipeline.planning.learning_curve import (
+    MEASURES,
+    Curve,
+    check_labels,
+    choose_sizes,
+    curve_of,
+    divide,
+    probe_predictions,
+    read_sizes,
+)
+from pipeline.planning.trained_curve import Trained, trained_scores
 
 LINE_POINTS = 40  # of the forecast, in a figure
 
@@ -254,7 +254,7 @@ def continued(
 @written_together()
 def write_labels(plan: LabelPlan, folder: Path) -> None:
     """Write and print the plan."""
-    from pipeline.coding.label_plot import plot_labels
+    from pipeline.planning.label_plot import plot_labels
 
     text = labels_text(plan)
     write_csv(labels_table(plan), folder / POINTS_FILE)

@@ -4,10 +4,10 @@ import textwrap
 
 import pandas as pd
 
-from pipeline.coding.active import RANDOM
-from pipeline.coding.extrapolate import UNLIKELY
-from pipeline.coding.label_plan import LabelPlan, LearningCurve, More
-from pipeline.coding.learning_curve import PARTS
+from pipeline.planning.active import RANDOM
+from pipeline.planning.extrapolate import UNLIKELY
+from pipeline.planning.label_plan import LabelPlan, LearningCurve, More
+from pipeline.planning.learning_curve import PARTS
 
 NAMES = {"accuracy": "accuracy", "macro_f1": "macro F1"}
 NOT_WORTH = 0.005  # half a point: labels that bring less than that do not pay

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.coding.plan import Model
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import read_json
@@ -15,6 +14,7 @@ from pipeline.common.rows import find_rows, read_messages
 from pipeline.evaluation.predictions import read_predictions
 from pipeline.evaluation.runs import HUMAN, Run, read_runs, run_of
 from pipeline.people.record import RECORD_FILE, SAMPLE_FILE, Sample
+from pipeline.planning.plan import Model
 
 READ_FOR_PRICE = 1_000  # messages, where the price of a request is an estimate
 LEARNED = ("train", "validation")  # files of rows that a model was fitted to

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 
-from pipeline.coding.plan import PEOPLE, TEACHER, Plan, Point
 from pipeline.evaluation.plots import plt, save_figure
+from pipeline.planning.plan import PEOPLE, TEACHER, Plan, Point
 
 COLOURS = {TEACHER: "#2b6cb0", PEOPLE: "#2f855a"}
 MODEL_COLOUR, CHOICE_COLOUR = "#9aa5b1", "#c05621"

@@ -13,7 +13,7 @@ from sklearn.metrics import pairwise_distances_argmin
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from pipeline.coding.learning_curve import (
+from pipeline.planning.learning_curve import (
     MEASURES,
     REDRAWN,
     Draw,

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 
-from pipeline.coding.active import RANDOM
-from pipeline.coding.label_plan import LabelPlan, LearningCurve
-from pipeline.coding.label_text import NAMES
 from pipeline.evaluation.plots import plt, save_figure
+from pipeline.planning.active import RANDOM
+from pipeline.planning.label_plan import LabelPlan, LearningCurve
+from pipeline.planning.label_text import NAMES
 
 COLOUR, TRAINED_COLOUR, NOW_COLOUR = "#2b6cb0", "#2f855a", "#c05621"
 MOST_TICKS = 8

@@ -22,11 +22,11 @@ import ray.data
 from ray.data.block import Block, BlockAccessor, BlockMetadata
 from ray.data.datasource import Datasink, Datasource, ReadTask
 
-from pipeline.coding.batch_coder import BatchCoder
 from pipeline.coding.model import FoundModel
-from pipeline.coding.pieces import Piece, read_piece, write_codes
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
+from pipeline.corpus.batch_coder import BatchCoder
+from pipeline.corpus.pieces import Piece, read_piece, write_codes
 
 PROJECT = Path(__file__).resolve().parents[2]
 CORES_TO_READ = 1  # beside the workers', for the tasks that read and write

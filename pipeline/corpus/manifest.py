@@ -5,22 +5,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.coding.corpus_files import Columns
 from pipeline.coding.model import FoundModel
 from pipeline.common.cli import UserError
 from pipeline.common.codebook import Codebook
 from pipeline.common.files import JsonObject
 from pipeline.common.records import read_record
+from pipeline.corpus.corpus_files import Columns
 
 MANIFEST_FILE = "manifest.json"
 PIPELINE = Path(__file__).resolve().parent.parent
 COMPUTES = ["llm", "bert", "models", "evaluation/calibration.py"]
 COMPUTES += ["sheets/personal_data.py", "sheets/reading.py"]
 COMPUTES += [f"common/{name}.py" for name in ("files", "machine", "tables")]
-COMPUTES += [
-    f"coding/{name}.py"
-    for name in ("batch_coder", "corpus_files", "model", "pieces", "server", "server_answers")
-]
+COMPUTES += [f"coding/{name}.py" for name in ("model", "server", "server_answers")]
+COMPUTES += [f"corpus/{name}.py" for name in ("batch_coder", "corpus_files", "pieces")]
 WHAT = {  # what an interrupted run may differ in, as people say it
     "columns": "column of ids or comments, or masking of them",
     "model": "model",

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.coding.batch_coder import PIECE, SHORTENED
-from pipeline.coding.corpus_files import Columns, Part, read_part
-from pipeline.coding.survey import Survey
 from pipeline.common.files import replacing
+from pipeline.corpus.batch_coder import PIECE, SHORTENED
+from pipeline.corpus.corpus_files import Columns, Part, read_part
+from pipeline.corpus.survey import Survey
 from pipeline.sheets.personal_data import mask_personal_data
 
 if TYPE_CHECKING:

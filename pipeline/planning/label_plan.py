@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.coding.active import Contest
-from pipeline.coding.extrapolate import Backtest
-from pipeline.coding.trained_curve import Trained
 from pipeline.common.records import read_record, write_record
+from pipeline.planning.active import Contest
+from pipeline.planning.extrapolate import Backtest
+from pipeline.planning.trained_curve import Trained
 
 LABELS_FILE, POINTS_FILE, LABELS_TEXT, LABELS_PLOT = LABELS_FILES = (
     "labels.json",

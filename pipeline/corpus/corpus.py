@@ -20,10 +20,18 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from pipeline.coding.batch_coder import SHORTENED, BatchCoder
 from pipeline.coding.check_rule import CheckRule
-from pipeline.coding.corpus_files import Columns
-from pipeline.coding.manifest import (
+from pipeline.coding.model import FoundModel, fingerprint_of
+from pipeline.coding.sheet_rows import refuse_unmasked
+from pipeline.common.cli import UserError, option_of
+from pipeline.common.codebook import Codebook
+from pipeline.common.files import check_outputs
+from pipeline.common.processes import is_main_process
+from pipeline.common.records import write_record
+from pipeline.common.tables import PART, write_csv
+from pipeline.corpus.batch_coder import SHORTENED, BatchCoder
+from pipeline.corpus.corpus_files import Columns
+from pipeline.corpus.manifest import (
     MANIFEST_FILE,
     CorpusFile,
     Manifest,
@@ -31,16 +39,8 @@ from pipeline.coding.manifest import (
     read_manifest,
     refuse_another,
 )
-from pipeline.coding.model import FoundModel, fingerprint_of
-from pipeline.coding.pieces import Piece, pieces_of, read_piece, write_codes
-from pipeline.coding.sheet_rows import refuse_unmasked
-from pipeline.coding.survey import Survey, survey_corpus
-from pipeline.common.cli import UserError, option_of
-from pipeline.common.codebook import Codebook
-from pipeline.common.files import check_outputs
-from pipeline.common.processes import is_main_process
-from pipeline.common.records import write_record
-from pipeline.common.tables import PART, write_csv
+from pipeline.corpus.pieces import Piece, pieces_of, read_piece, write_codes
+from pipeline.corpus.survey import Survey, survey_corpus
 
 HERE, RAY = ENGINES = "", "ray"
 FAILED_FILE = "failed.csv"
@@ -176,7 +176,7 @@ def _ray_engine(workers: int) -> Callable:
     if CLUSTER not in os.environ:
         os.environ.update(ALONE, RAY_AUTH_TOKEN=secrets.token_hex(32))
     try:
-        from pipeline.coding.on_ray import code_on_ray
+        from pipeline.corpus.on_ray import code_on_ray
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
