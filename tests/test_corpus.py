@@ -257,7 +257,7 @@ def test_a_folder_coded_by_another_model_or_program_is_refused(folder, code, tun
         changed.setattr(manifest, "COMPUTES", ["coding/model.py"])
         with pytest.raises(UserError, match="coded with another version of this program"):
             code()
-    for name in ("coding/pieces", "coding/server", "evaluation/calibration", "sheets/reading"):
+    for name in ("corpus/pieces", "coding/server", "evaluation/calibration", "sheets/reading"):
         assert f"{name}.py" in manifest.COMPUTES
     record = Path(tuned, "training.json")
     kept = record.read_text(encoding="utf-8")
