@@ -1,6 +1,7 @@
 """What keeps a spreadsheet from being read or written: a password, a program that has it open."""
 
 import zipfile
+import zlib
 from pathlib import Path
 
 from pipeline.common.cli import UserError
@@ -28,7 +29,7 @@ def _is_encrypted(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return ENCRYPTED in archive.read(MANIFEST)
-    except (zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError):
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError):
         return False  # another format, or a broken file, which is told when it is read
 
 

@@ -26,7 +26,7 @@ def checked_zip(path: Path) -> Iterator[zipfile.ZipFile]:
             if broken := archive.testzip():
                 raise zipfile.BadZipFile(broken)
             yield archive
-    except (*BROKEN, LookupError, NotImplementedError, RuntimeError, ValueError) as error:
+    except (*BROKEN, LookupError, RuntimeError, ValueError) as error:
         raise UserError(
             f"{path} has parts that no spreadsheet program wrote so ({error}): {SAVE_AGAIN}"
         ) from error
